@@ -1,0 +1,72 @@
+# A stand-in for python:X.Y-slim-bookworm where no registry answers (docs/bootstrap.md).
+#
+# CPython is compiled into /usr/local from Debian's source package, as upstream wrote it plus Debian's
+# fixes for security and crashes. Debian's other patches move files to places that only suit Debian's
+# own interpreter (dist-packages, no ensurepip), so they are left out.
+#
+#   DEBIAN    the base image, itself bootstrapped
+#   VERSION   the Python series, such as 3.11
+#   SUITES    the Debian suites to try for its source, first come first served: "bookworm-security bookworm"
+#   MIRROR    the Debian mirror, such as http://deb.debian.org/debian
+
+ARG DEBIAN=debian:bookworm-slim
+
+FROM ${DEBIAN} AS build
+ARG VERSION
+ARG SUITES
+ARG MIRROR
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+# hadolint ignore=DL3008
+RUN --mount=type=secret,id=ca \
+    if [ -e /run/secrets/ca ]; then echo 'Acquire::https::CAInfo "/run/secrets/ca";' > /etc/apt/apt.conf.d/99ca; fi; \
+    apt-get update -qq; \
+    apt-get install -y -qq --no-install-recommends \
+        dpkg-dev gcc libbz2-dev libc6-dev libdb-dev libffi-dev libgdbm-dev liblzma-dev libncursesw5-dev \
+        libnsl-dev libreadline-dev libsqlite3-dev libssl-dev libtirpc-dev make patch pkg-config uuid-dev \
+        xz-utils zlib1g-dev > /dev/null; \
+    mkdir /src; cd /src; \
+    for suite in ${SUITES}; do \
+        site="${MIRROR}"; case "$suite" in *-security) site="${MIRROR}-security" ;; esac; \
+        echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $site $suite main" \
+            > /etc/apt/sources.list.d/python-source.list; \
+        rm -f ./*; apt-get update -qq || continue; \
+        if apt-get source -qq --download-only "python${VERSION}"; then break; fi; \
+    done; \
+    ls ./*.dsc
+WORKDIR /src
+RUN dpkg-source --skip-patches -x ./*.dsc tree > /dev/null; \
+    cd tree; \
+    { grep -Ei 'cve|gh-[0-9]+|crash|deadlock|dereference|leak|use-after-free' debian/patches/series || true; } \
+        | grep -v -e '^#' -e '-tests-' > /tmp/fixes || true; \
+    while read -r name; do patch -p1 -s -i "debian/patches/$name"; done < /tmp/fixes
+WORKDIR /src/tree
+RUN ./configure --quiet --build="$(dpkg-architecture --query DEB_BUILD_GNU_TYPE)" \
+        --enable-loadable-sqlite-extensions --enable-option-checking=fatal --enable-shared --with-ensurepip \
+        LDFLAGS='-Wl,--strip-all'; \
+    make -s -j "$(nproc)" > /tmp/make.log 2>&1 || { tail -40 /tmp/make.log; exit 1; }; \
+    make -s install > /tmp/install.log 2>&1 || { tail -40 /tmp/install.log; exit 1; }; \
+    ldconfig; \
+    for tool in idle pydoc python; do ln -s "${tool}3" "/usr/local/bin/$tool"; done; \
+    ln -s python3-config /usr/local/bin/python-config; \
+    [ -e /usr/local/bin/pip ] || ln -s pip3 /usr/local/bin/pip; \
+    find /usr/local -depth \( \
+        \( -type d -a \( -name test -o -name tests -o -name idle_test \) \) \
+        -o \( -type f -a \( -name '*.pyc' -o -name '*.pyo' -o -name 'libpython*.a' \) \) \
+    \) -exec rm -rf '{}' +; \
+    python3 -c 'import bz2, ctypes, dbm.gnu, lzma, readline, sqlite3, ssl, uuid, zlib'
+
+# hadolint ignore=DL3006
+FROM ${DEBIAN}
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+# The libraries that CPython's extension modules load, as in the official slim image.
+# hadolint ignore=DL3008
+RUN --mount=type=secret,id=ca \
+    if [ -e /run/secrets/ca ]; then echo 'Acquire::https::CAInfo "/run/secrets/ca";' > /tmp/apt.conf; export APT_CONFIG=/tmp/apt.conf; fi; \
+    apt-get update -qq; \
+    apt-get install -y -qq --no-install-recommends \
+        ca-certificates libdb5.3 libffi8 libgdbm6 libncursesw6 libnsl2 libreadline8 libsqlite3-0 libssl3 \
+        libtirpc3 netbase tzdata > /dev/null; \
+    rm -rf /var/lib/apt/lists/* /var/cache/ldconfig/aux-cache /var/log/* /tmp/apt.conf
+COPY --from=build /usr/local /usr/local
+RUN ldconfig && rm -f /var/cache/ldconfig/aux-cache
+CMD ["python3"]

@@ -1,0 +1,63 @@
+"""The images that every Dockerfile starts from, their digests, and what can stand in for them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+DEBIAN = "debian:bookworm-slim"
+TOOL_PYTHON = "3.11"
+"""The one Python that unpacks wheels which do not depend on Python, for every cell of every matrix."""
+
+PREFIX = "torchdev-bootstrap/"
+"""Repository prefix of the images made here; they never take the name of the official ones."""
+
+SOURCE_SUITES = {
+    "3.9": ("bullseye-security", "bullseye"),
+    "3.11": ("bookworm-security", "bookworm"),
+    "3.13": ("trixie-security", "trixie"),
+    "3.14": ("forky", "sid"),
+}
+"""Debian suites that carry the source package of a Python series, read from their Sources on 2026-11-23."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """An official image by name and, where it is known, the digest of its index."""
+
+    name: str
+    digest: "str | None"
+
+    @property
+    def ref(self) -> str:
+        """What stands after FROM, exactly; a named context must match it to the letter."""
+        return f"{self.name}@{self.digest}" if self.digest else self.name
+
+    @property
+    def stand_in(self) -> str:
+        """The name of the image that is made here where no registry answers."""
+        return PREFIX + self.name
+
+    @property
+    def series(self) -> "str | None":
+        """The Python series of a python image, such as 3.11; None for Debian."""
+        name, tag = self.name.split(":")
+        return tag.split("-")[0] if name == "python" else None
+
+
+def python_image(series: str) -> str:
+    """Name of the official image of a Python series."""
+    return f"python:{series}-slim-bookworm"
+
+
+def read_digests(path: Path) -> dict[str, str]:
+    """Image name to digest, from images/bases.json; empty if there is no such file."""
+    if not path.exists():
+        return {}
+    return {name: entry["digest"] for name, entry in json.loads(path.read_text()).items()}
+
+
+def bases_of(python: str, digests: dict[str, str]) -> "tuple[Base, Base, Base]":
+    """Debian, the cell's Python and the tool Python, in that order."""
+    names = (DEBIAN, python_image(python), python_image(TOOL_PYTHON))
+    debian, own, tool = (Base(name, digests.get(name)) for name in names)
+    return debian, own, tool

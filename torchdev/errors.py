@@ -1,0 +1,58 @@
+"""Failures that a user can act on: what went wrong, where, and the command to run next."""
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of build.py; distinct, so that a script can tell what kind of thing went wrong."""
+
+    OK = 0
+    INPUT = 2
+    """matrix.yaml, a cell name, a lock or a generated file is not as it must be."""
+    BUILD = 3
+    """The engine could not build an image, or a lock could not be resolved."""
+    CHECK = 4
+    """An image was built, but a check of it failed."""
+    ENGINE = 5
+    """There is no Docker Engine to talk to, or it lacks something that was asked for."""
+    INTERRUPTED = 130
+
+
+class TorchdevError(Exception):
+    """One failure: what happened, where (a file with line and column, or a cell), and what to do next."""
+
+    code: Exit = Exit.INPUT
+
+    def __init__(self, what: str, *, where: str = "", next_step: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        return f"{place}{self.what}" + (f"\n  next: {self.next_step}" if self.next_step else "")
+
+
+class InputError(TorchdevError):
+    """What the user wrote or asked for is not valid."""
+
+    code = Exit.INPUT
+
+
+class BuildError(TorchdevError):
+    """A lock could not be resolved or an image could not be built."""
+
+    code = Exit.BUILD
+
+
+class CheckError(TorchdevError):
+    """A check did not hold."""
+
+    code = Exit.CHECK
+
+
+class EngineError(TorchdevError):
+    """The Docker Engine is missing, unreachable, or lacks a feature."""
+
+    code = Exit.ENGINE
