@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 DEBIAN = "debian:bookworm-slim"
@@ -54,6 +55,16 @@ def read_digests(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
     return {name: entry["digest"] for name, entry in json.loads(path.read_text()).items()}
+
+
+def write_digests(path: Path, found: dict[str, str]) -> None:
+    """Put digests that a registry gave into images/bases.json; the others stay as they are."""
+    entries = json.loads(path.read_text()) if path.exists() else {}
+    today = datetime.now(UTC).date().isoformat()
+    for name, digest in found.items():
+        if entries.get(name, {}).get("digest") != digest:
+            entries[name] = {"digest": digest, "read": today, "source": "docker.io"}
+    path.write_text(json.dumps(entries, indent=2, sort_keys=True) + "\n")
 
 
 def bases_of(python: str, digests: dict[str, str]) -> "tuple[Base, Base, Base]":

@@ -5,6 +5,7 @@ they never reach a layer, an ARG or the history of an image.
 """
 
 import ast
+import hashlib
 import os
 import re
 import subprocess
@@ -75,15 +76,20 @@ def read_host(environment: "Mapping[str, str]" = os.environ) -> Host:
     )
 
 
-def find_wheels(host: Host, names: "Iterable[tuple[str, str]]") -> dict[str, Path]:
-    """Wheel file name to its path in the host's own folders, for those of (project, file name) found there."""
+def find_wheels(host: Host, wanted: "Iterable[tuple[str, str, str]]") -> dict[str, Path]:
+    """Wheel file name to its path in the host's own folders, for (project, file name, sha256) found there."""
     found = {}
-    for project, file in names:
+    for project, file, sha256 in wanted:
         for folder in host.folders:
             for candidate in (folder / file, *_linked(folder / project)):
-                if candidate.name == file and candidate.is_file():
+                if candidate.name == file and candidate.is_file() and _sha256(candidate) == sha256:
                     found[file] = candidate
     return found
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _linked(folder: Path) -> "list[Path]":
@@ -96,7 +102,7 @@ def _linked(folder: Path) -> "list[Path]":
 
 
 def _pip_settings() -> dict[str, str]:
-    """pip's merged settings, by pip itself; `global.` and `install.` and the environment, last one wins."""
+    """Pip's merged settings, by pip itself; `global.` and `install.` and the environment, last one wins."""
     listing = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
     ).stdout
@@ -108,7 +114,7 @@ def _pip_settings() -> dict[str, str]:
 
 
 def _uv_settings(environment: Mapping[str, str]) -> dict[str, Any]:
-    """uv's index settings from its system and user files and its environment variables."""
+    """Uv's index settings from its system and user files and its environment variables."""
     found: dict[str, Any] = {}
     user = Path(environment.get("XDG_CONFIG_HOME", Path.home() / ".config"), "uv", "uv.toml")
     for path in (Path("/etc/uv/uv.toml"), user):

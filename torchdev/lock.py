@@ -16,6 +16,7 @@ from typing import Any
 
 from packaging.tags import compatible_tags, cpython_tags
 from packaging.utils import canonicalize_name, parse_wheel_filename
+from uv import find_uv_bin
 
 from torchdev.errors import BuildError, InputError
 from torchdev.host import Host
@@ -49,7 +50,9 @@ class Package:
     @property
     def any_python(self) -> bool:
         """Whether the wheel is the same for every Python 3."""
-        return all(tag.interpreter in ("py2", "py3") and tag.abi == "none" for tag in parse_wheel_filename(self.file)[3])
+        return all(
+            tag.interpreter in ("py2", "py3") and tag.abi == "none" for tag in parse_wheel_filename(self.file)[3]
+        )
 
 
 @dataclass(frozen=True)
@@ -118,20 +121,32 @@ def resolve(cell: Cell, host: Host, known: "dict[str, int] | None" = None) -> Lo
     return Lock(cell.id, cell.python, PLATFORM, inputs_digest(cell), tool[0], packages)
 
 
+def index_refusal(host: Host) -> "str | None":
+    """Why the host's package index can't be used, in a line of uv's; None if it answers."""
+    done, _ = _run_uv(host, "3.11", (f"uv=={UV}",))
+    return done.stderr.strip().splitlines()[-1].strip() if done.returncode else None
+
+
 def _uv_compile(cell: Cell, host: Host, requirements: "tuple[str, ...]") -> "list[dict[str, Any]]":
     """The packages of the pylock.toml (PEP 751) that uv writes for the cell's Python and platform."""
+    done, text = _run_uv(host, cell.python, requirements)
+    if done.returncode:
+        raise _not_resolved(cell, done.stderr)
+    packages: list[dict[str, Any]] = tomllib.loads(text)["packages"]
+    return packages
+
+
+def _run_uv(host: Host, python: str, requirements: "tuple[str, ...]") -> "tuple[subprocess.CompletedProcess[str], str]":
+    """Uv's outcome, and the pylock.toml it wrote."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "in.txt").write_text("".join(f"{line}\n" for line in requirements))
         (folder / "uv.toml").write_text(host.uv_toml())
-        command = ["uv", "pip", "compile", "in.txt", "--quiet", "--no-header", "--only-binary", ":all:",
-                   "--python-version", cell.python, "--python-platform", "x86_64-manylinux_2_36",
+        command = [find_uv_bin(), "pip", "compile", "in.txt", "--quiet", "--no-header", "--only-binary", ":all:",
+                   "--python-version", python, "--python-platform", f"x86_64-manylinux_{GLIBC[0]}_{GLIBC[1]}",
                    "--format", "pylock.toml", "--output-file", "pylock.toml"]  # fmt: skip
         done = subprocess.run(command, cwd=folder, env=_environment(host, folder), capture_output=True, text=True)
-        if done.returncode:
-            raise _not_resolved(cell, done.stderr)
-        packages: list[dict[str, Any]] = tomllib.loads((folder / "pylock.toml").read_text())["packages"]
-        return packages
+        return done, "" if done.returncode else (folder / "pylock.toml").read_text()
 
 
 def _environment(host: Host, folder: Path) -> dict[str, str]:
@@ -157,8 +172,14 @@ def _pinned(found: "list[dict[str, Any]]", python: str, host: Host, known: dict[
     with ThreadPoolExecutor(8) as pool:
         sizes = pool.map(lambda pair: _installed_bytes(pair[1], host, known), chosen)
         return tuple(
-            Package(str(canonicalize_name(entry["name"])), entry["version"], _file(wheel),
-                    wheel["hashes"]["sha256"], wheel["size"], installed)  # fmt: skip
+            Package(
+                str(canonicalize_name(entry["name"])),
+                entry["version"],
+                _file(wheel),
+                wheel["hashes"]["sha256"],
+                wheel["size"],
+                installed,
+            )  # fmt: skip
             for (entry, wheel), installed in zip(chosen, sizes, strict=True)
         )
 
@@ -175,7 +196,7 @@ def _tag_order(python: str) -> dict[str, int]:
 
 def _best_wheel(entry: "dict[str, Any]", order: dict[str, int]) -> "dict[str, Any]":
     def rank(wheel: "dict[str, Any]") -> int:
-        return min((order.get(str(tag), len(order)) for tag in parse_wheel_filename(_file(wheel))[3]))
+        return min(order.get(str(tag), len(order)) for tag in parse_wheel_filename(_file(wheel))[3])
 
     best: dict[str, Any] = min(entry["wheels"], key=rank)
     return best

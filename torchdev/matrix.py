@@ -90,9 +90,7 @@ def load(path: Path) -> Matrix:
     root = read(path, path.name).record(required={"image", "rows"}, optional={"packages", "releases", "exclude"})
     packages = tuple(_package(item) for item in root["packages"].items()) if "packages" in root else ()
     releases = _releases(root["releases"]) if "releases" in root else {}
-    cells = _without_duplicates(
-        cell for row in root["rows"].items() for cell in _row_cells(row, packages, releases)
-    )
+    cells = _without_duplicates(cell for row in root["rows"].items() for cell in _row_cells(row, packages, releases))
     kept = _exclude(cells, root["exclude"]) if "exclude" in root else cells
     if not kept:
         raise root["rows"].error("the matrix is empty", "name at least one row that is not excluded")

@@ -103,7 +103,9 @@ def run(device: torch.device, seeds: list[int], epochs: int, shuffle: bool) -> d
 def main(arguments: "list[str] | None" = None) -> int:
     """Parse the command line, train, print one line of JSON; 0 if the threshold was reached on every seed."""
     parser = argparse.ArgumentParser(prog="python -m workloads.cnn", description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cpu", type=torch.device, help="cpu, cuda or cuda:N; never changed in silence")
+    parser.add_argument(
+        "--device", default="cpu", type=torch.device, help="cpu, cuda or cuda:N; never changed in silence"
+    )
     parser.add_argument("--seeds", default=[0, 1, 2], type=int, nargs="+")
     parser.add_argument("--epochs", default=EPOCHS, type=int, choices=range(1, EPOCHS + 1), metavar=f"1..{EPOCHS}")
     parser.add_argument("--shuffle-labels", action="store_true", help="train on labels in random order")

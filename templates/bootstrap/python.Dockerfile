@@ -7,26 +7,27 @@
 #   DEBIAN    the base image, itself bootstrapped
 #   VERSION   the Python series, such as 3.11
 #   SUITES    the Debian suites to try for its source, first come first served: "bookworm-security bookworm"
-#   MIRROR    the Debian mirror, such as http://deb.debian.org/debian
 
 ARG DEBIAN=debian:bookworm-slim
 
 FROM ${DEBIAN} AS build
 ARG VERSION
 ARG SUITES
-ARG MIRROR
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
-# hadolint ignore=DL3008
+# hadolint ignore=DL3003,DL3008
 RUN --mount=type=secret,id=ca \
     if [ -e /run/secrets/ca ]; then echo 'Acquire::https::CAInfo "/run/secrets/ca";' > /etc/apt/apt.conf.d/99ca; fi; \
     apt-get update -qq; \
     apt-get install -y -qq --no-install-recommends \
-        dpkg-dev gcc libbz2-dev libc6-dev libdb-dev libffi-dev libgdbm-dev liblzma-dev libncursesw5-dev \
+        dpkg-dev gcc libbz2-dev libc6-dev libdb-dev libexpat1-dev libffi-dev libgdbm-dev liblzma-dev libncursesw5-dev \
         libnsl-dev libreadline-dev libsqlite3-dev libssl-dev libtirpc-dev make patch pkg-config uuid-dev \
         xz-utils zlib1g-dev > /dev/null; \
-    mkdir /src; cd /src; \
+    mkdir /src; \
+    cd /src || exit; \
     for suite in ${SUITES}; do \
-        site="${MIRROR}"; case "$suite" in *-security) site="${MIRROR}-security" ;; esac; \
+        kind=main; case "$suite" in *-security) kind=security ;; esac; \
+        site=$(awk -v kind="$kind" '$1 == "deb" && (kind == "security") == ($3 ~ /-security$/) { print $2; exit }' \
+            /etc/apt/sources.list); \
         echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $site $suite main" \
             > /etc/apt/sources.list.d/python-source.list; \
         rm -f ./*; apt-get update -qq || continue; \
@@ -34,14 +35,17 @@ RUN --mount=type=secret,id=ca \
     done; \
     ls ./*.dsc
 WORKDIR /src
+# hadolint ignore=DL3003
 RUN dpkg-source --skip-patches -x ./*.dsc tree > /dev/null; \
-    cd tree; \
+    cd tree || exit; \
     { grep -Ei 'cve|gh-[0-9]+|crash|deadlock|dereference|leak|use-after-free' debian/patches/series || true; } \
         | grep -v -e '^#' -e '-tests-' > /tmp/fixes || true; \
     while read -r name; do patch -p1 -s -i "debian/patches/$name"; done < /tmp/fixes
 WORKDIR /src/tree
+# Debian took the bundled copy of expat out of some of its source packages.
 RUN ./configure --quiet --build="$(dpkg-architecture --query DEB_BUILD_GNU_TYPE)" \
         --enable-loadable-sqlite-extensions --enable-option-checking=fatal --enable-shared --with-ensurepip \
+        --with-system-expat \
         LDFLAGS='-Wl,--strip-all'; \
     make -s -j "$(nproc)" > /tmp/make.log 2>&1 || { tail -40 /tmp/make.log; exit 1; }; \
     make -s install > /tmp/install.log 2>&1 || { tail -40 /tmp/install.log; exit 1; }; \
@@ -53,7 +57,7 @@ RUN ./configure --quiet --build="$(dpkg-architecture --query DEB_BUILD_GNU_TYPE)
         \( -type d -a \( -name test -o -name tests -o -name idle_test \) \) \
         -o \( -type f -a \( -name '*.pyc' -o -name '*.pyo' -o -name 'libpython*.a' \) \) \
     \) -exec rm -rf '{}' +; \
-    python3 -c 'import bz2, ctypes, dbm.gnu, lzma, readline, sqlite3, ssl, uuid, zlib'
+    python3 -c 'import _ctypes, _curses, _dbm, _decimal, _gdbm, _hashlib, _lzma, _sqlite3, _ssl, _uuid, bz2, pyexpat, readline, zlib'
 
 # hadolint ignore=DL3006
 FROM ${DEBIAN}
@@ -64,7 +68,7 @@ RUN --mount=type=secret,id=ca \
     if [ -e /run/secrets/ca ]; then echo 'Acquire::https::CAInfo "/run/secrets/ca";' > /tmp/apt.conf; export APT_CONFIG=/tmp/apt.conf; fi; \
     apt-get update -qq; \
     apt-get install -y -qq --no-install-recommends \
-        ca-certificates libdb5.3 libffi8 libgdbm6 libncursesw6 libnsl2 libreadline8 libsqlite3-0 libssl3 \
+        ca-certificates libdb5.3 libexpat1 libffi8 libgdbm6 libncursesw6 libnsl2 libreadline8 libsqlite3-0 libssl3 \
         libtirpc3 netbase tzdata > /dev/null; \
     rm -rf /var/lib/apt/lists/* /var/cache/ldconfig/aux-cache /var/log/* /tmp/apt.conf
 COPY --from=build /usr/local /usr/local

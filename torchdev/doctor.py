@@ -1,0 +1,120 @@
+"""Says what this machine has and lacks for building, and what to do about it."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from torchdev.bases import DEBIAN
+from torchdev.engine import Engine
+from torchdev.errors import EngineError, Exit
+from torchdev.host import Host, read_host
+from torchdev.lock import index_refusal
+
+DISK_WANTED = 25e9
+"""Bytes that one CUDA cell may need while it is built: its layers twice, and the wheels."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `state` is ok, missing (something will not work) or note."""
+
+    subject: str
+    state: str
+    text: str
+    next_step: str = ""
+
+
+def examine(root: Path) -> "list[Finding]":
+    """Look at engine, disk, network, host settings and GPU."""
+    host = read_host()
+    return [*_engine(root), *_network(host), *_settings(host)]
+
+
+def exit_code(findings: "list[Finding]") -> int:
+    """ENGINE if there is no usable engine, else OK."""
+    return int(Exit.ENGINE if any(f.state == "missing" and f.subject in ("engine", "buildx") for f in findings) else 0)
+
+
+def as_text(findings: "list[Finding]") -> str:
+    """A line for each finding, and under it what to do."""
+    return "\n".join(
+        f"{f.state:<8}{f.subject:<10}{f.text}" + (f"\n{'':18}next: {f.next_step}" if f.next_step else "")
+        for f in findings
+    )
+
+
+def as_json(findings: "list[Finding]") -> str:
+    """The same for a program."""
+    return json.dumps([asdict(finding) for finding in findings], indent=2)
+
+
+def _engine(root: Path) -> Iterator[Finding]:
+    try:
+        engine = Engine()
+    except EngineError as error:
+        yield Finding("engine", "missing", error.what, error.next_step)
+        return
+    info = engine.info()
+    store = (
+        "containerd image store" if "io.containerd.snapshotter.v1" in str(info.get("DriverStatus")) else "classic store"
+    )
+    yield Finding("engine", "ok", f"Docker {engine.version()}, {info.get('Driver')}, {store}")
+    done = subprocess.run(["docker", "buildx", "version"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        yield Finding(
+            "buildx", "missing", "docker buildx does not run", "install docker-buildx-plugin or docker-buildx"
+        )
+    else:
+        yield Finding("buildx", "ok", " ".join(done.stdout.split()[1:2]))
+    yield _disk(Path(str(info.get("DockerRootDir", "/"))), root)
+    if engine.registry_digest(DEBIAN):
+        yield Finding("registry", "ok", "docker.io answers: the official bases will be used")
+    elif shutil.which("mmdebstrap"):
+        yield Finding("registry", "note", "docker.io does not answer: bases will be bootstrapped with mmdebstrap")
+    else:
+        yield Finding("registry", "missing", "docker.io does not answer, and there is no mmdebstrap to make bases",
+                      "apt-get install mmdebstrap, or python build.py quickstart")  # fmt: skip
+    yield _gpu(info)
+
+
+def _disk(folder: Path, root: Path) -> Finding:
+    place = folder if folder.exists() else root
+    free = shutil.disk_usage(place).free
+    text = f"{free / 1e9:.0f} GB free at {place}"
+    if free < DISK_WANTED:
+        return Finding("disk", "missing", f"{text}; a CUDA cell may need {DISK_WANTED / 1e9:.0f} GB while it is built",
+                       "docker system df; docker builder prune")  # fmt: skip
+    return Finding("disk", "ok", text)
+
+
+def _gpu(info: "dict[str, object]") -> Finding:
+    if not Path("/proc/driver/nvidia/version").exists():
+        return Finding("gpu", "note", "no NVIDIA driver here: GPU checks will be not-run")
+    if "nvidia" in str(info.get("Runtimes")) or "nvidia.com/gpu" in str(info.get("DiscoveredDevices")):
+        return Finding("gpu", "ok", "an NVIDIA driver, and an engine that can give GPUs to containers")
+    return Finding("gpu", "missing", "an NVIDIA driver, but the engine has no NVIDIA Container Toolkit",
+                   "install nvidia-container-toolkit; nvidia-ctk runtime configure --runtime=docker")  # fmt: skip
+
+
+def _network(host: Host) -> Iterator[Finding]:
+    refusal = index_refusal(host)
+    if refusal is None:
+        yield Finding("index", "ok", "the package index answers")
+    else:
+        yield Finding("index", "missing", f"the package index does not answer: {refusal}",
+                      "check proxies (HTTPS_PROXY), the CA bundle (SSL_CERT_FILE) and pip config list")  # fmt: skip
+
+
+def _settings(host: Host) -> Iterator[Finding]:
+    shown = {
+        "proxies": ", ".join(name for name, _ in host.proxies),
+        "CA bundle": str(host.ca_bundle or ""),
+        "wheel folders": ", ".join(map(str, host.folders)),
+        "extra indexes": str(len(host.extra_indexes) or ""),
+    }
+    for name, text in shown.items():
+        if text:
+            yield Finding("host", "note", f"{name}, handed to builds as secrets or context: {text}")

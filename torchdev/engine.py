@@ -1,0 +1,162 @@
+"""The Docker Engine: the only place that talks to it. buildx bake builds, docker-py does everything else."""
+
+import os
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import docker
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.models.containers import Container
+from docker.types import DeviceRequest
+
+from torchdev.errors import BuildError, EngineError
+
+START_ENGINE = "start it (systemctl start docker), or install one: python build.py quickstart"
+
+
+@dataclass(frozen=True)
+class Image:
+    """What the engine says of an image. `size` is in bytes, `layers` are the diffIDs, lowest first."""
+
+    id: str
+    size: int
+    layers: tuple[str, ...]
+    labels: Mapping[str, str]
+
+
+class Engine:
+    """A connection to the engine that DOCKER_HOST, or the default socket, names."""
+
+    def __init__(self) -> None:
+        try:
+            self._client = docker.from_env(timeout=600)
+            self._client.ping()
+        except (DockerException, OSError) as error:
+            raise EngineError(f"no Docker Engine answers: {_short(error)}", next_step=START_ENGINE) from None
+
+    def version(self) -> str:
+        """The engine's version."""
+        return str(self._client.version()["Version"])
+
+    def info(self) -> dict[str, Any]:
+        """What the engine says of itself."""
+        return dict(self._client.info())
+
+    def image(self, name: str) -> "Image | None":
+        """An image by name, or None if the engine does not have it."""
+        try:
+            found = self._client.images.get(name)
+        except ImageNotFound:
+            return None
+        return Image(
+            str(found.id), int(found.attrs["Size"]), tuple(found.attrs["RootFS"].get("Layers", ())), dict(found.labels)
+        )
+
+    def registry_digest(self, name: str) -> "str | None":
+        """The digest of an image in its registry, or None where no registry answers or it has no such image."""
+        try:
+            return str(self._client.images.get_registry_data(name).id)
+        except (APIError, OSError):
+            return None
+
+    def tag(self, image: str, name: str) -> None:
+        """Give an image one more name, taking that name from another if need be."""
+        repository, _, tag = name.rpartition(":")
+        self._client.images.get(image).tag(repository, tag)
+
+    def untag(self, name: str) -> None:
+        """Take a name away; the image stays if it has another."""
+        self._client.images.remove(name, noprune=True)
+
+    def load_root(self, archive: Path, name: str, labels: Mapping[str, str]) -> None:
+        """Make an image of one layer from a tar archive of a root file system."""
+        repository, _, tag = name.rpartition(":")
+        changes = [f'LABEL {key}="{value}"' for key, value in labels.items()] + ['CMD ["bash"]']
+        with archive.open("rb") as stream:
+            self._client.api.import_image_from_data(stream.read(), repository=repository, tag=tag, changes=changes)
+
+    def buildx(self, arguments: "list[str]", log: Path, echo: "IO[str] | None" = None) -> None:
+        """Run `docker buildx`, its whole output in a log; BuildError with the log's text if it fails."""
+        docker_cli = shutil.which("docker")
+        if not docker_cli:
+            raise EngineError("the docker command is missing", next_step="python build.py quickstart")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("w", encoding="utf-8") as file:
+            process = subprocess.Popen(
+                [docker_cli, "buildx", *arguments], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                env={**os.environ, "BUILDKIT_PROGRESS": "plain", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"},
+            )  # fmt: skip
+            assert process.stdout is not None
+            for line in process.stdout:
+                file.write(line)
+                if echo:
+                    echo.write(line)
+            if process.wait():
+                raise BuildError("docker buildx failed", where=str(log))
+
+    @contextmanager
+    def container(self, image: str, *, gpus: bool = False, **options: Any) -> Iterator[Container]:
+        """A running container that sleeps, removed afterwards; with every GPU of the engine if asked for."""
+        requests = [DeviceRequest(count=-1, capabilities=[["gpu"]])] if gpus else []
+        made: Container | None = None
+        try:
+            made = self._client.containers.create(
+                image, ["sleep", "infinity"], device_requests=requests, shm_size="1g", **options
+            )
+            made.start()
+            yield made
+        except (APIError, NotFound) as error:
+            raise container_error(image, str(error.explanation or error)) from None
+        finally:
+            if made:
+                made.remove(force=True)
+
+    def gpu_refusal(self, image: str) -> "str | None":
+        """Why the engine gives a container of this image no GPU, or None if it does."""
+        try:
+            with self.container(image, gpus=True):
+                return None
+        except EngineError as error:
+            return error.what
+
+
+def container_error(image: str, explanation: str) -> EngineError:
+    """An engine's refusal to start a container, as an error with its remedy."""
+    if "could not select device driver" in explanation:
+        what = "the engine can't give containers a GPU: it has no NVIDIA Container Toolkit"
+        step = "install nvidia-container-toolkit, run: nvidia-ctk runtime configure --runtime=docker, restart docker"
+    elif "requirement error" in explanation or "nvidia-container-cli" in explanation:
+        what, step = f"the NVIDIA driver refuses: {explanation}", "nvidia-smi; update the driver, or take an older CUDA"
+    elif "No such image" in explanation:
+        name = image.rpartition(":")[2]
+        what, step = f"the engine has no image {image}", f"python build.py {name}"
+    else:
+        what, step = f"the engine could not start a container of {image}: {explanation}", "python build.py doctor"
+    return EngineError(what, next_step=step)
+
+
+def copy_into(container: Container, source: Path, target: str) -> None:
+    """Copy a folder, without caches, into a container; works with remote engines too."""
+    import io
+
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.add(source, arcname=source.name, filter=lambda entry: None if "__pycache__" in entry.name else entry)
+    container.put_archive(target, buffer.getvalue())
+
+
+def _short(error: BaseException) -> str:
+    text = str(error)
+    if "FileNotFoundError" in text or "No such file" in text:
+        return "its socket does not exist"
+    if "ConnectionRefused" in text or "Connection refused" in text:
+        return "its socket refuses connections"
+    if "PermissionError" in text or "Permission denied" in text:
+        return "this user may not use its socket; join the group docker, or use sudo"
+    return text

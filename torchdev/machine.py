@@ -1,0 +1,204 @@
+"""Makes a machine ready: installs and starts a Docker Engine where there is none, and builds a first image."""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torchdev.engine import Engine
+from torchdev.errors import CheckError, EngineError, Exit
+from torchdev.report import exit_code, results_text
+from torchdev.stages import Options, Project, build_cells
+
+Say = Callable[[str], None]
+
+DOCKER_SITE = "https://download.docker.com/linux"
+DOCKER_PACKAGES = ("docker-ce", "docker-ce-cli", "containerd.io", "docker-buildx-plugin")
+NEWER_SUITE = "trixie"
+"""Debian 12 has no buildx; these packages of Debian 13 run on it with Debian 12's own containerd and runc."""
+DEBIAN_PACKAGES = ("docker.io", "docker-cli", "docker-buildx")
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+
+@dataclass(frozen=True)
+class Consent:
+    """Leave to change the machine: given by --yes, or asked for on a terminal."""
+
+    given: bool
+
+    def ask(self, what: str) -> None:
+        """Return if the user agrees; EngineError if not, or if there is no one to ask."""
+        if self.given:
+            return
+        if not sys.stdin.isatty():
+            raise EngineError(f"{what}: that needs your consent", next_step="add --yes")
+        if input(f"{what}? [y/N] ").strip().lower() not in ("y", "yes"):
+            raise EngineError(f"not done: {what}", next_step="python build.py doctor says what is missing")
+
+
+@dataclass(frozen=True)
+class Started:
+    """A dockerd that was started here, to be stopped by whoever no longer needs it."""
+
+    process: "subprocess.Popen[bytes]"
+
+    def stop(self) -> None:
+        """End this dockerd, and no other."""
+        self.process.terminate()
+        self.process.wait(60)
+
+
+def ensure_engine(consent: Consent, say: Say) -> "Started | None":
+    """A Docker Engine with buildx, installed and started if need be; what was started here without a service."""
+    if _answers() and _has_buildx():
+        return None
+    if os.environ.get("DOCKER_HOST"):
+        Engine()
+        raise EngineError("the docker command has no buildx", next_step="install docker-buildx-plugin")
+    if not (shutil.which("dockerd") and _has_buildx()):
+        _install_engine(consent, say)
+    return None if _answers() else _start(say)
+
+
+def ensure_mmdebstrap(consent: Consent, say: Say) -> None:
+    """The tool that makes a Debian base where no registry gives one."""
+    if shutil.which("mmdebstrap"):
+        return
+    _need_apt("mmdebstrap")
+    consent.ask("Install mmdebstrap, to make the base that no registry gives")
+    say("installing mmdebstrap")
+    _apt("update")
+    _apt("install", "mmdebstrap")
+
+
+def quickstart(project: Project, names: "list[str]", consent: Consent, say: Say) -> int:
+    """Everything from a bare machine to a CNN trained in a tagged image, then the command to use it; exit code."""
+    chosen = project.matrix.select(names) if names else project.matrix.cells[:1]
+    started = ensure_engine(consent, say)
+    engine = Engine()
+    if not registry_answers(engine, project, chosen[0].id):
+        ensure_mmdebstrap(consent, say)
+    results = build_cells(project, [cell.id for cell in chosen], Options(), say)
+    print("\n" + results_text(results))
+    if started:
+        say(f"\nthe engine was started here, as process {started.process.pid}; to stop it: kill {started.process.pid}")
+    if exit_code(results) == Exit.OK:
+        short = min(results[0].tags, key=len)
+        refusal = engine.gpu_refusal(results[0].tags[0])
+        print(f'\nTo use it:\n\n  docker run --rm -it {"" if refusal else "--gpus all "}-v "$PWD":/workspace {short}\n')
+        if refusal:
+            print(f"Without --gpus all, since here {refusal}.")
+    return exit_code(results)
+
+
+def registry_answers(engine: Engine, project: Project, name: str) -> bool:
+    """Whether the bases of a cell are on the engine or can be pulled."""
+    plan = project.plans(project.matrix.select([name]))[0]
+    return all(engine.image(b.ref) or engine.registry_digest(b.ref) for b in (plan.debian, plan.python))
+
+
+def _answers() -> bool:
+    try:
+        Engine()
+    except EngineError:
+        return False
+    return True
+
+
+def _has_buildx() -> bool:
+    docker = shutil.which("docker")
+    return bool(docker) and subprocess.run([str(docker), "buildx", "version"], capture_output=True).returncode == 0
+
+
+def _install_engine(consent: Consent, say: Say) -> None:
+    _need_apt("a Docker Engine")
+    release = platform.freedesktop_os_release()
+    family, codename = release.get("ID", ""), release.get("VERSION_CODENAME", "")
+    key = _docker_key(family)
+    source = "Docker's own packages" if key else "Debian's packages"
+    consent.ask(f"Install Docker Engine and buildx from {source}")
+    say(f"installing Docker Engine and buildx from {source}")
+    _apt("update")
+    if key:
+        Path("/etc/apt/keyrings").mkdir(parents=True, exist_ok=True)
+        Path("/etc/apt/keyrings/docker.asc").write_bytes(key)
+        _add_source("docker", f"{DOCKER_SITE}/{family}", codename, "stable", "/etc/apt/keyrings/docker.asc")
+        _apt("install", *DOCKER_PACKAGES)
+    elif codename == "bookworm":
+        _add_source("torchdev-trixie", _debian_site(), NEWER_SUITE, "main", KEYRING)
+        preference = f"Package: *\nPin: release n={NEWER_SUITE}\nPin-Priority: 100\n"
+        Path("/etc/apt/preferences.d/torchdev-trixie").write_text(preference)
+        _apt("update")
+        _apt("install", *(f"{name}/{NEWER_SUITE}" for name in DEBIAN_PACKAGES), "iptables")
+    else:
+        _apt("install", *DEBIAN_PACKAGES, "iptables")
+
+
+def _need_apt(what: str) -> None:
+    if not shutil.which("apt-get") or os.geteuid() != 0:
+        raise EngineError(
+            f"{what} is missing, and is installed here only on Debian and Ubuntu, as root",
+            next_step="see https://docs.docker.com/engine/install/, then run this again",
+        )
+
+
+def _docker_key(family: str) -> "bytes | None":
+    """Docker's signing key for this distribution, or None where their site does not answer."""
+    try:
+        with urllib.request.urlopen(f"{DOCKER_SITE}/{family}/gpg", timeout=10) as answer:
+            key: bytes = answer.read()
+    except OSError:
+        return None
+    return key if key.startswith(b"-----BEGIN PGP PUBLIC KEY BLOCK-----") else None
+
+
+def _debian_site() -> str:
+    """The mirror that this machine's apt takes Debian from."""
+    listing = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(SITE) $(CODENAME)", "Created-By: Packages"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    for line in listing.splitlines():
+        if line.endswith(" bookworm"):
+            return line.split()[0]
+    raise EngineError("apt knows no Debian mirror", next_step="check /etc/apt/sources.list.d")
+
+
+def _add_source(name: str, site: str, suite: str, component: str, key: str) -> None:
+    text = f"Types: deb\nURIs: {site}\nSuites: {suite}\nComponents: {component}\nSigned-By: {key}\n"
+    Path(f"/etc/apt/sources.list.d/{name}.sources").write_text(text)
+
+
+def _apt(*arguments: str) -> None:
+    command = ["apt-get", "-qq", "-y", "--no-install-recommends", *arguments]
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    if done.returncode:
+        tail = "\n".join(f"  {line}" for line in done.stdout.splitlines()[-10:])
+        raise EngineError(f"apt-get {arguments[0]} failed\n{tail}", next_step="check the network and apt's sources")
+
+
+def _start(say: Say) -> "Started | None":
+    """Start the engine: as a service where systemd runs, else as a process of its own."""
+    say("starting the Docker Engine")
+    if Path("/run/systemd/system").is_dir():
+        subprocess.run(["systemctl", "start", "docker"], check=False, capture_output=True)
+        process = None
+    else:
+        log = Path("/var/log/torchdev-dockerd.log")
+        with log.open("wb") as stream:
+            process = subprocess.Popen(["dockerd"], stdout=stream, stderr=stream, start_new_session=True)
+    for _ in range(120):
+        if _answers():
+            return Started(process) if process else None
+        if process and process.poll() is not None:
+            tail = "\n".join(f"  {line}" for line in log.read_text().splitlines()[-5:])
+            raise EngineError(f"dockerd ended at once\n{tail}", next_step=f"read {log}")
+        time.sleep(0.5)
+    raise CheckError("the Docker Engine did not answer within a minute", next_step="journalctl -u docker")

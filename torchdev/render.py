@@ -1,0 +1,113 @@
+"""Plans to text: the Dockerfile, scripts and wheel lists under images/, and the bake file; write or compare."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
+
+from torchdev.errors import InputError
+from torchdev.plan import DEBIAN_PACKAGES, EPOCH, Plan, guarded
+
+BAKE_FILE = "docker-bake.json"
+KEPT = frozenset({"bases.json", "lock.json"})
+"""Files under images/ that other stages write."""
+COMMAND = "python build.py render"
+
+Files = dict[str, str]
+"""Path below images/ to the text of the file."""
+
+
+def render(plans: "tuple[Plan, ...]", templates: Path) -> Files:
+    """Every generated file below images/, for these plans."""
+    environment = Environment(
+        loader=FileSystemLoader(templates), undefined=StrictUndefined, keep_trailing_newline=True,
+        trim_blocks=True, lstrip_blocks=True, autoescape=False,
+    )  # fmt: skip
+    environment.filters["megabytes"] = lambda count: f"{count / 1e6:,.0f} MB"
+    files = {BAKE_FILE: bake_text(plans)}
+    for plan in plans:
+        for name, text in _cell_files(plan, environment).items():
+            files[f"{plan.cell.id}/{name}"] = text
+    return files
+
+
+def _cell_files(plan: Plan, environment: Environment) -> Files:
+    values = {"plan": plan, "epoch": EPOCH, "debian_packages": DEBIAN_PACKAGES, "guarded": guarded(plan.lock)}
+    files = {"Dockerfile": _fill(environment, "Dockerfile.j2", values)}
+    for folder in ("scripts", "steps", "files"):
+        for name in sorted(environment.list_templates(filter_func=lambda path, f=folder: path.startswith(f"{f}/"))):
+            files[name.removesuffix(".j2")] = _fill(environment, name, values)
+    files["wheels/uv/requirements.txt"] = f"{plan.lock.uv.requirement}\n"
+    for layer in plan.layers:
+        if layer.packages:
+            files[f"wheels/{layer.name}/requirements.txt"] = layer.pins
+    return files
+
+
+def _fill(environment: Environment, name: str, values: "Mapping[str, object]") -> str:
+    try:
+        text = environment.get_template(name).render(**values)
+    except TemplateError as error:
+        line = getattr(error, "lineno", None)
+        where = f"templates/{name}" + (f":{line}" if line else "")
+        raise InputError(f"the template can't be rendered: {error}", where=where, next_step=COMMAND) from None
+    return text.rstrip("\n") + "\n"
+
+
+def bake_text(plans: "tuple[Plan, ...]") -> str:
+    """The bake file: a target a cell, and nothing that depends on the machine that builds."""
+    target = {
+        plan.target: {"context": f"images/{plan.cell.id}", "tags": [plan.candidate], "platforms": [plan.lock.platform]}
+        for plan in plans
+    }
+    group = {"default": {"targets": [plan.target for plan in plans]}}
+    return json.dumps({"group": group, "target": target}, indent=2) + "\n"
+
+
+def write(files: Files, images: Path) -> "list[str]":
+    """Write what differs and remove what no cell has; the paths that changed."""
+    changed = differences(files, images)
+    for name in changed:
+        path = images / name
+        if name in files:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(files[name], encoding="utf-8")
+            path.chmod(_mode(name))
+        elif path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    return changed
+
+
+def check(files: Files, images: Path) -> None:
+    """Raise InputError if anything under images/ is not as it would be rendered now."""
+    changed = differences(files, images)
+    if changed:
+        listing = "\n".join(f"  images/{name}" for name in changed)
+        raise InputError(f"{len(changed)} generated files or folders are out of date:\n{listing}", next_step=COMMAND)
+
+
+def differences(files: Files, images: Path) -> "list[str]":
+    """Paths below images/ that are missing, differ, have another mode, or belong to no cell."""
+    missing = [name for name, text in files.items() if not _same(images / name, text, _mode(name))]
+    cells = {name.split("/")[0] for name in files}
+    stale = [entry.name for entry in images.iterdir() if entry.is_dir() and entry.name not in cells]
+    known = files.keys() | {f"{cell}/{name}" for cell in cells for name in KEPT} | KEPT
+    for cell in cells:
+        for path in (images / cell).rglob("*"):
+            name = path.relative_to(images).as_posix()
+            if not path.is_dir() and name not in known:
+                stale.append(name)
+    return sorted(missing) + sorted(stale)
+
+
+def _same(path: Path, text: str, mode: int) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == text and path.stat().st_mode & 0o100 == mode & 0o100
+
+
+def _mode(name: str) -> int:
+    executable = "/scripts/" in name or "/steps/" in name or name.endswith(("files/uv", "files/entrypoint"))
+    return 0o755 if executable else 0o644
