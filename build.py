@@ -32,8 +32,9 @@ def parser() -> argparse.ArgumentParser:
     stages = top.add_subparsers(dest="stage", metavar="STAGE", title="stages")
 
     def stage(name: str, text: str) -> argparse.ArgumentParser:
-        sub = stages.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", epilog=EPILOG,
-                                formatter_class=raw)  # fmt: skip
+        sub = stages.add_parser(
+            name, help=text, description=text[0].upper() + text[1:] + ".", epilog=EPILOG, formatter_class=raw
+        )
         sub.add_argument("--matrix-file", type=Path, default=ROOT / "matrix.yaml", help="instead of matrix.yaml")
         return sub
 
@@ -44,8 +45,12 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--json", action="store_true", help="write JSON to standard output")
 
     def gpu(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--gpu", choices=("auto", "require", "none"), default="auto",
-                         help="auto: GPU checks are not-run where there is none; require: then they fail")  # fmt: skip
+        sub.add_argument(
+            "--gpu",
+            choices=("auto", "require", "none"),
+            default="auto",
+            help="auto: GPU checks are not-run where there is none; require: then they fail",
+        )
 
     build = stage("build", "build, check and tag cells (the default stage)")
     cells(build)

@@ -17,8 +17,15 @@ from torchdev.plan import EPOCH
 
 RECIPE_LABEL = "io.torchdev.bootstrap.recipe"
 SUITE = "bookworm"
-UNNEEDED = ("/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/doc/*", "/usr/share/groff/*",
-            "/usr/share/lintian/*", "/usr/share/linda/*")  # fmt: skip
+UNNEEDED = (
+    "/usr/share/man/*",
+    "/usr/share/info/*",
+    "/usr/share/locale/*",
+    "/usr/share/doc/*",
+    "/usr/share/groff/*",
+    "/usr/share/lintian/*",
+    "/usr/share/linda/*",
+)
 """Left out of the base, as in the official slim image, except for copyright files."""
 
 Say = Callable[[str], None]
@@ -40,22 +47,23 @@ def choose(engine: Engine, bases: "list[Base]", *, forbid: bool = False) -> "lis
 
 def bootstrap(engine: Engine, host: Host, bases: "list[Base]", root: Path, say: Say) -> None:
     """Make the stand-ins of these bases, Debian first; one that is there and up to date is kept."""
-    recipe = root / "templates" / "bootstrap" / "python.Dockerfile"
+    recipe = _recipe_digest(root / "templates" / "bootstrap" / "python.Dockerfile")
     debian = next(base for base in bases if base.series is None)
-    _make(engine, debian, _recipe_digest(Path(__file__)), say, lambda labels: _debian(engine, debian, host, labels))
+    if _wanted(engine, debian, _recipe_digest(Path(__file__)), say):
+        _debian(engine, debian, host, {RECIPE_LABEL: _recipe_digest(Path(__file__))})
     for base in bases:
-        if base.series:
-            digest = _recipe_digest(recipe)
-            _make(engine, base, digest, say, lambda labels, b=base: _python(engine, host, b, debian, root, labels))
+        if base.series and _wanted(engine, base, recipe, say):
+            _python(engine, host, base, debian, root, {RECIPE_LABEL: recipe})
 
 
-def _make(engine: Engine, base: Base, recipe: str, say: Say, make: "Callable[[dict[str, str]], None]") -> None:
+def _wanted(engine: Engine, base: Base, recipe: str, say: Say) -> bool:
+    """Whether a stand-in must be made: there is none, or its recipe has changed since."""
     there = engine.image(base.stand_in)
     if there and there.labels.get(RECIPE_LABEL) == recipe:
         say(f"{base.name}: bootstrapped before, as {base.stand_in}")
-        return
-    say(f"{base.name}: no registry answers; bootstrapping {base.stand_in} (not the official image)")
-    make({RECIPE_LABEL: recipe})
+        return False
+    say(f"{base.name}: bootstrapping {base.stand_in}, which is not the official image")
+    return True
 
 
 def _recipe_digest(path: Path) -> str:
@@ -71,8 +79,15 @@ def _debian(engine: Engine, base: Base, host: Host, labels: dict[str, str]) -> N
         )
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder, "root.tar")
-        options = ["--variant=minbase", "--format=tar", *(f"--dpkgopt=path-exclude={path}" for path in UNNEEDED),
-                   "--dpkgopt=path-include=/usr/share/doc/*/copyright", SUITE, str(archive), *_sources()]  # fmt: skip
+        options = [
+            "--variant=minbase",
+            "--format=tar",
+            *(f"--dpkgopt=path-exclude={path}" for path in UNNEEDED),
+            "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+            SUITE,
+            str(archive),
+            *_sources(),
+        ]
         environment = {**os.environ, **dict(host.proxies), "SOURCE_DATE_EPOCH": str(EPOCH)}
         done = subprocess.run(["mmdebstrap", *options], env=environment, capture_output=True, text=True)
         if done.returncode:
@@ -90,12 +105,23 @@ def _python(engine: Engine, host: Host, base: Base, debian: Base, root: Path, la
             next_step=f"bootstrapping knows Python {', '.join(SOURCE_SUITES)}; or docker pull {base.ref}",
         )
     folder = root / "templates" / "bootstrap"
-    arguments = {"DEBIAN": debian.stand_in, "VERSION": str(base.series), "SUITES": " ".join(suites),
-                 **dict(host.proxies)}  # fmt: skip
-    command = ["build", "--file", str(folder / "python.Dockerfile"), "--tag", base.stand_in, "--load",
-               "--provenance=false",
-               *(f"--build-arg={key}={value}" for key, value in arguments.items()),
-               *(f"--label={key}={value}" for key, value in labels.items())]  # fmt: skip
+    arguments = {
+        "DEBIAN": debian.stand_in,
+        "VERSION": str(base.series),
+        "SUITES": " ".join(suites),
+        **dict(host.proxies),
+    }
+    command = [
+        "build",
+        "--file",
+        str(folder / "python.Dockerfile"),
+        "--tag",
+        base.stand_in,
+        "--load",
+        "--provenance=false",
+        *(f"--build-arg={key}={value}" for key, value in arguments.items()),
+        *(f"--label={key}={value}" for key, value in labels.items()),
+    ]
     if host.ca_bundle:
         command.append(f"--secret=id=ca,src={host.ca_bundle}")
     log = root / ".torchdev" / "logs" / f"bootstrap-python{base.series}.log"
@@ -111,8 +137,11 @@ def _sources() -> "list[str]":
         return []
     listing = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(SITE) $(CODENAME) $(ORIGIN)", "Created-By: Packages"],
-        capture_output=True, text=True, check=False,
-    ).stdout  # fmt: skip
-    found = dict(reversed(line.split()[:2]) for line in listing.splitlines() if line.endswith(" Debian"))
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
+    lines = (line.split() for line in listing.splitlines() if line.endswith(" Debian"))
+    found = {codename: site for site, codename, _ in lines}
     suites = (SUITE, f"{SUITE}-updates", f"{SUITE}-security")
     return [f"deb {found[suite]} {suite} main" for suite in suites] if all(s in found for s in suites) else []

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,8 +18,17 @@ from torchdev.host import Host, find_wheels
 from torchdev.plan import Plan, base_labels
 from torchdev.render import BAKE_FILE
 
-Stands = dict[str, str]
-"""FROM string of an official image to the image that stands in for it on this engine."""
+
+@dataclass(frozen=True)
+class StandIn:
+    """An image of this engine, by name and id, that stands in for an official one."""
+
+    name: str
+    id: str
+
+
+Stands = dict[str, StandIn]
+"""FROM string of an official image to its stand-in."""
 
 
 def build(engine: Engine, host: Host, plan: Plan, root: Path, stands: Stands, echo: "IO[str] | None") -> Path:
@@ -37,8 +47,9 @@ def override(plan: Plan, host: Host, root: Path, folder: Path, stands: Stands) -
     """What this machine adds to the committed bake file: stand-in bases, secrets, proxies, local wheels."""
     target: dict[str, Any] = {"context": str(_context(host, plan, root, folder))}
     if stands:
-        target["contexts"] = {ref: f"docker-image://{name}" for ref, name in stands.items()}
-        target["labels"] = base_labels(plan.debian, plan.python, "bootstrapped")
+        target["contexts"] = {ref: f"docker-image://{stand.name}" for ref, stand in stands.items()}
+        own = [(stands[base.ref].name, stands[base.ref].id) for base in (plan.debian, plan.python)]
+        target["labels"] = base_labels("bootstrapped", own[0], own[1])
     target["secret"] = [f"id={name},src={path}" for name, path in _secrets(host, folder)]
     target["args"] = dict(host.proxies)
     return {"target": {plan.target: {key: value for key, value in target.items() if value}}}
@@ -89,7 +100,8 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def stands_for(plan: Plan, bootstrapped: "Iterable[Base]") -> Stands:
+def stands_for(engine: Engine, plan: Plan, bootstrapped: "Iterable[Base]") -> Stands:
     """The named contexts that put bootstrapped images in the place of the official ones of a plan."""
-    made = {base.ref: base.stand_in for base in bootstrapped}
-    return {base.ref: made[base.ref] for base in (plan.debian, plan.python, plan.tool) if base.ref in made}
+    made = set(bootstrapped)
+    images = {base: engine.image(base.stand_in) for base in (plan.debian, plan.python, plan.tool) if base in made}
+    return {base.ref: StandIn(base.stand_in, image.id) for base, image in images.items() if image}

@@ -6,24 +6,38 @@ from torchdev.errors import BuildError
 
 REMEDIES = (
     (("no space left on device",), "the disk is full", "docker system df; docker builder prune; df -h"),
-    (("Hash mismatch", "hash mismatch", "DO NOT MATCH THE HASHES"),
-     "a wheel is not the one that was locked: its hash differs",
-     "find out which side changed; if the index is right: python build.py lock {cell}"),
-    (("dns error", "Failed to fetch", "Temporary failure resolving", "Could not resolve", "timed out",
-      "Connection refused", "NewConnectionError"),
-     "a package index or Debian mirror could not be reached from the build",
-     "python build.py doctor; check proxies (HTTPS_PROXY) and the index (pip config list)"),
+    (
+        ("Hash mismatch", "hash mismatch", "DO NOT MATCH THE HASHES"),
+        "a wheel is not the one that was locked: its hash differs",
+        "find out which side changed; if the index is right: python build.py lock {cell}",
+    ),
+    (
+        (
+            "dns error",
+            "Failed to fetch",
+            "Temporary failure resolving",
+            "Could not resolve",
+            "timed out",
+            "Connection refused",
+            "NewConnectionError",
+        ),
+        "a package index or Debian mirror could not be reached from the build",
+        "python build.py doctor; check proxies (HTTPS_PROXY) and the index (pip config list)",
+    ),
     (("401 Unauthorized", "403 Forbidden"), "a package index refused access", "check the credentials of the index"),
-    (("failed to resolve source metadata", "failed to do request", "pull access denied"),
-     "a base image could not be pulled", "python build.py bootstrap {cell}"),
+    (
+        ("failed to resolve source metadata", "failed to do request", "pull access denied"),
+        "a base image could not be pulled",
+        "python build.py bootstrap {cell}",
+    ),
     (("Cannot connect to the Docker daemon",), "no Docker Engine answers", "systemctl start docker"),
-)  # fmt: skip
+)
 """What BuildKit's log may hold, what it means, and what to do then; the first match wins."""
 
 
 def explain(cell: str, text: str, log: Path) -> BuildError:
     """A failed build's log as one message: the cause, its last lines, and the next command."""
-    failure = [line for line in text.splitlines() if line.strip()]
+    failure = _failing_step([line for line in text.splitlines() if line.strip()])
     for signs, what, step in REMEDIES:
         line = next((line for line in failure if any(sign in line for sign in signs)), None)
         if line:
@@ -32,3 +46,9 @@ def explain(cell: str, text: str, log: Path) -> BuildError:
             )
     tail = "\n".join(f"  {line}" for line in failure[-12:])
     return BuildError(f"the build failed\n{tail}", where=cell, next_step=f"read {log}")
+
+
+def _failing_step(lines: "list[str]") -> "list[str]":
+    """The part of BuildKit's log that repeats the output of the step that failed, or all of it."""
+    rules = [number for number, line in enumerate(lines) if line == "------"]
+    return lines[rules[0] :] if rules else lines

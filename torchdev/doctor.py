@@ -64,9 +64,7 @@ def _engine(root: Path) -> Iterator[Finding]:
     yield Finding("engine", "ok", f"Docker {engine.version()}, {info.get('Driver')}, {store}")
     done = subprocess.run(["docker", "buildx", "version"], capture_output=True, text=True, check=False)
     if done.returncode:
-        yield Finding(
-            "buildx", "missing", "docker buildx does not run", "install docker-buildx-plugin or docker-buildx"
-        )
+        yield Finding("buildx", "missing", "docker buildx does not run", "install docker-buildx-plugin")
     else:
         yield Finding("buildx", "ok", " ".join(done.stdout.split()[1:2]))
     yield _disk(Path(str(info.get("DockerRootDir", "/"))), root)
@@ -75,8 +73,12 @@ def _engine(root: Path) -> Iterator[Finding]:
     elif shutil.which("mmdebstrap"):
         yield Finding("registry", "note", "docker.io does not answer: bases will be bootstrapped with mmdebstrap")
     else:
-        yield Finding("registry", "missing", "docker.io does not answer, and there is no mmdebstrap to make bases",
-                      "apt-get install mmdebstrap, or python build.py quickstart")  # fmt: skip
+        yield Finding(
+            "registry",
+            "missing",
+            "docker.io does not answer, and there is no mmdebstrap to make bases",
+            "apt-get install mmdebstrap, or python build.py quickstart",
+        )
     yield _gpu(info)
 
 
@@ -85,8 +87,12 @@ def _disk(folder: Path, root: Path) -> Finding:
     free = shutil.disk_usage(place).free
     text = f"{free / 1e9:.0f} GB free at {place}"
     if free < DISK_WANTED:
-        return Finding("disk", "missing", f"{text}; a CUDA cell may need {DISK_WANTED / 1e9:.0f} GB while it is built",
-                       "docker system df; docker builder prune")  # fmt: skip
+        return Finding(
+            "disk",
+            "missing",
+            f"{text}; a CUDA cell may need {DISK_WANTED / 1e9:.0f} GB while it is built",
+            "docker system df; docker builder prune",
+        )
     return Finding("disk", "ok", text)
 
 
@@ -95,8 +101,12 @@ def _gpu(info: "dict[str, object]") -> Finding:
         return Finding("gpu", "note", "no NVIDIA driver here: GPU checks will be not-run")
     if "nvidia" in str(info.get("Runtimes")) or "nvidia.com/gpu" in str(info.get("DiscoveredDevices")):
         return Finding("gpu", "ok", "an NVIDIA driver, and an engine that can give GPUs to containers")
-    return Finding("gpu", "missing", "an NVIDIA driver, but the engine has no NVIDIA Container Toolkit",
-                   "install nvidia-container-toolkit; nvidia-ctk runtime configure --runtime=docker")  # fmt: skip
+    return Finding(
+        "gpu",
+        "missing",
+        "an NVIDIA driver, but the engine has no NVIDIA Container Toolkit",
+        "install nvidia-container-toolkit; nvidia-ctk runtime configure --runtime=docker",
+    )
 
 
 def _network(host: Host) -> Iterator[Finding]:
@@ -104,8 +114,12 @@ def _network(host: Host) -> Iterator[Finding]:
     if refusal is None:
         yield Finding("index", "ok", "the package index answers")
     else:
-        yield Finding("index", "missing", f"the package index does not answer: {refusal}",
-                      "check proxies (HTTPS_PROXY), the CA bundle (SSL_CERT_FILE) and pip config list")  # fmt: skip
+        yield Finding(
+            "index",
+            "missing",
+            f"the package index does not answer: {refusal}",
+            "check proxies (HTTPS_PROXY), the CA bundle (SSL_CERT_FILE) and pip config list",
+        )
 
 
 def _settings(host: Host) -> Iterator[Finding]:

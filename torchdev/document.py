@@ -82,7 +82,8 @@ class Value:
     @property
     def kind(self) -> str:
         """The YAML kind of the node, in words."""
-        return {"scalar": "single value", "sequence": "list", "mapping": "mapping"}[self.node.id]
+        names = {yaml.ScalarNode: "single value", yaml.SequenceNode: "list", yaml.MappingNode: "mapping"}
+        return names[type(self.node)]
 
 
 def read(path: Path, shown_as: str) -> Value:

@@ -1,5 +1,6 @@
 """The Docker Engine: the only place that talks to it. buildx bake builds, docker-py does everything else."""
 
+import io
 import os
 import shutil
 import subprocess
@@ -15,8 +16,9 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 from docker.types import DeviceRequest
 
-from torchdev.errors import BuildError, EngineError
+from torchdev.errors import BuildError, EngineError, GpuError
 
+DOCTOR = "python build.py doctor"
 START_ENGINE = "start it (systemctl start docker), or install one: python build.py quickstart"
 
 
@@ -89,9 +91,12 @@ class Engine:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("w", encoding="utf-8") as file:
             process = subprocess.Popen(
-                [docker_cli, "buildx", *arguments], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                [docker_cli, "buildx", *arguments],
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
                 env={**os.environ, "BUILDKIT_PROGRESS": "plain", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"},
-            )  # fmt: skip
+            )
             assert process.stdout is not None
             for line in process.stdout:
                 file.write(line)
@@ -117,12 +122,26 @@ class Engine:
             if made:
                 made.remove(force=True)
 
+    def run(self, image: str, command: "list[str]", **options: Any) -> "tuple[int, str]":
+        """Run a command through the image's entry point to its end; its exit status and output."""
+        made = self._client.containers.create(image, command, **options)
+        try:
+            made.start()
+            status = int(made.wait()["StatusCode"])
+            return status, made.logs().decode(errors="replace")
+        finally:
+            made.remove(force=True)
+
+    def environment(self, image: str) -> "list[str]":
+        """The variables that an image sets, as NAME=value."""
+        return list(self._client.images.get(image).attrs["Config"].get("Env") or [])
+
     def gpu_refusal(self, image: str) -> "str | None":
         """Why the engine gives a container of this image no GPU, or None if it does."""
         try:
             with self.container(image, gpus=True):
                 return None
-        except EngineError as error:
+        except GpuError as error:
             return error.what
 
 
@@ -131,20 +150,17 @@ def container_error(image: str, explanation: str) -> EngineError:
     if "could not select device driver" in explanation:
         what = "the engine can't give containers a GPU: it has no NVIDIA Container Toolkit"
         step = "install nvidia-container-toolkit, run: nvidia-ctk runtime configure --runtime=docker, restart docker"
-    elif "requirement error" in explanation or "nvidia-container-cli" in explanation:
-        what, step = f"the NVIDIA driver refuses: {explanation}", "nvidia-smi; update the driver, or take an older CUDA"
-    elif "No such image" in explanation:
-        name = image.rpartition(":")[2]
-        what, step = f"the engine has no image {image}", f"python build.py {name}"
-    else:
-        what, step = f"the engine could not start a container of {image}: {explanation}", "python build.py doctor"
-    return EngineError(what, next_step=step)
+        return GpuError(what, next_step=step)
+    if "requirement error" in explanation or "nvidia-container-cli" in explanation:
+        step = "nvidia-smi; update the driver, or take an older CUDA"
+        return GpuError(f"the NVIDIA driver refuses: {explanation}", next_step=step)
+    if "No such image" in explanation:
+        return EngineError(f"the engine has no image {image}", next_step=f"python build.py {image.rpartition(':')[2]}")
+    return EngineError(f"the engine could not start a container of {image}: {explanation}", next_step=DOCTOR)
 
 
 def copy_into(container: Container, source: Path, target: str) -> None:
     """Copy a folder, without caches, into a container; works with remote engines too."""
-    import io
-
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         archive.add(source, arcname=source.name, filter=lambda entry: None if "__pycache__" in entry.name else entry)

@@ -48,15 +48,26 @@ def _current(root: Path) -> bool:
 
 def _make(root: Path, *, ask: bool) -> None:
     """Make .venv and install requirements.txt into it, by hash; with Debian's python3-venv if need be."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - whoever starts this may have an older one
         raise SystemExit("error: torchdev needs Python 3.11 or newer")
     folder = root / ".venv"
     print(f"making torchdev's Python environment in {folder.name}", file=sys.stderr)
     if not find_spec("ensurepip") or not find_spec("venv"):
         _install_venv(ask)
     _run([sys.executable, "-m", "venv", "--clear", str(folder)])
-    _run([str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-          "--require-hashes", "--requirement", str(root / "requirements.txt")])  # fmt: skip
+    _run(
+        [
+            str(folder / "bin" / "python"),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--require-hashes",
+            "--requirement",
+            str(root / "requirements.txt"),
+        ]
+    )
     (folder / "torchdev-requirements").write_text(_stamp(root))
 
 
@@ -73,8 +84,13 @@ def _install_venv(ask: bool) -> None:
 
 
 def _run(command: "list[str]") -> None:
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})  # fmt: skip
+    done = subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+    )
     if done.returncode:
         tail = "\n".join(done.stdout.splitlines()[-15:])
         raise SystemExit(f"error: {' '.join(command[:4])} … failed\n{tail}\n  next: check the network and pip config")

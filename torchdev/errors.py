@@ -56,3 +56,7 @@ class EngineError(TorchdevError):
     """The Docker Engine is missing, unreachable, or lacks a feature."""
 
     code = Exit.ENGINE
+
+
+class GpuError(EngineError):
+    """The engine gives containers no GPU."""

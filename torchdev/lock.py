@@ -83,8 +83,13 @@ class Lock:
 
 def inputs_digest(cell: Cell) -> str:
     """sha256 of everything that a cell's resolution depends on; another digest makes the lock stale."""
-    inputs = {"python": cell.python, "flavour": cell.flavour, "platform": PLATFORM, "uv": UV,
-              "requirements": cell.requirements}  # fmt: skip
+    inputs = {
+        "python": cell.python,
+        "flavour": cell.flavour,
+        "platform": PLATFORM,
+        "uv": UV,
+        "requirements": cell.requirements,
+    }
     return f"sha256:{hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()}"
 
 
@@ -142,9 +147,24 @@ def _run_uv(host: Host, python: str, requirements: "tuple[str, ...]") -> "tuple[
         folder = Path(name)
         (folder / "in.txt").write_text("".join(f"{line}\n" for line in requirements))
         (folder / "uv.toml").write_text(host.uv_toml())
-        command = [find_uv_bin(), "pip", "compile", "in.txt", "--quiet", "--no-header", "--only-binary", ":all:",
-                   "--python-version", python, "--python-platform", f"x86_64-manylinux_{GLIBC[0]}_{GLIBC[1]}",
-                   "--format", "pylock.toml", "--output-file", "pylock.toml"]  # fmt: skip
+        command = [
+            find_uv_bin(),
+            "pip",
+            "compile",
+            "in.txt",
+            "--quiet",
+            "--no-header",
+            "--only-binary",
+            ":all:",
+            "--python-version",
+            python,
+            "--python-platform",
+            f"x86_64-manylinux_{GLIBC[0]}_{GLIBC[1]}",
+            "--format",
+            "pylock.toml",
+            "--output-file",
+            "pylock.toml",
+        ]
         done = subprocess.run(command, cwd=folder, env=_environment(host, folder), capture_output=True, text=True)
         return done, "" if done.returncode else (folder / "pylock.toml").read_text()
 
@@ -179,7 +199,7 @@ def _pinned(found: "list[dict[str, Any]]", python: str, host: Host, known: dict[
                 wheel["hashes"]["sha256"],
                 wheel["size"],
                 installed,
-            )  # fmt: skip
+            )
             for (entry, wheel), installed in zip(chosen, sizes, strict=True)
         )
 

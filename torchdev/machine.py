@@ -162,8 +162,10 @@ def _debian_site() -> str:
     """The mirror that this machine's apt takes Debian from."""
     listing = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(SITE) $(CODENAME)", "Created-By: Packages"],
-        capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     for line in listing.splitlines():
         if line.endswith(" bookworm"):
             return line.split()[0]

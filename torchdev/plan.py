@@ -16,13 +16,27 @@ TORCH = ("torch", "triton")
 
 DEBIAN_PACKAGES = (
     # torch.compile and C++ extensions
-    "g++", "gcc", "libc6-dev",
+    "g++",
+    "gcc",
+    "libc6-dev",
     # work: sources from git, TLS, one process that reaps the others
-    "ca-certificates", "git", "tini",
+    "ca-certificates",
+    "git",
+    "tini",
     # what CPython's extension modules load, as in the official python image
-    "libdb5.3", "libexpat1", "libffi8", "libgdbm6", "libncursesw6", "libnsl2", "libreadline8",
-    "libsqlite3-0", "libssl3", "libtirpc3", "netbase", "tzdata",
-)  # fmt: skip
+    "libdb5.3",
+    "libexpat1",
+    "libffi8",
+    "libgdbm6",
+    "libncursesw6",
+    "libnsl2",
+    "libreadline8",
+    "libsqlite3-0",
+    "libssl3",
+    "libtirpc3",
+    "netbase",
+    "tzdata",
+)
 
 
 @dataclass(frozen=True)
@@ -96,23 +110,23 @@ class Plan:
             "io.torchdev.cell": self.cell.id,
             **{f"io.torchdev.{name}": version for name, version in versions.items()},
             "io.torchdev.lock": self.lock.digest,
-            **base_labels(self.debian, self.python, "official"),
+            **base_labels("official", *(_official(base) for base in (self.debian, self.python))),
         }
 
 
-def base_labels(debian: Base, python: Base, origin: str) -> dict[str, str]:
-    """Labels that name the bases an image really has; `origin` is official or bootstrapped."""
+def base_labels(origin: str, debian: "tuple[str, str]", python: "tuple[str, str]") -> dict[str, str]:
+    """Labels that give (name, digest) of the bases an image really has; `origin` is official or bootstrapped."""
     return {
-        "org.opencontainers.image.base.name": _full_name(debian, origin),
-        "org.opencontainers.image.base.digest": debian.digest or "unknown",
+        "org.opencontainers.image.base.name": debian[0],
+        "org.opencontainers.image.base.digest": debian[1],
         "io.torchdev.base.origin": origin,
-        "io.torchdev.base.python.name": _full_name(python, origin),
-        "io.torchdev.base.python.digest": python.digest or "unknown",
+        "io.torchdev.base.python.name": python[0],
+        "io.torchdev.base.python.digest": python[1],
     }
 
 
-def _full_name(base: Base, origin: str) -> str:
-    return f"docker.io/library/{base.name}" if origin == "official" else base.stand_in
+def _official(base: Base) -> "tuple[str, str]":
+    return f"docker.io/library/{base.name}", base.digest or "unknown"
 
 
 def make_plan(image: str, cell: Cell, lock: Lock, bases: tuple[Base, Base, Base], aliases: tuple[str, ...]) -> Plan:

@@ -22,9 +22,13 @@ Files = dict[str, str]
 def render(plans: "tuple[Plan, ...]", templates: Path) -> Files:
     """Every generated file below images/, for these plans."""
     environment = Environment(
-        loader=FileSystemLoader(templates), undefined=StrictUndefined, keep_trailing_newline=True,
-        trim_blocks=True, lstrip_blocks=True, autoescape=False,
-    )  # fmt: skip
+        loader=FileSystemLoader(templates),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
+    )
     environment.filters["megabytes"] = lambda count: f"{count / 1e6:,.0f} MB"
     files = {BAKE_FILE: bake_text(plans)}
     for plan in plans:
@@ -37,7 +41,7 @@ def _cell_files(plan: Plan, environment: Environment) -> Files:
     values = {"plan": plan, "epoch": EPOCH, "debian_packages": DEBIAN_PACKAGES, "guarded": guarded(plan.lock)}
     files = {"Dockerfile": _fill(environment, "Dockerfile.j2", values)}
     for folder in ("scripts", "steps", "files"):
-        for name in sorted(environment.list_templates(filter_func=lambda path, f=folder: path.startswith(f"{f}/"))):
+        for name in sorted(path for path in environment.list_templates() if path.startswith(f"{folder}/")):
             files[name.removesuffix(".j2")] = _fill(environment, name, values)
     files["wheels/uv/requirements.txt"] = f"{plan.lock.uv.requirement}\n"
     for layer in plan.layers:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -41,18 +41,27 @@ def cells_text(matrix: Matrix) -> str:
 def cells_json(matrix: Matrix) -> str:
     """The cells for a program: a JSON list."""
     cells: list[dict[str, Any]] = [
-        {"id": cell.id, "python": cell.python, "flavour": cell.flavour, "cuda": cell.cuda, "torch": cell.torch,
-         "aliases": list(matrix.aliases_of(cell)), "requirements": list(cell.requirements)}
+        {
+            "id": cell.id,
+            "python": cell.python,
+            "flavour": cell.flavour,
+            "cuda": cell.cuda,
+            "torch": cell.torch,
+            "aliases": list(matrix.aliases_of(cell)),
+            "requirements": list(cell.requirements),
+        }
         for cell in matrix.cells
-    ]  # fmt: skip
+    ]
     return json.dumps(cells, indent=2)
 
 
 def verdicts_text(verdicts: Iterable[Verdict]) -> str:
     """Each check on a line, then the count of each outcome; not-run is counted by itself."""
     verdicts = tuple(verdicts)
-    lines = [f"  {v.outcome:<8}{v.check} ({v.seconds:.1f} s)" + (f"\n          {_indent(v.why)}" if v.why else "")
-             for v in verdicts]  # fmt: skip
+    lines = [
+        f"  {v.outcome:<8}{v.check} ({v.seconds:.1f} s)" + (f"\n          {_indent(v.why)}" if v.why else "")
+        for v in verdicts
+    ]
     return "\n".join([*lines, f"  {headline(verdicts)}"])
 
 
@@ -66,14 +75,16 @@ def results_text(results: "list[Result]") -> str:
     """The closing table of a build: each cell, whether it holds, size, time and tags."""
     rows = [("CELL", "RESULT", "CHECKS", "SIZE", "TIME", "TAGS")]
     for result in results:
-        rows.append((
-            result.cell,
-            "failed" if result.failed else "built",
-            headline(result.verdicts) if result.verdicts else "none",
-            f"{result.image.size / 1e9:.2f} GB" if result.image else "-",
-            f"{result.seconds:.0f} s",
-            " ".join(result.tags) or "-",
-        ))  # fmt: skip
+        rows.append(
+            (
+                result.cell,
+                "failed" if result.failed else "built",
+                headline(result.verdicts) if result.verdicts else "none",
+                f"{result.image.size / 1e9:.2f} GB" if result.image else "-",
+                f"{result.seconds:.0f} s",
+                " ".join(result.tags) or "-",
+            )
+        )
     return _table(rows)
 
 
@@ -97,7 +108,7 @@ def plan_line(plan: Plan) -> str:
     return f"{plan.cell.id}: {wheels} wheels, {download:.1f} GB to fetch, {installed:.1f} GB unpacked"
 
 
-def _table(rows: "list[tuple[str, ...]]") -> str:
+def _table(rows: "Sequence[tuple[str, ...]]") -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows

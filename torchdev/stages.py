@@ -138,7 +138,9 @@ def _build_cell(
     say(plan_line(plan))
     verdicts: tuple[Verdict, ...] = ()
     try:
-        builder.build(engine, host, plan, root, builder.stands_for(plan, made), sys.stderr if options.verbose else None)
+        builder.build(
+            engine, host, plan, root, builder.stands_for(engine, plan, made), sys.stderr if options.verbose else None
+        )
         if options.test:
             say(f"{plan.cell.id}: built; checking")
             verdicts = verify.verify(plan, plan.candidate, options.gpu, root)
@@ -147,12 +149,12 @@ def _build_cell(
     except TorchdevError as error:
         say(f"error: {error}")
         return Result(plan.cell.id, None, (), verdicts, str(error), time.perf_counter() - began)
-    error = _failure(plan, verdicts)
-    if not error:
+    failure = _failure(plan, verdicts)
+    if not failure:
         for name in plan.tags:
             engine.tag(plan.candidate, name)
         engine.untag(plan.candidate)
-    return Result(plan.cell.id, image, () if error else plan.tags, verdicts, error, time.perf_counter() - began)
+    return Result(plan.cell.id, image, () if failure else plan.tags, verdicts, failure, time.perf_counter() - began)
 
 
 def _failure(plan: Plan, verdicts: tuple[Verdict, ...]) -> str:

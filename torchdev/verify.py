@@ -35,8 +35,23 @@ def verify(plan: Plan, image: str, gpu: str, root: Path) -> tuple[Verdict, ...]:
     folder.mkdir(parents=True, exist_ok=True)
     report = folder / f"{plan.cell.id}.xml"
     report.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "pytest", "tests/image", "-q", "-p", "no:cacheprovider", "--cell", plan.cell.id,
-               "--image", image, "--gpu", gpu, "--junitxml", str(report)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "tests/image",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--cell",
+        plan.cell.id,
+        "--image",
+        image,
+        "--gpu",
+        gpu,
+        "--junitxml",
+        str(report),
+    ]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     if not report.exists():
         why = (done.stdout + done.stderr).strip() or f"pytest ended with {done.returncode} and no report"

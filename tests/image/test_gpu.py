@@ -1,0 +1,32 @@
+"""The GPU is visible and used; without one these checks are not-run, and say why."""
+
+from testinfra.host import Host
+
+from tests.image.conftest import Gpu
+from torchdev.plan import Plan
+
+
+def test_gpu_is_visible(host: Host, gpu: Gpu) -> None:
+    """Torch sees a GPU and computes on it."""
+    gpu.need()
+    program = "import torch; x = torch.ones(4, 4, device='cuda'); assert float((x @ x).sum()) == 64; print('seen')"
+    assert host.check_output(f'python -c "{program}"') == "seen"
+
+
+def test_no_variable_that_misleads_the_nvidia_toolkit(host: Host) -> None:
+    """CUDA_VERSION makes an image count as legacy, NVIDIA_VISIBLE_DEVICES=all hands GPUs to whoever asked for none."""
+    names = {line.partition("=")[0] for line in host.check_output("cat /proc/1/environ | tr '\\0' '\\n'").splitlines()}
+    baked = {name for name in names if name.startswith(("NVIDIA_REQUIRE", "NCCL_", "PET_", "CUDA_"))}
+    assert baked == set()
+
+
+def test_image_bakes_in_no_gpu_variables(engine: object, image: str) -> None:
+    """The same, read off the image's configuration."""
+    environment = engine.environment(image)  # type: ignore[attr-defined]
+    assert [entry for entry in environment if entry.startswith(("NVIDIA_", "CUDA_", "NCCL_", "PET_"))] == []
+
+
+def test_architectures_are_compiled_in(host: Host, plan: Plan) -> None:
+    """A CUDA image holds code for at least one GPU architecture, as the library itself lists them."""
+    flags = host.check_output("python -c 'import torch; print(torch._C._cuda_getArchFlags())'")
+    assert ("sm_" in flags) == (plan.cell.cuda is not None)

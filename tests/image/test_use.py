@@ -1,0 +1,134 @@
+"""The image in use: Python found from everywhere, pip and uv that leave torch whole, any user at home."""
+
+import base64
+import io
+import zipfile
+from typing import Any
+
+import pytest
+from testinfra.host import Host
+
+from torchdev.plan import Plan
+
+IMPORT = "python -c 'import torch; print(torch.__version__)'"
+
+
+def wheel(name: str) -> bytes:
+    """A pure wheel of one empty module."""
+    info = f"{name}-1.0.dist-info"
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(f"{name}.py", "")
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{info}/RECORD", f"{name}.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def tiny(host: Host) -> str:
+    """Path, in the container, of a wheel that depends on nothing."""
+    path = "/tmp/tiny-1.0-py3-none-any.whl"
+    encoded = base64.b64encode(wheel("tiny")).decode()
+    host.check_output(f"echo {encoded} | base64 -d > {path}")
+    return path
+
+
+@pytest.mark.parametrize("program", ["python", "python3", "torchrun", "pip", "uv", "git", "gcc", "g++"])
+@pytest.mark.parametrize("shell", ["sh -c", "bash -lc"])
+def test_programs_are_found(host: Host, shell: str, program: str) -> None:
+    """By a plain shell (the PATH that exec has) and by a login shell."""
+    assert host.run(f"{shell} 'command -v {program}'").rc == 0
+
+
+def test_torch_without_any_environment(host: Host) -> None:
+    """`env -i` loses every variable and finds torch all the same."""
+    assert host.run('env -i /usr/local/bin/python -c "import torch"').rc == 0
+    assert host.run("env -i /usr/local/bin/torchrun --help").rc == 0
+
+
+def test_torch_in_a_nested_environment(host: Host, facts: dict[str, Any]) -> None:
+    """`python -m venv --system-site-packages` sees the image's torch."""
+    host.check_output("python -m venv --system-site-packages /tmp/nested")
+    assert host.check_output(f"/tmp/nested/bin/{IMPORT}") == facts["torch"]
+
+
+@pytest.mark.parametrize("install", ["pip install --no-index --find-links /tmp", "uv pip install --offline --no-index"])
+def test_an_activated_environment_is_honoured(host: Host, tiny: str, install: str) -> None:
+    """Pip and uv install into an activated plain environment, not into the image's Python."""
+    folder = f"/tmp/plain-{install.split()[0]}"
+    host.check_output(f"python -m venv {folder} && . {folder}/bin/activate && {install} {tiny}")
+    assert host.run(f"{folder}/bin/python -c 'import tiny'").rc == 0
+    assert host.run("python -c 'import tiny'").rc != 0
+
+
+def test_an_environment_in_a_parent_folder_is_honoured(host: Host, tiny: str) -> None:
+    """Uv finds .venv in a folder above, as it does outside the image."""
+    host.check_output("mkdir -p /tmp/project/deep && python -m venv /tmp/project/.venv")
+    host.check_output(f"cd /tmp/project/deep && uv pip install --offline --no-index {tiny}")
+    assert host.run("/tmp/project/.venv/bin/python -c 'import tiny'").rc == 0
+    assert host.run("python -c 'import tiny'").rc != 0
+
+
+@pytest.mark.parametrize(("install", "uninstall"), [
+    ("pip install --no-index", "pip uninstall --yes"),
+    ("uv pip install --offline --no-index", "uv pip uninstall"),
+])  # fmt: skip
+def test_install_and_uninstall_leave_torch_whole(
+    host: Host, tiny: str, facts: dict[str, Any], install: str, uninstall: str
+) -> None:
+    """A package comes and goes in the image's own Python; torch stays as it was."""
+    host.check_output(f"cd / && {install} {tiny} && python -c 'import tiny'")
+    host.check_output(f"cd / && {uninstall} tiny")
+    assert host.run("python -c 'import tiny'").rc != 0
+    assert host.check_output(IMPORT) == facts["torch"]
+
+
+@pytest.mark.parametrize("check", ["pip check", "uv pip check"])
+def test_dependencies_agree(host: Host, check: str) -> None:
+    """No installed package lacks another, or has one in a version it does not accept."""
+    done = host.run(f"cd / && {check}")
+    assert done.rc == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("install", ["pip install --no-index", "uv pip install --offline --no-index"])
+def test_torch_is_not_replaced(host: Host, plan: Plan, install: str) -> None:
+    """Another torch is refused in the image's own Python."""
+    done = host.run(f"cd / && {install} torch==0.0.1")
+    assert done.rc != 0
+    assert plan.lock.version("torch") in done.stdout + done.stderr
+
+
+def test_modules_have_bytecode(host: Host) -> None:
+    """Every module of torch has bytecode beside it, so the first import need not compile."""
+    program = (
+        "import importlib.util, pathlib, torch; "
+        "sources = list(pathlib.Path(torch.__file__).parent.rglob('*.py')); "
+        "bare = [s for s in sources if not pathlib.Path(importlib.util.cache_from_source(s)).exists()]; "
+        "print(len(sources) > 1000, len(bare))"
+    )
+    assert host.check_output(f'python -c "{program}"') == "True 0"
+
+
+def test_compile_has_a_compiler(host: Host) -> None:
+    """torch.compile works on the CPU: it generates C++, compiles it and gets the same numbers."""
+    program = (
+        "import torch; f = lambda x: torch.sin(x) + torch.cos(x).relu(); x = torch.linspace(-3, 3, 1000); "
+        "assert torch.allclose(torch.compile(f)(x), f(x), atol=1e-5); print('equal')"
+    )
+    assert host.check_output(f'cd /tmp && python -c "{program}"').splitlines()[-1] == "equal"
+
+
+@pytest.mark.parametrize("user", ["1000", "12345:0", "12345:12345", "0"])
+def test_any_user_has_a_home(engine: Any, image: str, user: str) -> None:
+    """Under any uid and gid, torch imports and HOME is a folder that can be written."""
+    command = ["sh", "-c", 'touch "$HOME/here" && python -c "import torch; torch._dynamo"']
+    status, output = engine.run(image, command, user=user)
+    assert status == 0, output
+
+
+def test_process_one_reaps(host: Host) -> None:
+    """Tini is process 1, so that orphans are reaped and signals arrive."""
+    assert "tini" in host.check_output("cat /proc/1/cmdline | tr '\\0' ' '")

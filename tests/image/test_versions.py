@@ -1,0 +1,56 @@
+"""What is inside is what the lock says."""
+
+import json
+from typing import Any
+
+from testinfra.host import Host
+
+from torchdev.plan import Plan
+
+
+def test_python_is_of_the_cells_series(facts: dict[str, Any], plan: Plan) -> None:
+    """`python` is the Python that the tag names."""
+    assert facts["python"].split(".")[:2] == plan.cell.python.split(".")
+
+
+def test_torch_is_the_locked_one(facts: dict[str, Any], plan: Plan) -> None:
+    """torch.__version__ is the locked version, with or without a local part for the flavour."""
+    locked = plan.lock.version("torch")
+    assert facts["torch"] in (locked, f"{locked}+{plan.cell.flavour}")
+
+
+def test_cuda_is_the_cells(facts: dict[str, Any], plan: Plan) -> None:
+    """Torch was built for the CUDA of the tag."""
+    assert facts["cuda"] == plan.cell.cuda
+
+
+def test_cudnn_is_loaded_in_the_locked_version(facts: dict[str, Any], plan: Plan) -> None:
+    """The cuDNN that is loaded (91002 is 9.10.2) is the one whose wheel is locked."""
+    if plan.lock.cudnn is None:
+        assert facts["cudnn"] is None
+        return
+    major, minor, patch = (int(part) for part in plan.lock.cudnn.split(".")[:3])
+    assert facts["cudnn"] == major * 10_000 + minor * 100 + patch
+
+
+def test_every_locked_package_is_installed_and_no_other(host: Host, plan: Plan) -> None:
+    """The installed distributions are those of the lock, beside what the Python base brings."""
+    listing = json.loads(host.check_output("python -m pip list --format json"))
+    installed = {entry["name"].lower().replace("_", "-").replace(".", "-"): entry["version"] for entry in listing}
+    locked = {package.name: package.version for package in plan.lock.packages}
+    from_base = {"pip", "setuptools", "wheel"} - locked.keys()
+    torch = installed.get("torch", "")
+    assert torch.partition("+")[0] == locked["torch"].partition("+")[0]
+    assert {name: version for name, version in installed.items() if name not in from_base} == locked | {"torch": torch}
+
+
+def test_labels_say_what_is_inside(engine: Any, image: str, plan: Plan) -> None:
+    """Labels name cell, versions and lock; base labels may say that the bases were bootstrapped."""
+    labels = engine.image(image).labels
+    expected = {key: value for key, value in plan.labels.items() if ".base." not in key}
+    assert {key: labels.get(key) for key in expected} == expected
+    assert labels["io.torchdev.base.origin"] in ("official", "bootstrapped")
+    if labels["io.torchdev.base.origin"] == "official":
+        assert labels["org.opencontainers.image.base.digest"] == plan.debian.digest
+    else:
+        assert labels["org.opencontainers.image.base.name"].startswith("torchdev-bootstrap/")

@@ -1,0 +1,72 @@
+"""Shared makings of the unit tests: no Docker, no network, no clock."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from torchdev.bases import bases_of
+from torchdev.document import Place
+from torchdev.lock import Lock, Package, inputs_digest
+from torchdev.matrix import Cell, Matrix, load
+from torchdev.plan import Plan, make_plan
+
+ROOT = Path(__file__).parents[2]
+
+MATRIX = """\
+image: torchdev
+packages: [numpy]
+releases:
+  "2.13.0": {torchvision: "0.28.0"}
+rows:
+  - {python: ["3.11", "3.13"], cuda: cu130, torch: ["2.13.0"]}
+"""
+
+
+@pytest.fixture
+def matrix_of(tmp_path: Path) -> Callable[[str], Matrix]:
+    """Load a matrix from its text."""
+
+    def make(text: str) -> Matrix:
+        path = tmp_path / "matrix.yaml"
+        path.write_text(text, encoding="utf-8")
+        return load(path)
+
+    return make
+
+
+def make_package(name: str, version: str = "1.0", tags: str = "py3-none-manylinux_2_27_x86_64") -> Package:
+    """A package with made-up hash and sizes (10 bytes to fetch, 20 unpacked)."""
+    return Package(name, version, f"{name.replace('-', '_')}-{version}-{tags}.whl", "ab" * 32, 10, 20)
+
+
+@pytest.fixture
+def cell() -> Cell:
+    """A cell on CUDA 13.0."""
+    return Cell("3.11", "cu130", "2.13.0", ("torch==2.13.0", "numpy"), Place("matrix.yaml", 6, 5))
+
+
+@pytest.fixture
+def lock(cell: Cell) -> Lock:
+    """A small lock with one package of each kind."""
+    own = "cp311-cp311-manylinux_2_28_x86_64"
+    packages = (
+        make_package("cuda-bindings", "13.5.0", own),
+        make_package("filelock", "4.2", "py3-none-any"),
+        make_package("nvidia-cublas", "13.1.1.3"),
+        make_package("nvidia-cuda-runtime", "13.0.96"),
+        make_package("nvidia-cudnn-cu13", "9.20.0.48"),
+        make_package("nvidia-nccl-cu13", "2.29.7"),
+        make_package("nvidia-nvshmem-cu13", "3.4.5"),
+        make_package("torch", "2.13.0", own),
+        make_package("triton", "3.7.1", own),
+    )
+    return Lock(cell.id, cell.python, "linux/amd64", inputs_digest(cell), make_package("uv", "0.13.9"), packages)
+
+
+@pytest.fixture
+def plan(cell: Cell, lock: Lock) -> Plan:
+    """The plan of the small lock, with known base digests."""
+    names = ("debian:bookworm-slim", "python:3.11-slim-bookworm")
+    digests = {name: f"sha256:{number * 64}" for number, name in zip("12", names, strict=True)}
+    return make_plan("torchdev", cell, lock, bases_of("3.11", digests), ("py311-cu130",))

@@ -1,0 +1,80 @@
+"""Layers: what goes where, in an order that never depends on the matrix."""
+
+import dataclasses
+
+from torchdev.lock import Lock
+from torchdev.plan import Plan, base_labels, guarded, layers
+
+
+def names(lock: Lock) -> dict[str, list[str]]:
+    """Layer name to the names of its packages."""
+    return {layer.name: [package.name for package in layer.packages] for layer in layers(lock)}
+
+
+def test_wheels_are_put_by_what_they_depend_on(lock: Lock) -> None:
+    """CUDA, cuDNN and NCCL below Python; torch and the rest above."""
+    assert names(lock) == {
+        "cuda": ["nvidia-cublas", "nvidia-cuda-runtime"],
+        "cudnn": ["nvidia-cudnn-cu13"],
+        "nccl": ["nvidia-nccl-cu13", "nvidia-nvshmem-cu13"],
+        "debian": [],
+        "python": [],
+        "torch": ["torch", "triton"],
+        "packages": ["cuda-bindings", "filelock"],
+        "user": [],
+    }
+
+
+def test_every_package_is_in_one_layer(lock: Lock) -> None:
+    """None lost, none twice."""
+    placed = [package.name for layer in layers(lock) for package in layer.packages]
+    assert sorted(placed) == sorted(package.name for package in lock.packages)
+
+
+def test_without_cuda_there_are_no_empty_layers(lock: Lock) -> None:
+    """A cpu cell has no layer that installs nothing."""
+    cpu = dataclasses.replace(lock, packages=tuple(p for p in lock.packages if "nvidia" not in p.name))
+    assert list(names(cpu)) == ["debian", "python", "torch", "packages", "user"]
+
+
+def test_nvidia_wheel_of_one_python_is_not_below_python(lock: Lock) -> None:
+    """A shared layer holds only what every Python can use."""
+    odd = dataclasses.replace(lock.packages[2], file="nvidia_cublas-13.1.1.3-cp311-cp311-manylinux_2_28_x86_64.whl")
+    changed = dataclasses.replace(lock, packages=(odd, *lock.packages[3:]))
+    assert "nvidia-cublas" in names(changed)["packages"]
+
+
+def test_tags_start_with_the_id(plan: Plan) -> None:
+    """The full tag, then the short ones."""
+    assert plan.tags == ("torchdev:py311-cu130-torch2.13.0", "torchdev:py311-cu130")
+
+
+def test_bake_target_has_no_dots(plan: Plan) -> None:
+    """Bake allows none in a target's name."""
+    assert plan.target == "py311-cu130-torch2_13_0"
+
+
+def test_labels_name_versions_bases_and_lock(plan: Plan) -> None:
+    """What an inspecting program needs."""
+    labels = plan.labels
+    assert labels["io.torchdev.cudnn"] == "9.20.0.48"
+    assert labels["io.torchdev.lock"] == plan.lock.digest
+    assert labels["org.opencontainers.image.base.digest"] == f"sha256:{'1' * 64}"
+    assert labels["io.torchdev.base.origin"] == "official"
+
+
+def test_base_labels_can_replace_those_of_the_official_bases(plan: Plan) -> None:
+    """Every label that names an official base is among those that a bootstrapped one sets."""
+    labels = base_labels("bootstrapped", ("torchdev-bootstrap/debian:x", "sha256:a"), ("own/python:x", "sha256:b"))
+    merged = "".join((plan.labels | labels).values())
+    assert "docker.io" not in merged
+    assert "1" * 64 not in merged
+    assert "2" * 64 not in merged
+
+
+def test_guard_covers_torch_and_cuda(lock: Lock) -> None:
+    """What must not be replaced, and nothing else."""
+    assert {package.name for package in guarded(lock)} == {
+        "nvidia-cublas", "nvidia-cuda-runtime", "nvidia-cudnn-cu13", "nvidia-nccl-cu13", "nvidia-nvshmem-cu13",
+        "torch", "triton",
+    }  # fmt: skip

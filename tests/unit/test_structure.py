@@ -1,0 +1,73 @@
+"""The package's imports go one way, and files speak of the project alone."""
+
+import ast
+import graphlib
+import subprocess
+from pathlib import Path
+
+from tests.unit.conftest import ROOT
+
+PACKAGE = ROOT / "torchdev"
+ORDER = (
+    "errors", "document", "matrix", "bases", "host", "lock", "plan", "render", "diagnosis", "engine", "builder",
+    "bootstrap", "verify", "report", "stages", "doctor", "machine", "selftest",
+)  # fmt: skip
+"""Lowest first: a module imports only from those before it."""
+STANDALONE = ("environment",)
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of the package that a module imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "torchdev":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("torchdev."):
+            found.add(str(node.module).split(".")[1])
+    return found
+
+
+def test_every_module_has_its_place() -> None:
+    """A new module must be put into the order."""
+    modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
+    assert modules == {*ORDER, *STANDALONE}
+
+
+def test_imports_point_one_way() -> None:
+    """No module imports from a later one."""
+    for number, module in enumerate(ORDER):
+        later = imports(PACKAGE / f"{module}.py") - set(ORDER[:number])
+        assert not later, f"{module} imports {sorted(later)}"
+    graphlib.TopologicalSorter({m: imports(PACKAGE / f"{m}.py") for m in ORDER}).prepare()
+
+
+def test_only_the_engine_imports_docker() -> None:
+    """And only render imports Jinja, only document imports yaml."""
+    owners = {"docker": {"engine"}, "jinja2": {"render"}, "yaml": {"document"}}
+    for library, owner in owners.items():
+        users = {path.stem for path in PACKAGE.glob("*.py") if _imports_library(path, library)}
+        assert users == owner
+
+
+def _imports_library(path: Path, library: str) -> bool:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import) and any(alias.name.split(".")[0] == library for alias in node.names):
+            return True
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == library:
+            return True
+    return False
+
+
+def test_modules_are_short_and_described() -> None:
+    """Under 300 lines, and opened by a sentence."""
+    for path in [*PACKAGE.glob("*.py"), ROOT / "build.py"]:
+        text = path.read_text()
+        assert len(text.splitlines()) < 300, path.name
+        assert ast.get_docstring(ast.parse(text)), path.name
+
+
+def test_no_committed_file_is_large() -> None:
+    """Nothing over 1 MB belongs in the repository."""
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    paths = [ROOT / name for name in listing.split("\0") if name]
+    assert [path.name for path in paths if path.is_file() and path.stat().st_size > 1_000_000] == []
