@@ -27,6 +27,13 @@ UNNEEDED = (
     "/usr/share/linda/*",
 )
 """Left out of the base, as in the official slim image, except for copyright files."""
+OPTIONS = (
+    "--variant=minbase",
+    "--format=tar",
+    *(f"--dpkgopt=path-exclude={path}" for path in UNNEEDED),
+    "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+)
+"""mmdebstrap's options: the recipe of the base."""
 
 Say = Callable[[str], None]
 
@@ -47,10 +54,11 @@ def choose(engine: Engine, bases: "list[Base]", *, forbid: bool = False) -> "lis
 
 def bootstrap(engine: Engine, host: Host, bases: "list[Base]", root: Path, say: Say) -> None:
     """Make the stand-ins of these bases, Debian first; one that is there and up to date is kept."""
-    recipe = _recipe_digest(root / "templates" / "bootstrap" / "python.Dockerfile")
     debian = next(base for base in bases if base.series is None)
-    if _wanted(engine, debian, _recipe_digest(Path(__file__)), say):
-        _debian(engine, debian, host, {RECIPE_LABEL: _recipe_digest(Path(__file__))})
+    recipe = _digest(" ".join(OPTIONS))
+    if _wanted(engine, debian, recipe, say):
+        _debian(engine, debian, host, {RECIPE_LABEL: recipe})
+    recipe = _digest(recipe + (root / "templates" / "bootstrap" / "python.Dockerfile").read_text())
     for base in bases:
         if base.series and _wanted(engine, base, recipe, say):
             _python(engine, host, base, debian, root, {RECIPE_LABEL: recipe})
@@ -66,8 +74,8 @@ def _wanted(engine: Engine, base: Base, recipe: str, say: Say) -> bool:
     return True
 
 
-def _recipe_digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+def _digest(recipe: str) -> str:
+    return hashlib.sha256(recipe.encode()).hexdigest()[:16]
 
 
 def _debian(engine: Engine, base: Base, host: Host, labels: dict[str, str]) -> None:
@@ -79,15 +87,7 @@ def _debian(engine: Engine, base: Base, host: Host, labels: dict[str, str]) -> N
         )
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder, "root.tar")
-        options = [
-            "--variant=minbase",
-            "--format=tar",
-            *(f"--dpkgopt=path-exclude={path}" for path in UNNEEDED),
-            "--dpkgopt=path-include=/usr/share/doc/*/copyright",
-            SUITE,
-            str(archive),
-            *_sources(),
-        ]
+        options = [*OPTIONS, SUITE, str(archive), *_sources()]
         environment = {**os.environ, **dict(host.proxies), "SOURCE_DATE_EPOCH": str(EPOCH)}
         done = subprocess.run(["mmdebstrap", *options], env=environment, capture_output=True, text=True)
         if done.returncode:

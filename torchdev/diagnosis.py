@@ -39,7 +39,7 @@ def explain(cell: str, text: str, log: Path) -> BuildError:
     """A failed build's log as one message: the cause, its last lines, and the next command."""
     failure = _failing_step([line for line in text.splitlines() if line.strip()])
     for signs, what, step in REMEDIES:
-        line = next((line for line in failure if any(sign in line for sign in signs)), None)
+        line = next((line for line in failure if any(sign.lower() in line.lower() for sign in signs)), None)
         if line:
             return BuildError(
                 f"{what}\n  {line.strip()}", where=cell, next_step=f"{step.format(cell=cell)}; log: {log}"

@@ -124,7 +124,10 @@ class Engine:
 
     def run(self, image: str, command: "list[str]", **options: Any) -> "tuple[int, str]":
         """Run a command through the image's entry point to its end; its exit status and output."""
-        made = self._client.containers.create(image, command, **options)
+        try:
+            made = self._client.containers.create(image, command, **options)
+        except APIError as error:
+            raise container_error(image, str(error.explanation or error)) from None
         try:
             made.start()
             status = int(made.wait()["StatusCode"])
@@ -135,6 +138,10 @@ class Engine:
     def environment(self, image: str) -> "list[str]":
         """The variables that an image sets, as NAME=value."""
         return list(self._client.images.get(image).attrs["Config"].get("Env") or [])
+
+    def history(self, image: str) -> "list[str]":
+        """The commands that an image's history records."""
+        return [str(entry["CreatedBy"]) for entry in self._client.images.get(image).history()]
 
     def gpu_refusal(self, image: str) -> "str | None":
         """Why the engine gives a container of this image no GPU, or None if it does."""

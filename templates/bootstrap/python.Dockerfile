@@ -35,12 +35,16 @@ RUN --mount=type=secret,id=ca \
     done; \
     ls ./*.dsc
 WORKDIR /src
+# One fix uses a private header in pyexpat, which Debian compiles as a part of the interpreter.
 # hadolint ignore=DL3003
 RUN dpkg-source --skip-patches -x ./*.dsc tree > /dev/null; \
     cd tree || exit; \
     { grep -Ei 'cve|gh-[0-9]+|crash|deadlock|dereference|leak|use-after-free' debian/patches/series || true; } \
         | grep -v -e '^#' -e '-tests-' > /tmp/fixes || true; \
-    while read -r name; do patch -p1 -s -i "debian/patches/$name"; done < /tmp/fixes
+    while read -r name; do patch -p1 -s -i "debian/patches/$name"; done < /tmp/fixes; \
+    if grep -q pycore_ Modules/pyexpat.c && [ -e setup.py ]; then \
+        sed -i "s/Extension('pyexpat', /&extra_compile_args=['-DPy_BUILD_CORE_MODULE'], /" setup.py; \
+    fi
 WORKDIR /src/tree
 # Debian took the bundled copy of expat out of some of its source packages.
 RUN ./configure --quiet --build="$(dpkg-architecture --query DEB_BUILD_GNU_TYPE)" \

@@ -35,7 +35,7 @@ def test_cudnn_is_loaded_in_the_locked_version(facts: dict[str, Any], plan: Plan
 
 def test_every_locked_package_is_installed_and_no_other(host: Host, plan: Plan) -> None:
     """The installed distributions are those of the lock, beside what the Python base brings."""
-    listing = json.loads(host.check_output("python -m pip list --format json"))
+    listing = json.loads(host.check_output("python -m pip list --format json --disable-pip-version-check"))
     installed = {entry["name"].lower().replace("_", "-").replace(".", "-"): entry["version"] for entry in listing}
     locked = {package.name: package.version for package in plan.lock.packages}
     from_base = {"pip", "setuptools", "wheel"} - locked.keys()

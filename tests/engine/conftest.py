@@ -1,0 +1,57 @@
+"""A real engine; without one these tests are skipped, with the reason."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.unit.conftest import ROOT
+from torchdev.engine import Engine
+from torchdev.errors import EngineError
+from torchdev.matrix import load
+from torchdev.plan import Plan
+from torchdev.stages import Project
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """The engine, or a skip."""
+    try:
+        return Engine()
+    except EngineError as error:
+        pytest.skip(error.what)
+
+
+@pytest.fixture(scope="session")
+def project() -> Project:
+    """The checkout that the tests are part of."""
+    return Project(ROOT, load(ROOT / "matrix.yaml"))
+
+
+@pytest.fixture(scope="session")
+def plan(project: Project, engine: Engine) -> Plan:
+    """The first cell, whose image must have been built before."""
+    plan = project.plans(project.matrix.cells[:1])[0]
+    if not engine.image(plan.tags[0]):
+        pytest.skip(f"needs {plan.tags[0]}: python build.py {plan.cell.id}")
+    return plan
+
+
+@pytest.fixture(scope="session")
+def base(engine: Engine, plan: Plan) -> str:
+    """A Debian to build small things on: the official one, or its stand-in."""
+    return plan.debian.ref if engine.image(plan.debian.ref) else plan.debian.stand_in
+
+
+@pytest.fixture
+def build(engine: Engine, tmp_path: Path) -> "Callable[..., Path]":
+    """Build a Dockerfile's text, without cache, under a tag; the log's path."""
+
+    def run(text: str, tag: str, *options: str, context: Path | None = None) -> Path:
+        (tmp_path / "Dockerfile").write_text(text)
+        log = tmp_path / "log"
+        command = ["build", "--no-cache", "--provenance=false", "--load", "--tag", tag, *options]
+        engine.buildx([*command, "--file", str(tmp_path / "Dockerfile"), str(context or tmp_path)], log)
+        return log
+
+    return run

@@ -1,0 +1,81 @@
+"""Failures of real builds end in one message that names the cause and the next command."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from torchdev import bootstrap, builder
+from torchdev.diagnosis import explain
+from torchdev.engine import Engine
+from torchdev.errors import BuildError, Exit, GpuError
+from torchdev.host import Host, read_host
+from torchdev.plan import Plan
+from torchdev.stages import Project
+
+
+@pytest.fixture
+def copy(project: Project, plan: Plan, tmp_path: Path) -> Path:
+    """A checkout's images folder, to be damaged."""
+    shutil.copytree(project.images / plan.cell.id, tmp_path / "images" / plan.cell.id)
+    shutil.copy(project.images / "docker-bake.json", tmp_path / "images")
+    return tmp_path
+
+
+def attempt(engine: Engine, plan: Plan, root: Path, host: Host) -> BuildError:
+    """Build from a damaged copy; the error."""
+    made = bootstrap.choose(engine, [plan.debian, plan.python, plan.tool])
+    with pytest.raises(BuildError) as caught:
+        builder.build(engine, host, plan, root, builder.stands_for(engine, plan, made), None)
+    assert caught.value.where == plan.cell.id
+    assert caught.value.code is Exit.BUILD
+    return caught.value
+
+
+def test_altered_hash_is_refused(engine: Engine, plan: Plan, copy: Path) -> None:
+    """A wheel that is not the locked one is never installed."""
+    path = copy / "images" / plan.cell.id / "wheels" / "packages" / "requirements.txt"
+    lines = path.read_text().splitlines()
+    first = next(line for line in lines if line.startswith("filelock"))
+    path.write_text("\n".join(line.replace(first[-4:], "0000") if line == first else line for line in lines))
+    error = attempt(engine, plan, copy, read_host())
+    assert "its hash differs" in error.what
+    assert f"python build.py lock {plan.cell.id}" in error.next_step
+
+
+def test_no_network_is_named(engine: Engine, plan: Plan, copy: Path) -> None:
+    """A proxy that refuses every connection stands for a network that is not there."""
+    path = copy / "images" / plan.cell.id / "wheels" / "packages" / "requirements.txt"
+    path.write_text(path.read_text() + "# changed, so that the layer is not taken from the cache\n")
+    closed = tuple((name, "http://127.0.0.1:9") for name in ("HTTP_PROXY", "HTTPS_PROXY"))
+    error = attempt(engine, plan, copy, Host(proxies=closed))
+    assert "could not be reached" in error.what
+
+
+def test_full_disk_is_named(build: Callable[..., Path], base: str, tmp_path: Path) -> None:
+    """As a real step says it, on a file system of one megabyte."""
+    step = "RUN --mount=type=tmpfs,target=/small,size=1m dd if=/dev/zero of=/small/file bs=1M count=2"
+    with pytest.raises(BuildError):
+        build(f"FROM {base}\n{step}\n", "torchdev-test:full")
+    error = explain("cell", (tmp_path / "log").read_text(), tmp_path / "log")
+    assert "the disk is full" in error.what
+    assert "docker builder prune" in error.next_step
+
+
+def test_gpu_where_the_engine_has_none(engine: Engine, plan: Plan) -> None:
+    """What `docker run --gpus all` would be refused for, with the remedy."""
+    refusal = engine.gpu_refusal(plan.tags[0])
+    if refusal is None:
+        pytest.skip("this engine gives containers a GPU")
+    with pytest.raises(GpuError) as caught, engine.container(plan.tags[0], gpus=True):
+        pass
+    assert "NVIDIA" in caught.value.what
+    assert "nvidia" in caught.value.next_step
+
+
+def test_unknown_image_names_the_build(engine: Engine) -> None:
+    """An image that is not there is no missing GPU."""
+    with pytest.raises(Exception, match="has no image") as caught:
+        engine.gpu_refusal("torchdev-test:none")
+    assert not isinstance(caught.value, GpuError)

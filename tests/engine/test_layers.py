@@ -1,0 +1,69 @@
+"""Layers depend on their inputs alone, and nothing of the host is in them."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from torchdev.engine import Engine
+from torchdev.plan import EPOCH, Plan
+from torchdev.stages import Project
+
+STEP = "mkdir -p /made/deep && date +%s > /made/deep/then && rm /made/deep/then && touch /made/deep/file /etc/made"
+TAG = "torchdev-test:layers"
+
+
+@pytest.fixture
+def twice(engine: Engine, build: Callable[..., Path], base: str, project: Project, plan: Plan) -> Iterator[object]:
+    """Build a step twice without cache, a second apart, and compare diffIDs."""
+    context = project.images / plan.cell.id
+
+    def layers(step: str) -> list[tuple[str, ...]]:
+        found = []
+        for _ in range(2):
+            mount = "--mount=type=bind,source=scripts,target=/scripts"
+            build(f"FROM {base}\nRUN {mount} {step}\n", TAG, context=context)
+            image = engine.image(TAG)
+            assert image
+            found.append(image.layers)
+            time.sleep(1.1)
+        return found
+
+    yield layers
+    if engine.image(TAG):
+        engine.untag(TAG)
+
+
+def test_sealed_step_gives_the_same_layer_twice(twice: Callable[[str], list[tuple[str, ...]]]) -> None:
+    """Without cache and at another time."""
+    first, second = twice(f"/scripts/sealed bash -c '{STEP}'")
+    assert first == second
+
+
+def test_unsealed_step_does_not(twice: Callable[[str], list[tuple[str, ...]]]) -> None:
+    """The check above can fail: the same step without `sealed` differs."""
+    first, second = twice(f"bash -c '{STEP}'")
+    assert first[:-1] == second[:-1]
+    assert first[-1] != second[-1]
+
+
+def test_every_file_of_a_cell_has_the_fixed_time_or_its_bases(engine: Engine, plan: Plan) -> None:
+    """Nothing above the base was left with the time of the build."""
+    command = ["find", "/", "-xdev", "-newermt", f"@{EPOCH}", "-not", "-path", "/proc*", "-not", "-path", "/sys*"]
+    status, output = engine.run(plan.tags[0], command, user="0", entrypoint="")
+    assert status == 0
+    mounted = {"/", "/etc", "/dev", "/etc/resolv.conf", "/etc/hosts", "/etc/hostname", "/etc/mtab", "/.dockerenv"}
+    late = [path for path in output.splitlines() if path not in mounted and not path.startswith("/dev/")]
+    assert late == []
+
+
+def test_nothing_of_the_host_is_in_the_image(engine: Engine, plan: Plan) -> None:
+    """Neither secrets nor settings: no variable, no history entry, no leftover mount."""
+    text = json.dumps([engine.environment(plan.tags[0]), engine.history(plan.tags[0])])
+    for word in ("index-url", "PIP_", "UV_", "SSL_CERT", "_PROXY=", "BEGIN CERTIFICATE"):
+        assert word not in text
+    leftovers = "ls -A /run/secrets /scripts /steps /wheels /tool /python /files /.uv-cache 2>/dev/null || true"
+    status, output = engine.run(plan.tags[0], ["sh", "-c", leftovers], entrypoint="")
+    assert (status, output.strip()) == (0, "")

@@ -1,0 +1,90 @@
+"""build.py as a user runs it: help, lists, exit codes, and never a traceback."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.unit.conftest import ROOT
+
+
+def build_py(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Run build.py with no engine to talk to."""
+    environment = {**os.environ, "DOCKER_HOST": "unix:///nowhere/docker.sock", **variables}
+    return subprocess.run(
+        [sys.executable, "build.py", *arguments], cwd=ROOT, capture_output=True, text=True, env=environment
+    )
+
+
+def test_help_shows_stages_and_exit_codes() -> None:
+    """The first thing a newcomer reads."""
+    done = build_py("--help")
+    assert done.returncode == 0
+    for word in ("--matrix", "list", "lock", "render", "test", "bootstrap", "doctor", "quickstart", "exit codes"):
+        assert word in done.stdout
+
+
+def test_list_for_programs() -> None:
+    """JSON on standard output, and nothing else there."""
+    cells = json.loads(build_py("list", "--json").stdout)
+    assert {"id": "py311-cu130-torch2.13.0", "cuda": "13.0"}.items() <= cells[0].items()
+
+
+def test_generated_files_are_current() -> None:
+    """What is committed under images/ is what would be rendered."""
+    done = build_py("render", "--check")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("py36-cu102",), 2, 'no cell "py36-cu102"'),
+        ((), 0, "usage"),
+        (("build",), 2, "name a cell"),
+        (("--matrix", "py311-cu130"), 2, "not both"),
+        (("list", "--matrix-file", "nowhere.yaml"), 2, "no such file"),
+        (("py311-cu130",), 5, "no Docker Engine answers"),
+        (("test", "py311-cu130"), 5, "no Docker Engine answers"),
+        (("bootstrap", "py311-cu130"), 5, "no Docker Engine answers"),
+    ],
+)
+def test_mistakes_have_an_exit_code_and_a_message(arguments: tuple[str, ...], code: int, said: str) -> None:
+    """One message, no traceback; with a next command where there is one."""
+    done = build_py(*arguments)
+    assert done.returncode == code, done.stderr
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    if code == 5:
+        assert "next:" in done.stderr
+
+
+def test_doctor_says_that_the_engine_is_missing() -> None:
+    """And ends with the engine's code."""
+    done = build_py("doctor", "--json", HTTPS_PROXY="http://127.0.0.1:9", HTTP_PROXY="http://127.0.0.1:9")
+    assert done.returncode == 5
+    findings = {finding["subject"]: finding for finding in json.loads(done.stdout)}
+    assert findings["engine"]["state"] == "missing"
+    assert findings["index"]["state"] == "missing"
+
+
+def test_lock_without_a_network_says_so(tmp_path: Path) -> None:
+    """A closed proxy stands for no network."""
+    matrix = tmp_path / "matrix.yaml"
+    matrix.write_text('image: t\nrows:\n  - {python: "3.11", cuda: cpu, torch: "2.13.0"}\n')
+    done = build_py("lock", "--matrix-file", str(matrix), HTTPS_PROXY="http://127.0.0.1:9", UV_HTTP_RETRIES="0")
+    assert done.returncode == 3, done.stderr
+    assert "the package index can't be reached" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("render", "--check")])
+def test_quick_stages_are_quick(arguments: tuple[str, ...]) -> None:
+    """Under two seconds."""
+    began = time.perf_counter()
+    assert build_py(*arguments).returncode == 0
+    assert time.perf_counter() - began < 2

@@ -1,0 +1,48 @@
+"""A failed build's log to one message with the next command."""
+
+from pathlib import Path
+
+import pytest
+
+from torchdev.diagnosis import explain
+from torchdev.errors import Exit
+
+LOG = Path(".torchdev/logs/cell.log")
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("write /var/lib/docker/x: no space left on device", "the disk is full"),
+        ("dd: error writing '/x': No space left on device", "the disk is full"),
+        ("error: Hash mismatch for `torch==2.13.0`", "its hash differs"),
+        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.", "its hash differs"),
+        ("  cause: dns error", "could not be reached"),
+        ("E: Temporary failure resolving 'deb.example'", "could not be reached"),
+        ("ERROR: failed to resolve source metadata for docker.io/library/python", "could not be pulled"),
+    ],
+)
+def test_known_causes_are_named(line: str, what: str) -> None:
+    """With the line itself, the cell, and a command."""
+    error = explain("cell", f"#1 start\n------\n > [2/3] RUN x:\n0.1 {line}\n------\nERROR: exit code 1\n", LOG)
+    assert what in error.what
+    assert line.strip() in error.what
+    assert error.where == "cell"
+    assert error.next_step
+    assert error.code is Exit.BUILD
+
+
+def test_what_an_earlier_step_overcame_is_not_the_cause() -> None:
+    """Only the failing step's output, which BuildKit repeats between rules, is searched."""
+    log = "#1 E: Failed to fetch a mirror, another served\n------\n > RUN make:\n1.0 make: Error 2\n------\nERROR: 2\n"
+    error = explain("cell", log, LOG)
+    assert "the build failed" in error.what
+    assert "make: Error 2" in error.what
+
+
+def test_unknown_cause_shows_the_end_of_the_log() -> None:
+    """And names the file."""
+    error = explain("cell", "\n".join(f"line {number}" for number in range(100)), LOG)
+    assert "line 99" in error.what
+    assert "line 50" not in error.what
+    assert str(LOG) in error.next_step
