@@ -1,5 +1,6 @@
 """What a failed build's log means, and what to do about it."""
 
+import re
 from pathlib import Path
 
 from torchdev.errors import BuildError
@@ -49,6 +50,9 @@ def explain(cell: str, text: str, log: Path) -> BuildError:
 
 
 def _failing_step(lines: "list[str]") -> "list[str]":
-    """The part of BuildKit's log that repeats the output of the step that failed, or all of it."""
-    rules = [number for number, line in enumerate(lines) if line == "------"]
-    return lines[rules[0] :] if rules else lines
+    """The log's lines of the steps that ended in an error, and the closing one; all of them if no step did.
+
+    BuildKit repeats a failed step's output at the end, but cuts it off at times, so that part is not used.
+    """
+    failed = tuple(f"{line.split()[0]} " for line in lines if re.match(r"#[0-9]+ ERROR: ", line))
+    return [line for line in lines if line.startswith((*failed, "ERROR: "))] if failed else lines

@@ -24,7 +24,9 @@ LOG = Path(".torchdev/logs/cell.log")
 )
 def test_known_causes_are_named(line: str, what: str) -> None:
     """With the line itself, the cell, and a command."""
-    error = explain("cell", f"#1 start\n------\n > [2/3] RUN x:\n0.1 {line}\n------\nERROR: exit code 1\n", LOG)
+    error = explain(
+        "cell", f"#1 start\n#2 [2/3] RUN x\n#2 0.1 {line}\n#2 ERROR: exit code 1\nERROR: exit code 1\n", LOG
+    )
     assert what in error.what
     assert line.strip() in error.what
     assert error.where == "cell"
@@ -33,8 +35,8 @@ def test_known_causes_are_named(line: str, what: str) -> None:
 
 
 def test_what_an_earlier_step_overcame_is_not_the_cause() -> None:
-    """Only the failing step's output, which BuildKit repeats between rules, is searched."""
-    log = "#1 E: Failed to fetch a mirror, another served\n------\n > RUN make:\n1.0 make: Error 2\n------\nERROR: 2\n"
+    """Only the output of the step that failed is searched."""
+    log = "#1 0.1 E: Failed to fetch, another mirror served\n#2 1.0 make: Error 2\n#2 ERROR: exit code 2\n"
     error = explain("cell", log, LOG)
     assert "the build failed" in error.what
     assert "make: Error 2" in error.what
