@@ -18,6 +18,8 @@ from docker.types import DeviceRequest
 
 from torchdev.errors import BuildError, EngineError, GpuError
 
+TIMEOUT = 600
+"""Seconds to wait for one answer of the engine; removing or starting a large image can take minutes."""
 DOCTOR = "python build.py doctor"
 START_ENGINE = "start it (systemctl start docker), or install one: python build.py quickstart"
 
@@ -33,11 +35,11 @@ class Image:
 
 
 class Engine:
-    """A connection to the engine that DOCKER_HOST, or the default socket, names."""
+    """A connection to the engine that DOCKER_HOST or the current docker context names, as for the docker command."""
 
     def __init__(self) -> None:
         try:
-            self._client = docker.from_env(timeout=600)
+            self._client = _connect()
             self._client.ping()
         except (DockerException, OSError) as error:
             raise EngineError(f"no Docker Engine answers: {_short(error)}", next_step=START_ENGINE) from None
@@ -80,8 +82,7 @@ class Engine:
         """Make an image of one layer from a tar archive of a root file system."""
         repository, _, tag = name.rpartition(":")
         changes = [f'LABEL {key}="{value}"' for key, value in labels.items()] + ['CMD ["bash"]']
-        with archive.open("rb") as stream:
-            self._client.api.import_image_from_data(stream.read(), repository=repository, tag=tag, changes=changes)
+        self._client.api.import_image_from_file(str(archive), repository=repository, tag=tag, changes=changes)
 
     def buildx(self, arguments: "list[str]", log: Path, echo: "IO[str] | None" = None) -> None:
         """Run `docker buildx`, its whole output in a log; BuildError with the log's text if it fails."""
@@ -143,13 +144,20 @@ class Engine:
         """The commands that an image's history records."""
         return [str(entry["CreatedBy"]) for entry in self._client.images.get(image).history()]
 
-    def gpu_refusal(self, image: str) -> "str | None":
-        """Why the engine gives a container of this image no GPU, or None if it does."""
+    def gpu_refusal(self, image: str) -> "GpuError | None":
+        """Why the engine gives a container of this image no GPU, and what to do then; None if it does."""
         try:
             with self.container(image, gpus=True):
                 return None
         except GpuError as error:
-            return error.what
+            return error
+
+
+def _connect() -> docker.DockerClient:
+    context = None if os.environ.get("DOCKER_HOST") else docker.ContextAPI.get_current_context()
+    if context is None or context.Name == "default":
+        return docker.from_env(timeout=TIMEOUT)
+    return docker.DockerClient(base_url=context.Host, tls=context.TLSConfig, timeout=TIMEOUT)
 
 
 def container_error(image: str, explanation: str) -> EngineError:

@@ -93,7 +93,7 @@ def quickstart(project: Project, names: "list[str]", consent: Consent, say: Say)
         refusal = engine.gpu_refusal(results[0].tags[0])
         print(f'\nTo use it:\n\n  docker run --rm -it {"" if refusal else "--gpus all "}-v "$PWD":/workspace {short}\n')
         if refusal:
-            print(f"Without --gpus all, since here {refusal}.")
+            print(f"Without --gpus all, since {refusal}")
     return exit_code(results)
 
 

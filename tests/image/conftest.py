@@ -17,6 +17,7 @@ from testinfra.host import Host
 
 from torchdev.bases import read_digests
 from torchdev.engine import Engine, copy_into
+from torchdev.errors import GpuError
 from torchdev.matrix import load
 from torchdev.plan import Plan
 from torchdev.stages import Project
@@ -73,8 +74,8 @@ def plan(request: pytest.FixtureRequest) -> Plan:
 def gpu(request: pytest.FixtureRequest, engine: Engine, image: str) -> Gpu:
     """Ask the engine for a GPU once."""
     mode = request.config.getoption("--gpu")
-    refusal = "--gpu none was given" if mode == "none" else engine.gpu_refusal(image)
-    return Gpu(refusal is None, refusal or "", mode == "require")
+    refusal = GpuError("--gpu none was given") if mode == "none" else engine.gpu_refusal(image)
+    return Gpu(refusal is None, str(refusal), mode == "require")
 
 
 @pytest.fixture(scope="session")

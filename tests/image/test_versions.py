@@ -34,11 +34,11 @@ def test_cudnn_is_loaded_in_the_locked_version(facts: dict[str, Any], plan: Plan
 
 
 def test_every_locked_package_is_installed_and_no_other(host: Host, plan: Plan) -> None:
-    """The installed distributions are those of the lock, beside what the Python base brings."""
+    """The installed distributions are those of the lock, and the pip of the Python base."""
     listing = json.loads(host.check_output("python -m pip list --format json --disable-pip-version-check"))
     installed = {entry["name"].lower().replace("_", "-").replace(".", "-"): entry["version"] for entry in listing}
     locked = {package.name: package.version for package in plan.lock.packages}
-    from_base = {"pip", "setuptools", "wheel"} - locked.keys()
+    from_base = {"pip"} - locked.keys()
     torch = installed.get("torch", "")
     assert torch.partition("+")[0] == locked["torch"].partition("+")[0]
     assert {name: version for name, version in installed.items() if name not in from_base} == locked | {"torch": torch}
