@@ -6,9 +6,14 @@ This file and torchdev/environment.py need only Python 3.11, so that they can ex
 
 import argparse
 import sys
+from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torchdev import environment
+
+if TYPE_CHECKING:
+    from torchdev.report import Result
 
 ROOT = Path(__file__).resolve().parent
 DESCRIPTION = """\
@@ -25,8 +30,8 @@ cells are named by id (py311-cu130-torch2.13.0), short tag (py311-cu130) or glob
 """
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line, with `build` as the stage that needs no name."""
+def parser() -> "tuple[argparse.ArgumentParser, Collection[str]]":
+    """The command line, and the names of its stages."""
     raw = argparse.RawDescriptionHelpFormatter
     top = argparse.ArgumentParser(prog="build.py", description=DESCRIPTION, epilog=EPILOG, formatter_class=raw)
     stages = top.add_subparsers(dest="stage", metavar="STAGE", title="stages")
@@ -77,17 +82,16 @@ def parser() -> argparse.ArgumentParser:
     checking = stage("check", "run all of torchdev's own tests, with one cell built and tested")
     for sub in (start, checking):
         sub.add_argument("--yes", action="store_true", help="install without asking")
-    return top
+    return top, stages.choices
 
 
 def main(arguments: "list[str]") -> int:
     """Run one stage; the exit code."""
-    top = parser()
-    names = set(top._subparsers._group_actions[0].choices)  # type: ignore[union-attr, arg-type]
-    first = arguments[0] if arguments else "--help"
-    if first not in names and first not in ("-h", "--help"):
+    top, stages = parser()
+    arguments = arguments or ["--help"]
+    if arguments[0] not in (*stages, "-h", "--help"):
         arguments = ["build", *arguments]
-    options = top.parse_args(arguments or ["--help"])
+    options = top.parse_args(arguments)
     if options.stage == "build" and not options.cells and not options.matrix:
         top.error("name a cell, or build every cell with --matrix")
     if options.stage == "build" and options.cells and options.matrix:
@@ -137,7 +141,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def finish(results: "list[report.Result]", as_json: bool) -> int:  # type: ignore[name-defined] # noqa: F821
+def finish(results: "list[Result]", as_json: bool) -> int:
     """Print results; the exit code that the worst of them stands for."""
     from torchdev import report
 
