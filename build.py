@@ -5,6 +5,8 @@ This file and torchdev/environment.py need only Python 3.11, so that they can ex
 """
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Collection
 from pathlib import Path
@@ -13,7 +15,10 @@ from typing import TYPE_CHECKING
 from torchdev import environment
 
 if TYPE_CHECKING:
+    from torchdev.matrix import Cell
+    from torchdev.pipeline import Options
     from torchdev.report import Result
+    from torchdev.stages import Project
 
 ROOT = Path(__file__).resolve().parent
 DESCRIPTION = """\
@@ -21,12 +26,13 @@ Build PyTorch development images from matrix.yaml, and prove that each is what i
 
   python build.py --matrix              build, check and tag every cell
   python build.py py311-cu130           build, check and tag one cell
+  python build.py --select '*-cu130-*'  build, check and tag those that match
   python build.py quickstart            install what is missing here, build one cell, train a CNN in it
 """
 EPILOG = """\
 exit codes: 0 done, 2 invalid input, 3 a build or lock failed, 4 a check failed, 5 no engine, 130 interrupted
 
-cells are named by id (py311-cu130-torch2.13.0), short tag (py311-cu130) or glob ('py31*'); see: build.py list
+cells are named by id (py311-cu130-torch2.13.0), shorter tag (py311-cu130, latest) or glob ('py31*'); see: build.py list
 """
 
 
@@ -41,36 +47,41 @@ def parser() -> "tuple[argparse.ArgumentParser, Collection[str]]":
             name, help=text, description=text[0].upper() + text[1:] + ".", epilog=EPILOG, formatter_class=raw
         )
         sub.add_argument("--matrix-file", type=Path, default=ROOT / "matrix.yaml", help="instead of matrix.yaml")
+        sub.set_defaults(cells=[], select=[], group=[])
         return sub
 
-    def cells(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("cells", nargs="*", metavar="CELL", help="id, short tag or glob; default: every cell")
+    def cells(sub: argparse.ArgumentParser, default: str = "every cell") -> None:
+        sub.add_argument("cells", nargs="*", metavar="CELL", help=f"id, tag or glob; default: {default}")
+        sub.add_argument("--select", action="append", default=[], metavar="GLOB", help="cells whose id matches")
+        sub.add_argument("--group", action="append", default=[], metavar="NAME", help="cells of a group of the matrix")
 
     def machine_readable(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--json", action="store_true", help="write JSON to standard output")
 
     def gpu(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument(
-            "--gpu",
-            choices=("auto", "require", "none"),
-            default="auto",
-            help="auto: GPU checks are not-run where there is none; require: then they fail",
-        )
+        text = "auto: GPU checks are not-run where there is none; require: then they fail"
+        sub.add_argument("--gpu", choices=("auto", "require", "none"), default="auto", help=text)
 
     build = stage("build", "build, check and tag cells (the default stage)")
-    cells(build)
+    cells(build, "none; see --matrix")
     build.add_argument("--matrix", action="store_true", help="every cell of the matrix")
+    build.add_argument("--rebuild", action="store_true", help="build again what has not changed")
+    build.add_argument("--jobs", type=int, default=0, metavar="N", help="cells at once; default: half of the cores")
     build.add_argument("--no-test", action="store_true", help="tag without running the checks")
     build.add_argument("--no-bootstrap", action="store_true", help="fail if no registry has the official bases")
     build.add_argument("--verbose", action="store_true", help="show BuildKit's log; it is kept in .torchdev/logs")
     gpu(build)
     machine_readable(build)
-    machine_readable(stage("list", "list the cells of the matrix"))
+    listing = stage("list", "list the cells of the matrix")
+    cells(listing)
+    listing.add_argument("--shard-by", choices=("cuda",), help="list groups that share most, to be built together")
+    machine_readable(listing)
     locking = stage("lock", "resolve cells and write images/CELL/lock.json")
     cells(locking)
     locking.add_argument("--bases", action="store_true", help="instead, ask the registry for the bases' digests")
     rendering = stage("render", "write images/CELL from matrix, locks and templates")
     rendering.add_argument("--check", action="store_true", help="only compare; fail on any difference")
+    cells(stage("bake", "print the bake file for docker buildx bake on this machine"))
     testing = stage("test", "run the checks against images that were built before")
     cells(testing)
     gpu(testing)
@@ -78,8 +89,8 @@ def parser() -> "tuple[argparse.ArgumentParser, Collection[str]]":
     cells(stage("bootstrap", "make stand-ins for the official bases, from Debian's packages"))
     machine_readable(stage("doctor", "say what this machine has and lacks"))
     start = stage("quickstart", "install what is missing, build one cell and train the CNN in it")
-    start.add_argument("cells", nargs="*", metavar="CELL", help="default: the first cell of the matrix")
-    checking = stage("check", "run all of torchdev's own tests, with one cell built and tested")
+    cells(start, "the first of the matrix")
+    checking = stage("check", "run all of torchdev's own tests, with two cells built and tested")
     for sub in (start, checking):
         sub.add_argument("--yes", action="store_true", help="install without asking")
     return top, stages.choices
@@ -92,13 +103,13 @@ def main(arguments: "list[str]") -> int:
     if arguments[0] not in (*stages, "-h", "--help"):
         arguments = ["build", *arguments]
     options = top.parse_args(arguments)
-    if options.stage == "build" and not options.cells and not options.matrix:
-        top.error("name a cell, or build every cell with --matrix")
-    if options.stage == "build" and options.cells and options.matrix:
-        top.error("name cells, or --matrix, not both")
+    if options.stage == "build" and named(options) == options.matrix:
+        both = "name cells, or --matrix, not both"
+        top.error(both if options.matrix else "name a cell, or build every cell with --matrix")
     environment.enter(ROOT, arguments)
     from torchdev.errors import Exit, TorchdevError
 
+    signal.signal(signal.SIGTERM, interrupt)
     try:
         return run(options)
     except TorchdevError as error:
@@ -110,43 +121,88 @@ def main(arguments: "list[str]") -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Call the stage's function and print what it returns."""
-    from torchdev import doctor, machine, report, selftest, stages
+    """Call the stage's function; the exit code."""
+    from torchdev import doctor, machine, selftest, stages
 
-    if options.stage == "doctor":
-        findings = doctor.examine(ROOT)
-        print(doctor.as_json(findings) if options.json else doctor.as_text(findings))
-        return doctor.exit_code(findings)
-    if options.stage == "check":
-        return selftest.run(ROOT, machine.Consent(options.yes), say)
-    project = stages.open_project(ROOT, options.matrix_file)
     match options.stage:
+        case "doctor":
+            findings = doctor.examine(ROOT)
+            print(doctor.as_json(findings) if options.json else doctor.as_text(findings))
+            return doctor.exit_code(findings)
+        case "check":
+            return selftest.run(ROOT, machine.Consent(options.yes), say)
+    project = stages.open_project(ROOT, options.matrix_file)
+    chosen = project.matrix.select([*options.cells, *options.select], options.group)
+    match options.stage:
+        case "build":
+            return finish(stages.build_cells(project, chosen, how(options), say), options.json)
+        case "test":
+            return finish(stages.test_cells(project, chosen, options.gpu, say), options.json)
+        case "quickstart":
+            cells = chosen if named(options) else chosen[:1]
+            return machine.quickstart(project, cells, machine.Consent(options.yes), say)
+    return write(options, project, chosen)
+
+
+def write(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell, ...]") -> int:
+    """Call a stage that writes files, images of bases, or text; the exit code."""
+    from torchdev import report, stages
+
+    match options.stage:
+        case "list" if options.shard_by:
+            print(report.shards_json(chosen) if options.json else report.shards_text(chosen))
         case "list":
-            print(report.cells_json(project.matrix) if options.json else report.cells_text(project.matrix))
+            show = report.cells_json if options.json else report.cells_text
+            print(show(project.matrix, chosen))
         case "lock" if options.bases:
             stages.lock_bases(project, say)
         case "lock":
-            stages.lock_cells(project, options.cells, say)
+            stages.lock_cells(project, chosen, say)
         case "render":
             stages.render_images(project, check=options.check, say=say)
+        case "bake":
+            print(stages.print_bake(project, chosen, say))
         case "bootstrap":
-            stages.bootstrap_bases(project, options.cells, say)
-        case "test":
-            return finish(stages.test_cells(project, options.cells, options.gpu, say), options.json)
-        case "quickstart":
-            return machine.quickstart(project, options.cells, machine.Consent(options.yes), say)
-        case _:
-            how = stages.Options(not options.no_test, options.gpu, not options.no_bootstrap, options.verbose)
-            return finish(stages.build_cells(project, options.cells, how, say), options.json)
+            stages.bootstrap_bases(project, chosen, say)
     return 0
+
+
+def named(options: argparse.Namespace) -> bool:
+    """Whether the command line names any cells."""
+    return bool(options.cells or options.select or options.group)
+
+
+def how(options: argparse.Namespace) -> "Options":
+    """The command line's wishes on how to build."""
+    from torchdev.pipeline import Options
+
+    return Options(
+        test=not options.no_test,
+        gpu=options.gpu,
+        allow_bootstrap=not options.no_bootstrap,
+        verbose=options.verbose,
+        rebuild=options.rebuild,
+        jobs=options.jobs or max(1, (os.cpu_count() or 1) // 2),
+    )
 
 
 def finish(results: "list[Result]", as_json: bool) -> int:
     """Print results; the exit code that the worst of them stands for."""
-    from torchdev import report
+    from torchdev import report, stages
 
-    print(report.results_json(results) if as_json else "\n" + report.results_text(results))
+    found = stages.stored(results)
+    if as_json:
+        print(report.results_json(results, found))
+    else:
+        print("\n" + report.results_text(results))
+        if found and found.images > 1:
+            print("\n" + report.storage_text(found))
     return report.exit_code(results)
+
+
+def interrupt(number: int, frame: object) -> None:
+    """SIGTERM ends a run as Ctrl-C does: in good order."""
+    raise KeyboardInterrupt
 
 
 def say(text: str) -> None:

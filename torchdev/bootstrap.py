@@ -1,18 +1,19 @@
 """Bases: the official images where a registry answers, else images made here from Debian's own packages."""
 
 import hashlib
-import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from torchdev import process
 from torchdev.bases import SOURCE_SUITES, Base
 from torchdev.diagnosis import explain
 from torchdev.engine import Engine
 from torchdev.errors import BuildError, EngineError
 from torchdev.host import Host
+from torchdev.places import Places
 from torchdev.plan import EPOCH
 
 RECIPE_LABEL = "io.torchdev.bootstrap.recipe"
@@ -52,16 +53,16 @@ def choose(engine: Engine, bases: "list[Base]", *, forbid: bool = False) -> "lis
     return list(dict.fromkeys(bases)) if unreachable else []
 
 
-def bootstrap(engine: Engine, host: Host, bases: "list[Base]", root: Path, say: Say) -> None:
+def bootstrap(engine: Engine, host: Host, bases: "list[Base]", places: Places, say: Say) -> None:
     """Make the stand-ins of these bases, Debian first; one that is there and up to date is kept."""
     debian = next(base for base in bases if base.series is None)
     recipe = _digest(" ".join(OPTIONS))
     if _wanted(engine, debian, recipe, say):
         _debian(engine, debian, host, {RECIPE_LABEL: recipe})
-    recipe = _digest(recipe + (root / "templates" / "bootstrap" / "python.Dockerfile").read_text())
+    recipe = _digest(recipe + (places.templates / "bootstrap" / "python.Dockerfile").read_text())
     for base in bases:
         if base.series and _wanted(engine, base, recipe, say):
-            _python(engine, host, base, debian, root, {RECIPE_LABEL: recipe})
+            _python(engine, host, base, debian, places, {RECIPE_LABEL: recipe})
 
 
 def _wanted(engine: Engine, base: Base, recipe: str, say: Say) -> bool:
@@ -88,15 +89,15 @@ def _debian(engine: Engine, base: Base, host: Host, labels: dict[str, str]) -> N
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder, "root.tar")
         options = [*OPTIONS, SUITE, str(archive), *_sources()]
-        environment = {**os.environ, **dict(host.proxies), "SOURCE_DATE_EPOCH": str(EPOCH)}
-        done = subprocess.run(["mmdebstrap", *options], env=environment, capture_output=True, text=True)
-        if done.returncode:
-            tail = "\n".join(f"  {line}" for line in done.stderr.splitlines()[-8:])
+        environment = {**dict(host.proxies), "SOURCE_DATE_EPOCH": str(EPOCH)}
+        output: list[str] = []
+        if process.run(["mmdebstrap", *options], output.append, env=environment):
+            tail = "".join(f"  {line}" for line in output[-8:]).rstrip()
             raise BuildError(f"mmdebstrap failed\n{tail}", where=base.stand_in, next_step="python build.py doctor")
         engine.load_root(archive, base.stand_in, labels)
 
 
-def _python(engine: Engine, host: Host, base: Base, debian: Base, root: Path, labels: dict[str, str]) -> None:
+def _python(engine: Engine, host: Host, base: Base, debian: Base, places: Places, labels: dict[str, str]) -> None:
     """CPython compiled from Debian's source package, on the bootstrapped Debian."""
     suites = SOURCE_SUITES.get(base.series or "")
     if not suites:
@@ -104,7 +105,7 @@ def _python(engine: Engine, host: Host, base: Base, debian: Base, root: Path, la
             f"no registry answers for {base.name}, and Debian has no source package of that Python",
             next_step=f"bootstrapping knows Python {', '.join(SOURCE_SUITES)}; or docker pull {base.ref}",
         )
-    folder = root / "templates" / "bootstrap"
+    folder = places.templates / "bootstrap"
     arguments = {
         "DEBIAN": debian.stand_in,
         "VERSION": str(base.series),
@@ -124,7 +125,7 @@ def _python(engine: Engine, host: Host, base: Base, debian: Base, root: Path, la
     ]
     if host.ca_bundle:
         command.append(f"--secret=id=ca,src={host.ca_bundle}")
-    log = root / ".torchdev" / "logs" / f"bootstrap-python{base.series}.log"
+    log = places.work / "logs" / f"bootstrap-python{base.series}.log"
     try:
         engine.buildx([*command, str(folder)], log)
     except BuildError:

@@ -1,11 +1,11 @@
 """Builds images: hands stand-in bases and the host's settings to buildx bake."""
 
+import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -14,9 +14,12 @@ from torchdev.bases import Base
 from torchdev.diagnosis import explain
 from torchdev.engine import Engine
 from torchdev.errors import BuildError
-from torchdev.host import Host, find_wheels
+from torchdev.host import PYTORCH_INDEX, Host, find_wheels
+from torchdev.places import Places
 from torchdev.plan import Plan, base_labels
-from torchdev.render import BAKE_FILE
+from torchdev.render import bake_text
+
+INPUTS_LABEL = "io.torchdev.inputs"
 
 
 @dataclass(frozen=True)
@@ -31,38 +34,57 @@ Stands = dict[str, StandIn]
 """FROM string of an official image to its stand-in."""
 
 
-def build(engine: Engine, host: Host, plan: Plan, root: Path, stands: Stands, echo: "IO[str] | None") -> Path:
-    """Build one cell under its candidate name; the path of BuildKit's log. BuildError if it fails."""
-    log = root / ".torchdev" / "logs" / f"{plan.cell.id}.log"
-    with _overrides(host, plan, root, stands) as override:
-        arguments = ["bake", "--file", str(root / "images" / BAKE_FILE), "--file", str(override)]
+def build(
+    engine: Engine, host: Host, plan: Plan, places: Places, stands: Stands, echo: "IO[str] | None", stage: str = ""
+) -> Path:
+    """Build one cell under its candidate name, or only a stage of it; the path of BuildKit's log."""
+    log = places.work / "logs" / f"{plan.cell.id}{f'-{stage}' if stage else ''}.log"
+    places.work.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=places.work, prefix="build-") as name:
+        file = Path(name, "docker-bake.json")
+        file.write_text(json.dumps(bake_file((plan,), host, places, Path(name), stands), indent=2))
+        arguments = ["bake", "--file", str(file), "--provenance=false", plan.target]
+        wanted = {"target": stage, "output": "type=cacheonly", "tags": ""} if stage else {"output": "type=docker"}
+        arguments += [f"--set={plan.target}.{key}={value}" for key, value in wanted.items()]
         try:
-            engine.buildx([*arguments, "--provenance=false", "--load", plan.target], log, echo)
+            engine.buildx(arguments, log, echo)
         except BuildError:
             raise explain(plan.cell.id, log.read_text(encoding="utf-8"), log) from None
     return log
 
 
-def override(plan: Plan, host: Host, root: Path, folder: Path, stands: Stands) -> dict[str, Any]:
-    """What this machine adds to the committed bake file: stand-in bases, secrets, proxies, local wheels."""
-    target: dict[str, Any] = {"context": str(_context(host, plan, root, folder))}
+def bake_file(plans: "Iterable[Plan]", host: Host, places: Places, folder: Path, stands: Stands) -> dict[str, Any]:
+    """The bake file for this machine: the committed one's targets with stand-in bases, secrets, proxies, local wheels.
+
+    What has to be written for it, such as the host's index settings, goes into `folder`.
+    """
+    plans = tuple(plans)
+    committed: dict[str, Any] = json.loads(bake_text(plans))
+    for plan in plans:
+        committed["target"][plan.target] |= override(plan, host, places, folder, stands)
+    return committed
+
+
+def override(plan: Plan, host: Host, places: Places, folder: Path, stands: Stands) -> dict[str, Any]:
+    """What this machine adds to a cell's target in the committed bake file."""
+    target: dict[str, Any] = {"context": str(_context(host, plan, places, folder))}
+    target["labels"] = {INPUTS_LABEL: inputs(plan, places, stands)}
     if stands:
         target["contexts"] = {ref: f"docker-image://{stand.name}" for ref, stand in stands.items()}
         own = [(stands[base.ref].name, stands[base.ref].id) for base in (plan.debian, plan.python)]
-        target["labels"] = base_labels("bootstrapped", own[0], own[1])
+        target["labels"] |= base_labels("bootstrapped", own[0], own[1])
     target["secret"] = [f"id={name},src={path}" for name, path in _secrets(host, folder)]
     target["args"] = dict(host.proxies)
-    return {"target": {plan.target: {key: value for key, value in target.items() if value}}}
+    return {key: value for key, value in target.items() if value}
 
 
-@contextmanager
-def _overrides(host: Host, plan: Plan, root: Path, stands: Stands) -> Iterator[Path]:
-    work = root / ".torchdev"
-    work.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=work, prefix="build-") as name:
-        path = Path(name, "override.json")
-        path.write_text(json.dumps(override(plan, host, root, Path(name), stands), indent=2))
-        yield path
+def inputs(plan: Plan, places: Places, stands: Stands) -> str:
+    """sha256 of all that an image is made from: the cell's folder and the bases. The same inputs need no new build."""
+    folder = places.images / plan.cell.id
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    parts = [(path.relative_to(folder).as_posix(), path.read_text(encoding="utf-8")) for path in files]
+    bases = [stands[base.ref].id if base.ref in stands else base.ref for base in (plan.debian, plan.python, plan.tool)]
+    return f"sha256:{hashlib.sha256(json.dumps([parts, bases]).encode()).hexdigest()}"
 
 
 def _secrets(host: Host, folder: Path) -> Iterable[tuple[str, Path]]:
@@ -71,22 +93,25 @@ def _secrets(host: Host, folder: Path) -> Iterable[tuple[str, Path]]:
         if host.index or host.extra_indexes or host.find_links:
             (folder / name).write_text(text)
             yield name, folder / name
+    if host.pytorch_index != PYTORCH_INDEX:
+        (folder / "pytorch-index").write_text(host.pytorch_index)
+        yield "pytorch-index", folder / "pytorch-index"
     if host.ca_bundle:
         yield "ca", host.ca_bundle
     if host.netrc:
         yield "netrc", host.netrc
 
 
-def _context(host: Host, plan: Plan, root: Path, folder: Path) -> Path:
+def _context(host: Host, plan: Plan, places: Places, folder: Path) -> Path:
     """The cell's folder, or a copy with the wheels that this machine's own folders hold beside their pins."""
-    source = root / "images" / plan.cell.id
+    source = places.images / plan.cell.id
     wanted = [(layer.name, package) for layer in plan.layers for package in layer.packages]
     wanted.append(("uv", plan.lock.uv))
     found = find_wheels(host, [(package.name, package.file, package.sha256) for _, package in wanted])
     if not found:
         return source
-    copy = folder / "context"
-    shutil.copytree(source, copy)
+    copy = folder / "contexts" / plan.cell.id
+    shutil.copytree(source, copy, dirs_exist_ok=True)
     for layer, package in wanted:
         if package.file in found:
             _link(found[package.file], copy / "wheels" / layer / package.file)
@@ -94,6 +119,7 @@ def _context(host: Host, plan: Plan, root: Path, folder: Path) -> Path:
 
 
 def _link(source: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)
     try:
         os.link(source, target)
     except OSError:

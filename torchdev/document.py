@@ -1,11 +1,17 @@
-"""YAML values that remember where they stand, so that every error can name file, line and column."""
+"""YAML documents that remember where each value stands, so that every error can name file, line and column."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from torchdev.errors import InputError
+
+Path_ = tuple["str | int", ...]
+"""The keys and indexes that lead from the root to a value."""
+STRING = "tag:yaml.org,2002:str"
 
 
 @dataclass(frozen=True, order=True)
@@ -21,83 +27,90 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Value:
-    """One YAML node with its place; the methods read it as a given type or raise InputError."""
+class Document:
+    """The values of a YAML file, and the node that each of them and each key was read from."""
 
-    node: yaml.Node
     file: str
+    data: Any
+    values: "dict[Path_, yaml.Node]"
+    keys: "dict[Path_, yaml.Node]"
 
-    @property
-    def place(self) -> Place:
-        """Where the value begins."""
-        mark = self.node.start_mark
-        return Place(self.file, mark.line + 1, mark.column + 1)
+    def place(self, path: Path_ = (), *, key: bool = False) -> Place:
+        """Where a value, or its key, stands; for what is not in the file, where that is in which it belongs."""
+        nodes = self.keys if key and path in self.keys else self.values
+        while path not in nodes:
+            path = path[:-1]
+        return _place(nodes[path], self.file)
 
-    def error(self, what: str, next_step: str = "") -> InputError:
-        """An error about this value."""
-        return InputError(what, where=str(self.place), next_step=next_step)
+    def error(self, path: Path_, what: str, next_step: str = "", *, key: bool = False) -> InputError:
+        """An error about a value or its key."""
+        return InputError(what, where=str(self.place(path, key=key)), next_step=next_step)
 
-    def text(self) -> str:
-        """A string; a number, a boolean or null in its stead is an error, since YAML reads 3.10 as 3.1."""
-        if not isinstance(self.node, yaml.ScalarNode):
-            raise self.error(f"expected a string, found a {self.kind}")
-        if self.node.tag != "tag:yaml.org,2002:str":
-            kind = self.node.tag.rsplit(":", 1)[-1]
-            raise self.error(
-                f"expected a string, but YAML reads {self.node.value} as {kind}",
-                f'put it in quotes: "{self.node.value}"',
-            )
-        return str(self.node.value)
+    def kind(self, path: Path_) -> str:
+        """What a value is, in YAML's words: mapping, list, string, int, float, bool, null."""
+        node = self.values[path] if path in self.values else self.values[path[:-1]]
+        if isinstance(node, yaml.MappingNode | yaml.SequenceNode):
+            return "mapping" if isinstance(node, yaml.MappingNode) else "list"
+        return "string" if node.tag == STRING else node.tag.rsplit(":", 1)[-1]
 
-    def items(self) -> "list[Value]":
-        """The values of a list; a single value stands for a list of one."""
-        if isinstance(self.node, yaml.SequenceNode):
-            return [Value(node, self.file) for node in self.node.value]
-        return [self]
-
-    def mapping(self) -> "dict[str, tuple[Value, Value]]":
-        """Key to (key, value) of a mapping; a key that is no string or comes twice is an error."""
-        if not isinstance(self.node, yaml.MappingNode):
-            raise self.error(f"expected a mapping, found a {self.kind}")
-        found: dict[str, tuple[Value, Value]] = {}
-        for key_node, value_node in self.node.value:
-            key = Value(key_node, self.file)
-            name = key.text()
-            if name in found:
-                raise key.error(f'the key "{name}" was given before, at {found[name][0].place}')
-            found[name] = (key, Value(value_node, self.file))
-        return found
-
-    def record(self, *, required: set[str], optional: "set[str] | frozenset[str]" = frozenset()) -> "dict[str, Value]":
-        """A mapping with just these keys; an unknown or a missing one is an error."""
-        found = self.mapping()
-        known = required | optional
-        for name, (key, _) in found.items():
-            if name not in known:
-                raise key.error(f'unknown key "{name}"', f"use one of: {', '.join(sorted(known))}")
-        for name in sorted(required - found.keys()):
-            raise self.error(f'the key "{name}" is missing')
-        return {name: value for name, (_, value) in found.items()}
-
-    @property
-    def kind(self) -> str:
-        """The YAML kind of the node, in words."""
-        names = {yaml.ScalarNode: "single value", yaml.SequenceNode: "list", yaml.MappingNode: "mapping"}
-        return names[type(self.node)]
+    def written(self, path: Path_) -> str:
+        """A scalar as it stands in the file."""
+        node = self.values[path] if path in self.values else self.values[path[:-1]]
+        return str(node.value)
 
 
-def read(path: Path, shown_as: str) -> Value:
-    """The root value of a YAML file; a missing, empty or malformed file is an InputError."""
+def read(path: Path, shown_as: str) -> Document:
+    """Read a YAML file; a missing, empty or malformed one, or a key given twice, is an InputError."""
     try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        if root is None:
+            raise InputError("the file is empty", where=f"{shown_as}:1:1", next_step="name at least one row: rows:")
+        values: dict[Path_, yaml.Node] = {}
+        keys: dict[Path_, yaml.Node] = {}
+        return Document(shown_as, _construct(root, (), values, keys, shown_as), values, keys)
     except FileNotFoundError:
         raise InputError("no such file", where=shown_as, next_step="name one with --matrix-file") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = str(Place(shown_as, mark.line + 1, mark.column + 1)) if mark else shown_as
         raise InputError(f"not valid YAML: {error.problem}", where=where) from None
+    except RecursionError:
+        raise InputError("an anchor refers to itself", where=shown_as) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"not valid YAML: {error}", where=shown_as) from None
-    if root is None:
-        raise InputError("the file is empty", where=f"{shown_as}:1:1", next_step="name at least one row under rows:")
-    return Value(root, shown_as)
+
+
+def _construct(
+    node: yaml.Node, path: Path_, values: "dict[Path_, yaml.Node]", keys: "dict[Path_, yaml.Node]", file: str
+) -> Any:
+    """The Python value of a node, with what it was read from noted in `values` and `keys`."""
+    values[path] = node
+    if isinstance(node, yaml.SequenceNode):
+        return [_construct(item, (*path, number), values, keys, file) for number, item in enumerate(node.value)]
+    if not isinstance(node, yaml.MappingNode):
+        return yaml.constructor.SafeConstructor().construct_object(node)
+    found = {}
+    for name, key, value in _pairs(node, file):
+        if name in found:
+            first = _place(keys[*path, name], file)
+            raise InputError(f'the key "{name}" was given before, at {first}', where=str(_place(key, file)))
+        keys[*path, name] = key
+        found[name] = _construct(value, (*path, name), values, keys, file)
+    return found
+
+
+def _pairs(node: yaml.MappingNode, file: str) -> "Iterator[tuple[str, yaml.Node, yaml.Node]]":
+    """Key, its node and its value's; a key that is not a string is an error, since YAML reads 3.10 as 3.1."""
+    for key, value in node.value:
+        if not isinstance(key, yaml.ScalarNode) or key.tag != STRING:
+            written = key.value if isinstance(key, yaml.ScalarNode) else "this"
+            raise InputError(
+                f"a key must be a string, and {written} is none",
+                where=str(_place(key, file)),
+                next_step=f'put it in quotes: "{written}"' if isinstance(key, yaml.ScalarNode) else "",
+            )
+        yield str(key.value), key, value
+
+
+def _place(node: yaml.Node, file: str) -> Place:
+    return Place(file, node.start_mark.line + 1, node.start_mark.column + 1)

@@ -1,9 +1,9 @@
 """The Docker Engine: the only place that talks to it. buildx bake builds, docker-py does everything else."""
 
+import contextlib
 import io
 import os
 import shutil
-import subprocess
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,10 +16,13 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 from docker.types import DeviceRequest
 
+from torchdev import process
 from torchdev.errors import BuildError, EngineError, GpuError
 
 TIMEOUT = 600
 """Seconds to wait for one answer of the engine; removing or starting a large image can take minutes."""
+CELL_VARIABLE, CELL_LABEL = "TORCHDEV_CHECKED_CELL", "io.torchdev.check"
+"""Variable that tells the checks' process its cell, and label of the containers that it makes."""
 DOCTOR = "python build.py doctor"
 START_ENGINE = "start it (systemctl start docker), or install one: python build.py quickstart"
 
@@ -75,8 +78,27 @@ class Engine:
         self._client.images.get(image).tag(repository, tag)
 
     def untag(self, name: str) -> None:
-        """Take a name away; the image stays if it has another."""
-        self._client.images.remove(name, noprune=True)
+        """Take a name away, if it is there; the image stays if it has another."""
+        with contextlib.suppress(ImageNotFound):
+            self._client.images.remove(name, noprune=True)
+
+    def layer_sizes(self, name: str) -> "list[tuple[str, int]]":
+        """The chain of an image's layers, lowest first: (diffID, bytes). What lies below our own steps counts as one.
+
+        The engine gives sizes by history entry and not by layer, and entries that made no layer have none.
+        """
+        found = self._client.images.get(name)
+        steps = ("RUN ", "COPY ", "ADD ", "WORKDIR ")
+        own = [int(e["Size"]) for e in reversed(found.history()) if str(e["CreatedBy"]).startswith(steps)]
+        layers = [str(layer) for layer in found.attrs["RootFS"]["Layers"]]
+        below = layers[: len(layers) - len(own)]
+        return [(" ".join(below), int(found.attrs["Size"]) - sum(own)), *zip(layers[len(below) :], own, strict=True)]
+
+    def remove_containers(self, label: str) -> None:
+        """Remove containers that a run which was killed has left behind."""
+        for container in self._client.containers.list(all=True, filters={"label": label}):
+            with contextlib.suppress(NotFound):
+                container.remove(force=True)
 
     def load_root(self, archive: Path, name: str, labels: Mapping[str, str]) -> None:
         """Make an image of one layer from a tar archive of a root file system."""
@@ -91,19 +113,14 @@ class Engine:
             raise EngineError("the docker command is missing", next_step="python build.py quickstart")
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("w", encoding="utf-8") as file:
-            process = subprocess.Popen(
-                [docker_cli, "buildx", *arguments],
-                text=True,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "BUILDKIT_PROGRESS": "plain", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"},
-            )
-            assert process.stdout is not None
-            for line in process.stdout:
+
+            def note(line: str) -> None:
                 file.write(line)
                 if echo:
                     echo.write(line)
-            if process.wait():
+
+            variables = {"BUILDKIT_PROGRESS": "plain", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+            if process.run([docker_cli, "buildx", *arguments], note, env=variables):
                 raise BuildError("docker buildx failed", where=str(log))
 
     @contextmanager
@@ -113,7 +130,7 @@ class Engine:
         made: Container | None = None
         try:
             made = self._client.containers.create(
-                image, ["sleep", "infinity"], device_requests=requests, shm_size="1g", **options
+                image, ["sleep", "infinity"], device_requests=requests, shm_size="1g", labels=_labels(), **options
             )
             made.start()
             yield made
@@ -126,7 +143,7 @@ class Engine:
     def run(self, image: str, command: "list[str]", **options: Any) -> "tuple[int, str]":
         """Run a command through the image's entry point to its end; its exit status and output."""
         try:
-            made = self._client.containers.create(image, command, **options)
+            made = self._client.containers.create(image, command, labels=_labels(), **options)
         except APIError as error:
             raise container_error(image, str(error.explanation or error)) from None
         try:
@@ -151,6 +168,12 @@ class Engine:
                 return None
         except GpuError as error:
             return error
+
+
+def _labels() -> dict[str, str]:
+    """Marks a container as one of a cell's checks, so that it can be found if the run is killed."""
+    cell = os.environ.get(CELL_VARIABLE)
+    return {CELL_LABEL: cell} if cell else {}
 
 
 def _connect() -> docker.DockerClient:

@@ -19,6 +19,8 @@ from urllib.parse import unquote, urlparse
 
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY")
 CA_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+PYTORCH_INDEX = "https://download.pytorch.org/whl"
+PYTORCH_VARIABLE = "TORCHDEV_PYTORCH_INDEX"
 SYSTEM_CA = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -33,6 +35,7 @@ class Host:
     find_links: tuple[str, ...] = ()
     folders: tuple[Path, ...] = ()
     netrc: "Path | None" = None
+    pytorch_index: str = PYTORCH_INDEX
 
     def uv_toml(self) -> str:
         """A uv configuration with the remote indexes; local folders are no part of it."""
@@ -73,21 +76,32 @@ def read_host(environment: "Mapping[str, str]" = os.environ) -> Host:
         find_links=tuple(url for url in links if _folder(url) is None),
         folders=tuple(dict.fromkeys(folder for place in places if (folder := _folder(place)) and folder.is_dir())),
         netrc=netrc if netrc.is_file() else None,
+        pytorch_index=environment.get(PYTORCH_VARIABLE, PYTORCH_INDEX).rstrip("/"),
     )
 
 
-def find_wheels(host: Host, wanted: "Iterable[tuple[str, str, str]]") -> dict[str, Path]:
+def find_wheels(host: Host, wanted: "Iterable[tuple[str, str, str | None]]") -> dict[str, Path]:
     """Wheel file name to its path in the host's own folders, for (project, file name, sha256) found there."""
     found = {}
     for project, file, sha256 in wanted:
-        for folder in host.folders:
-            for candidate in (folder / file, *_linked(folder / project)):
-                if candidate.name == file and candidate.is_file() and _sha256(candidate) == sha256:
-                    found[file] = candidate
+        for candidate in local_wheels(host, project):
+            if candidate.name == file and sha256_of(candidate) == sha256:
+                found[file] = candidate
     return found
 
 
-def _sha256(path: Path) -> str:
+def local_wheels(host: Host, project: str) -> "list[Path]":
+    """The wheels of a project in the host's own folders, be they flat or laid out as an index."""
+    prefix = project.replace("-", "_") + "-"
+    found: list[Path] = []
+    for folder in host.folders:
+        flat = (path for path in folder.iterdir() if path.name.startswith(prefix))
+        found += [path for path in (*flat, *_linked(folder / project)) if path.suffix == ".whl" and path.is_file()]
+    return found
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from torchdev.engine import Engine
 from torchdev.errors import CheckError, EngineError, Exit
+from torchdev.matrix import Cell
+from torchdev.pipeline import Options
 from torchdev.report import exit_code, results_text
-from torchdev.stages import Options, Project, build_cells
+from torchdev.stages import Project, build_cells
 
 Say = Callable[[str], None]
 
@@ -77,14 +79,13 @@ def ensure_mmdebstrap(consent: Consent, say: Say) -> None:
     _apt("install", "mmdebstrap")
 
 
-def quickstart(project: Project, names: "list[str]", consent: Consent, say: Say) -> int:
+def quickstart(project: Project, cells: "tuple[Cell, ...]", consent: Consent, say: Say) -> int:
     """Everything from a bare machine to a CNN trained in a tagged image, then the command to use it; exit code."""
-    chosen = project.matrix.select(names) if names else project.matrix.cells[:1]
     started = ensure_engine(consent, say)
     engine = Engine()
-    if not registry_answers(engine, project, chosen[0].id):
+    if not registry_answers(engine, project, cells[0].id):
         ensure_mmdebstrap(consent, say)
-    results = build_cells(project, [cell.id for cell in chosen], Options(), say)
+    results = build_cells(project, cells, Options(), say)
     print("\n" + results_text(results))
     if started:
         say(f"\nthe engine was started here, as process {started.process.pid}; to stop it: kill {started.process.pid}")

@@ -1,160 +1,212 @@
 """matrix.yaml to a Matrix of cells, with file, line and column in every error."""
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from fnmatch import fnmatch
+from fnmatch import fnmatchcase
 from itertools import product
 from pathlib import Path
 
-from torchdev.document import Place, Value, read
+from torchdev import catalog
+from torchdev.document import Document, Path_, Place
 from torchdev.errors import InputError
+from torchdev.schema import AXES, Axes, Exclusion, MatrixFile, Row, read_matrix
 
-AXES = ("python", "cuda", "torch")
-PATTERNS = {
-    "python": (re.compile(r"3\.[0-9]+"), 'a Python series such as "3.11"'),
-    "cuda": (re.compile(r"cpu|cu[0-9]{3}"), "a PyTorch flavour such as cu130, or cpu"),
-    "torch": (re.compile(r"[0-9]+\.[0-9]+\.[0-9]+"), 'a full version such as "2.13.0"'),
-    "image": (re.compile(r"[a-z0-9]+([._/-][a-z0-9]+)*(:[0-9]+/[a-z0-9._/-]+)?"), "a repository name such as torchdev"),
-}
-COMPANIONS = frozenset({"torchvision", "torchaudio"})
+FIRST_NVCC = 13
+"""The first CUDA major whose nvcc is a wheel on PyPI; nvidia-cuda-nvcc-cu12 has ptxas alone. Read on 2026-11-23."""
 
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One combination of Python, CUDA flavour and PyTorch, with all it is asked to contain."""
+    """One combination of Python, CUDA flavour, PyTorch, cuDNN and variant, with all it is asked to contain."""
 
     python: str
     flavour: str
     torch: str
     requirements: tuple[str, ...]
     place: Place = field(compare=False)
+    constraints: tuple[str, ...] = ()
+    cudnn: "str | None" = None
+    variant: str = "plain"
 
     @property
     def id(self) -> str:
         """The name of the cell: its folder, tag, test id and selector. Made here and nowhere else."""
-        return f"{self.pair}-torch{self.torch}"
+        return f"{self._pair}-torch{self.torch}{self._suffix}"
 
     @property
-    def pair(self) -> str:
-        """The short tag, such as py311-cu130, that points at the newest PyTorch of the pair."""
-        return f"py{self.python.replace('.', '')}-{self.flavour}"
+    def short(self) -> str:
+        """The short tag, such as py311-cu130, that points at the newest PyTorch of those that have it."""
+        return self._pair + self._suffix
 
     @property
     def cuda(self) -> "str | None":
         """The CUDA version of the flavour, such as 13.0 for cu130; None for cpu."""
         return None if self.flavour == "cpu" else f"{self.flavour[2:4]}.{self.flavour[4:]}"
 
+    @property
+    def devel(self) -> bool:
+        """Whether nvcc and CUDA's headers are part of it."""
+        return self.variant == "devel"
+
+    @property
+    def _pair(self) -> str:
+        return f"py{self.python.replace('.', '')}-{self.flavour}"
+
+    @property
+    def _suffix(self) -> str:
+        return (f"-cudnn{self.cudnn}" if self.cudnn else "") + ("-devel" if self.devel else "")
+
 
 @dataclass(frozen=True)
 class Matrix:
-    """All cells of one matrix.yaml, in its order, and the short tags that point at them."""
+    """All cells of one matrix.yaml, in its order, the shorter tags that point at them, and their groups."""
 
     image: str
     file: str
     cells: tuple[Cell, ...]
-
-    @property
-    def aliases(self) -> dict[str, Cell]:
-        """Short tag to the cell with the newest PyTorch of that Python and flavour."""
-        newest: dict[str, Cell] = {}
-        for cell in self.cells:
-            if cell.pair not in newest or _numbers(cell.torch) > _numbers(newest[cell.pair].torch):
-                newest[cell.pair] = cell
-        return newest
+    aliases: dict[str, Cell]
+    groups: dict[str, tuple[Cell, ...]]
 
     def aliases_of(self, cell: Cell) -> tuple[str, ...]:
-        """The short tags that point at this cell."""
+        """The shorter tags that point at this cell."""
         return tuple(alias for alias, target in self.aliases.items() if target == cell)
 
-    def select(self, names: "list[str]") -> tuple[Cell, ...]:
-        """The cells that ids, short tags or globs name, in matrix order; all of them for no names."""
+    def select(self, names: "Iterable[str]" = (), groups: "Iterable[str]" = ()) -> tuple[Cell, ...]:
+        """The cells that ids, tags, globs and groups name, in matrix order; all of them if nothing is named."""
+        names, groups = tuple(names), tuple(groups)
         chosen = {cell.id for name in names for cell in self._named(name)}
-        return tuple(cell for cell in self.cells if not names or cell.id in chosen)
+        chosen |= {cell.id for group in groups for cell in self._group(group)}
+        return tuple(cell for cell in self.cells if not (names or groups) or cell.id in chosen)
 
-    def _named(self, name: str) -> "list[Cell]":
-        if name in self.aliases:
-            return [self.aliases[name]]
-        found = [cell for cell in self.cells if fnmatch(cell.id, name)]
+    def _named(self, name: str) -> tuple[Cell, ...]:
+        found = named(name, self.cells, self.aliases)
         if not found:
-            known = ", ".join([*self.aliases, *(cell.id for cell in self.cells)])
-            raise InputError(
-                f'there is no cell "{name}" in {self.file}',
-                next_step=f"python build.py list; it knows: {known}",
-            )
+            step = f"python build.py list; it knows: {', '.join([*self.aliases, *(cell.id for cell in self.cells)])}"
+            raise InputError(f'there is no cell "{name}" in {self.file}', next_step=step)
         return found
+
+    def _group(self, name: str) -> tuple[Cell, ...]:
+        if name not in self.groups:
+            known = ", ".join(self.groups) or "no group"
+            raise InputError(f'there is no group "{name}" in {self.file}', next_step=f"it knows: {known}")
+        return self.groups[name]
+
+
+def named(name: str, cells: "Iterable[Cell]", aliases: "dict[str, Cell]") -> tuple[Cell, ...]:
+    """The cells that an alias, an id or a glob over ids names."""
+    return (aliases[name],) if name in aliases else tuple(cell for cell in cells if fnmatchcase(cell.id, name))
 
 
 def load(path: Path) -> Matrix:
     """Read and validate a matrix file."""
-    root = read(path, path.name).record(required={"image", "rows"}, optional={"packages", "releases", "exclude"})
-    packages = tuple(_package(item) for item in root["packages"].items()) if "packages" in root else ()
-    releases = _releases(root["releases"]) if "releases" in root else {}
-    cells = _without_duplicates(cell for row in root["rows"].items() for cell in _row_cells(row, packages, releases))
-    kept = _exclude(cells, root["exclude"]) if "exclude" in root else cells
-    if not kept:
-        raise root["rows"].error("the matrix is empty", "name at least one row that is not excluded")
-    return Matrix(_match("image", root["image"]), path.name, tuple(kept))
+    file, document = read_matrix(path)
+    kept = _exclude(list(_cells(file, document, "rows", file.rows)), file.exclude, document)
+    cells = _without_duplicates([*kept, *_cells(file, document, "include", file.include)])
+    if not cells:
+        raise document.error(("rows",), "the matrix is empty", "name at least one row that is not excluded")
+    aliases = _aliases(cells, file.aliases, document)
+    return Matrix(file.image, document.file, cells, aliases, dict(_groups(cells, aliases, file.groups, document)))
 
 
-def _row_cells(row: Value, packages: tuple[str, ...], releases: dict[str, tuple[str, ...]]) -> Iterator[Cell]:
-    record = row.record(required=set(AXES))
-    axes = [[_match(axis, item) for item in record[axis].items()] for axis in AXES]
-    for python, flavour, torch in product(*axes):
-        requirements = (f"torch=={torch}", *releases.get(torch, ()), *packages)
-        yield Cell(python, flavour, torch, requirements, row.place)
+def _cells(file: MatrixFile, document: Document, section: str, rows: "list[Row]") -> Iterator[Cell]:
+    for number, row in enumerate(rows):
+        path: Path_ = (section, number)
+        python, cuda, torch, cudnn, variant = (_values(row, file.axes, axis, path, document) for axis in AXES)
+        constraints = (*file.constraints, *row.constraints)
+        for p, c, t, d, v in product(python, cuda, torch, cudnn or [None], variant or ["plain"]):
+            companions = _companions(file, t or "", path, document)
+            requirements = (f"torch=={t}", *companions, *file.packages, *row.packages)
+            cell = Cell(p or "", c or "", t or "", requirements, document.place(path), constraints, d, v or "plain")
+            yield _possible(cell, path, document)
 
 
-def _without_duplicates(cells: Iterator[Cell]) -> "list[Cell]":
+def _values(row: Row, axes: Axes, axis: str, path: Path_, document: Document) -> "list[str | None]":
+    found: list[str | None] | None = getattr(row, axis) or getattr(axes, axis)
+    if found is None and axis in ("python", "cuda", "torch"):
+        raise document.error(path, f'the key "{axis}" is missing', "name it in the row, or for all rows under axes:")
+    return found or []
+
+
+def _companions(file: MatrixFile, torch: str, path: Path_, document: Document) -> "list[str]":
+    """Exact requirements of the torchvision and torchaudio that belong to a release."""
+    release = catalog.release(torch)
+    if release is None and file.companions:
+        step = f"use one it knows ({', '.join(catalog.known())}), or companions: [] to go without"
+        raise document.error((*path, "torch"), f"torchdev's catalog has no PyTorch {torch}", step)
+    known = release.companions if release else {}
+    return [f"{name}=={known[name]}" for name in file.companions if name in known]
+
+
+def _possible(cell: Cell, path: Path_, document: Document) -> Cell:
+    """The cell, if its cuDNN and its variant can exist with its flavour."""
+    if cell.flavour == "cpu" and (cell.cudnn or cell.devel):
+        key = "cudnn" if cell.cudnn else "variant"
+        raise document.error((*path, key), f"a cpu cell has no CUDA, so {key} can't be chosen")
+    if cell.devel and int(cell.flavour[2:4]) < FIRST_NVCC:
+        what = f"PyPI has no nvcc for CUDA {cell.cuda}, so there is no devel variant of {cell.flavour}"
+        raise document.error((*path, "variant"), what, f"use a flavour from cu{FIRST_NVCC}0 on")
+    refusal = catalog.cudnn_refusal(cell.torch, cell.flavour, cell.cudnn)
+    if refusal:
+        raise document.error((*path, "cudnn"), refusal)
+    return cell
+
+
+def _exclude(cells: "list[Cell]", exclusions: "list[Exclusion]", document: Document) -> "list[Cell]":
+    for number, exclusion in enumerate(exclusions):
+        kept = [cell for cell in cells if not _matches(cell, exclusion)]
+        if len(kept) == len(cells):
+            step = "remove it, or correct its values"
+            raise document.error(("exclude", number), "this exclusion matches no cell", step)
+        cells = kept
+    return cells
+
+
+def _matches(cell: Cell, exclusion: Exclusion) -> bool:
+    values = (cell.python, cell.flavour, cell.torch, cell.cudnn, cell.variant)
+    return all(
+        wanted is None or value in wanted
+        for value, wanted in zip(values, (getattr(exclusion, axis) for axis in AXES), strict=True)
+    )
+
+
+def _without_duplicates(cells: "list[Cell]") -> tuple[Cell, ...]:
     seen: dict[str, Cell] = {}
     for cell in cells:
         if cell.id in seen:
             raise InputError(f"{cell.id} was given before, at {seen[cell.id].place}", where=str(cell.place))
         seen[cell.id] = cell
-    return list(seen.values())
+    return tuple(seen.values())
 
 
-def _exclude(cells: "list[Cell]", exclusions: Value) -> "list[Cell]":
-    for exclusion in exclusions.items():
-        record = exclusion.record(required={"reason"}, optional=set(AXES))
-        if not record["reason"].text().strip():
-            raise record["reason"].error("an exclusion needs a reason")
-        wanted = {axis: [_match(axis, v) for v in record[axis].items()] for axis in AXES if axis in record}
-        kept = [cell for cell in cells if not _matches(cell, wanted)]
-        if len(kept) == len(cells):
-            raise exclusion.error("this exclusion matches no cell", "remove it, or correct its values")
-        cells = kept
-    return cells
+def _aliases(cells: "tuple[Cell, ...]", given: "dict[str, str]", document: Document) -> dict[str, Cell]:
+    """Tag to cell: the short tags, each of the newest PyTorch that has it, then those of the matrix file."""
+    short: dict[str, Cell] = {}
+    for cell in cells:
+        if cell.short not in short or _numbers(cell.torch) > _numbers(short[cell.short].torch):
+            short[cell.short] = cell
+    ids = {cell.id: cell for cell in cells}
+    found = dict(short)
+    for alias, target in given.items():
+        if alias in ids:
+            raise document.error(("aliases", alias), f"{alias} is a cell, and can't point at another", key=True)
+        if target not in ids and target not in short:
+            step = f"use a cell id or one of: {', '.join(short)}"
+            raise document.error(("aliases", alias), f'there is no cell "{target}" to point at', step)
+        found[alias] = ids.get(target) or short[target]
+    return found
 
 
-def _matches(cell: Cell, wanted: "dict[str, list[str]]") -> bool:
-    values = {"python": cell.python, "cuda": cell.flavour, "torch": cell.torch}
-    return all(values[axis] in allowed for axis, allowed in wanted.items())
-
-
-def _releases(value: Value) -> dict[str, tuple[str, ...]]:
-    """PyTorch version to the exact requirements of torchvision and torchaudio that belong to it."""
-    releases = {}
-    for key, (key_value, companions) in value.mapping().items():
-        _match("torch", key_value)
-        record = companions.record(required=set(), optional=COMPANIONS)
-        releases[key] = tuple(f"{name}=={_match('torch', record[name])}" for name in sorted(record, reverse=True))
-    return releases
-
-
-def _package(value: Value) -> str:
-    text = value.text()
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[a-z0-9,_-]+\])?\s*([<>=!~]=?[^;@\s]*)?", text):
-        raise value.error(f'"{text}" is not a package requirement', "write a name, or a name and a version: numpy>=2")
-    return text
-
-
-def _match(kind: str, value: Value) -> str:
-    pattern, wanted = PATTERNS[kind]
-    text = value.text()
-    if not pattern.fullmatch(text):
-        raise value.error(f'"{text}" is not {wanted}')
-    return text
+def _groups(
+    cells: "tuple[Cell, ...]", aliases: "dict[str, Cell]", given: "dict[str, list[str]]", document: Document
+) -> "Iterator[tuple[str, tuple[Cell, ...]]]":
+    for group, members in given.items():
+        chosen: set[str] = set()
+        for number, name in enumerate(members):
+            found = named(name, cells, aliases)
+            if not found:
+                raise document.error(("groups", group, number), f'"{name}" names no cell', "python build.py list")
+            chosen |= {cell.id for cell in found}
+        yield group, tuple(cell for cell in cells if cell.id in chosen)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -1,18 +1,25 @@
 """A cell and its lock to the list of layers of its image: the one list that everything else is derived from."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 
 from torchdev.bases import Base
-from torchdev.lock import Lock, Package
+from torchdev.lock import PYTORCH, Lock, Package
 from torchdev.matrix import Cell
 
 EPOCH = 1577836800
 """2020-01-01 UTC: the time of every file that a build writes, so that a layer depends on its content alone."""
 
+SHARED, INTERPRETER = "shared", "interpreter"
+"""Stages of every Dockerfile: all that lies below Python, and all that lies below PyTorch."""
+
 CUDNN = ("nvidia-cudnn-",)
 COMMUNICATION = ("nvidia-nccl-", "nvidia-nvshmem-")
 CUDA = ("nvidia-", "cuda-toolkit")
 TORCH = ("torch", "triton")
+DEVEL = ("ninja", "nvidia-cuda-cccl", "nvidia-cuda-crt", "nvidia-cuda-nvcc", "nvidia-cuda-profiler-api", "nvidia-nvvm")
+"""What the devel variant has beside the plain one: on top, so that both share all that lies below."""
 
 DEBIAN_PACKAGES = (
     # torch.compile and C++ extensions
@@ -41,22 +48,31 @@ DEBIAN_PACKAGES = (
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of an image: `template` writes its part of the Dockerfile, from `packages` if it installs any."""
+    """One layer of an image: `template` writes its part of the Dockerfile, from `packages` if it installs any.
+
+    `stage` names the Dockerfile's stage that ends with it: a point up to which images can be built by themselves.
+    """
 
     name: str
     template: str
     why: str
     packages: tuple[Package, ...] = ()
+    stage: str = ""
+
+    @property
+    def elsewhere(self) -> tuple[Package, ...]:
+        """The wheels that the PyTorch index alone has."""
+        return tuple(package for package in self.packages if package.origin == PYTORCH)
 
     @property
     def size(self) -> int:
         """Bytes to download, before anything is cached."""
-        return sum(package.size for package in self.packages)
+        return sum(package.size or 0 for package in self.packages)
 
     @property
     def installed(self) -> int:
         """Bytes that the layer's wheels unpack to, without bytecode."""
-        return sum(package.installed for package in self.packages)
+        return sum(package.installed or 0 for package in self.packages)
 
     @property
     def pins(self) -> str:
@@ -81,6 +97,19 @@ class Plan:
     def tags(self) -> tuple[str, ...]:
         """Every name the finished image gets, the full one first."""
         return tuple(f"{self.image}:{tag}" for tag in (self.cell.id, *self.aliases))
+
+    @property
+    def below_python(self) -> tuple[Layer, ...]:
+        """The layers that cells of several Pythons can share."""
+        names = [layer.name for layer in self.layers]
+        return self.layers[: names.index("python")]
+
+    @property
+    def shared(self) -> str:
+        """sha256 of all that lies below Python: cells with the same one have these layers in common."""
+        pins = [(layer.name, layer.pins) for layer in self.below_python]
+        inputs = [self.debian.ref, self.tool.ref, self.lock.uv.sha256, pins]
+        return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
 
     @property
     def target(self) -> str:
@@ -108,6 +137,7 @@ class Plan:
             "org.opencontainers.image.description": "PyTorch development image made by torchdev",
             "org.opencontainers.image.version": self.cell.torch,
             "io.torchdev.cell": self.cell.id,
+            "io.torchdev.variant": self.cell.variant,
             **{f"io.torchdev.{name}": version for name, version in versions.items()},
             "io.torchdev.lock": self.lock.digest,
             **base_labels("official", *(_official(base) for base in (self.debian, self.python))),
@@ -132,10 +162,10 @@ def _official(base: Base) -> "tuple[str, str]":
 def make_plan(image: str, cell: Cell, lock: Lock, bases: tuple[Base, Base, Base], aliases: tuple[str, ...]) -> Plan:
     """Put the cell's wheels and everything else into layers."""
     debian, python, tool = bases
-    return Plan(image, cell, lock, debian, python, tool, layers(lock), aliases)
+    return Plan(image, cell, lock, debian, python, tool, layers(cell, lock), aliases)
 
 
-def layers(lock: Lock) -> tuple[Layer, ...]:
+def layers(cell: Cell, lock: Lock) -> tuple[Layer, ...]:
     """The layers above the Debian base, lowest first: what most images share comes before what few share.
 
     The order is fixed and never derived from the current matrix, since engines store a layer once only where
@@ -143,11 +173,12 @@ def layers(lock: Lock) -> tuple[Layer, ...]:
     """
     rest = list(lock.packages)
 
-    def take(prefixes: tuple[str, ...], shared: bool) -> tuple[Package, ...]:
-        taken = tuple(p for p in rest if p.name.startswith(prefixes) and (p.any_python or not shared))
+    def take(names: tuple[str, ...], *, shared: bool = False) -> tuple[Package, ...]:
+        taken = tuple(p for p in rest if p.name.startswith(names) and (p.any_python or not shared))
         rest[:] = [p for p in rest if p not in taken]
         return taken
 
+    devel = take(DEVEL) if cell.devel else ()
     cudnn = take(CUDNN, shared=True)
     communication = take(COMMUNICATION, shared=True)
     cuda = take(CUDA, shared=True)
@@ -157,13 +188,15 @@ def layers(lock: Lock) -> tuple[Layer, ...]:
         Layer("cuda", "shared-wheels", "CUDA libraries: the same for every Python", cuda),
         Layer("cudnn", "shared-wheels", "cuDNN, apart from CUDA, so that another version costs only itself", cudnn),
         Layer("nccl", "shared-wheels", "NCCL and NVSHMEM, which change with every PyTorch", communication),
-        Layer("debian", "debian", "Compilers for torch.compile, git, and the libraries Python loads"),
-        Layer("python", "python", "Python, with its site-packages where every Python has them"),
+        Layer("debian", "debian", "Compilers for torch.compile, git, and the libraries Python loads", stage=SHARED),
+        Layer("python", "python", "Python, with its site-packages where every Python has them", stage=INTERPRETER),
         Layer("torch", "wheels", "PyTorch and Triton", torch),
         Layer("packages", "wheels", "Everything else", others),
+        Layer("devel", "wheels", "nvcc and CUDA's headers", devel),
+        Layer("cuda-home", "cuda-home", "CUDA as compilers look for it: links to the files of the wheels"),
         Layer("user", "user", "The user, uv, the entry point, and the guard against a replaced PyTorch"),
     )
-    return tuple(layer for layer in found if layer.packages or "wheels" not in layer.template)
+    return tuple(x for x in found if x.packages or ("wheels" not in x.template and (x.name != "cuda-home" or devel)))
 
 
 def guarded(lock: Lock) -> "tuple[Package, ...]":

@@ -21,6 +21,21 @@ Files = dict[str, str]
 
 def render(plans: "tuple[Plan, ...]", templates: Path) -> Files:
     """Every generated file below images/, for these plans."""
+    environment = _environment(templates)
+    files = {BAKE_FILE: bake_text(plans)}
+    for plan in plans:
+        for name, text in _cell_files(plan, environment).items():
+            files[f"{plan.cell.id}/{name}"] = text
+    return files
+
+
+def write_cell(plan: Plan, templates: Path, images: Path) -> None:
+    """Write one cell's folder anew, after its lock has changed."""
+    for name, text in _cell_files(plan, _environment(templates)).items():
+        _write(images / plan.cell.id / name, text, _mode(f"{plan.cell.id}/{name}"))
+
+
+def _environment(templates: Path) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(templates),
         undefined=StrictUndefined,
@@ -30,11 +45,7 @@ def render(plans: "tuple[Plan, ...]", templates: Path) -> Files:
         autoescape=False,
     )
     environment.filters["megabytes"] = lambda count: f"{count / 1e6:,.0f} MB"
-    files = {BAKE_FILE: bake_text(plans)}
-    for plan in plans:
-        for name, text in _cell_files(plan, environment).items():
-            files[f"{plan.cell.id}/{name}"] = text
-    return files
+    return environment
 
 
 def _cell_files(plan: Plan, environment: Environment) -> Files:
@@ -47,6 +58,9 @@ def _cell_files(plan: Plan, environment: Environment) -> Files:
     for layer in plan.layers:
         if layer.packages:
             files[f"wheels/{layer.name}/requirements.txt"] = layer.pins
+        if layer.elsewhere:
+            lines = [f"{plan.cell.flavour}/{package.file}\n" for package in layer.elsewhere]
+            files[f"wheels/{layer.name}/pytorch-index.txt"] = "".join(lines)
     return files
 
 
@@ -76,14 +90,18 @@ def write(files: Files, images: Path) -> "list[str]":
     for name in changed:
         path = images / name
         if name in files:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(files[name], encoding="utf-8")
-            path.chmod(_mode(name))
+            _write(path, files[name], _mode(name))
         elif path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink()
     return changed
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    path.chmod(mode)
 
 
 def check(files: Files, images: Path) -> None:

@@ -4,55 +4,108 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any
 
 from torchdev.engine import Image
 from torchdev.errors import Exit
-from torchdev.matrix import Matrix
+from torchdev.matrix import Cell, Matrix
 from torchdev.plan import Plan
 from torchdev.verify import Outcome, Verdict
+
+GRAVEST_FIRST = (Exit.INTERRUPTED, Exit.ENGINE, Exit.BUILD, Exit.INPUT, Exit.CHECK)
+
+
+class State(StrEnum):
+    """What became of a cell: built and checked, only checked, skipped since nothing has changed, or failed."""
+
+    BUILT = "built"
+    CHECKED = "checked"
+    SKIPPED = "skipped"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one cell. `seconds` is the wall time of building and checking it."""
+    """What became of one cell. `seconds` is the wall time spent on it."""
 
     cell: str
-    image: "Image | None"
-    tags: tuple[str, ...]
-    verdicts: tuple[Verdict, ...]
-    error: str
-    seconds: float
-
-    @property
-    def failed(self) -> bool:
-        """Whether the build or any check failed."""
-        return bool(self.error) or any(verdict.outcome is Outcome.FAIL for verdict in self.verdicts)
+    state: State
+    image: "Image | None" = None
+    tags: tuple[str, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    error: str = ""
+    code: Exit = Exit.OK
+    seconds: float = 0.0
 
 
-def cells_text(matrix: Matrix) -> str:
-    """The cells, one a line, with their short tags."""
-    rows = [("CELL", "PYTHON", "CUDA", "PYTORCH", "SHORT TAG")]
-    for cell in matrix.cells:
+@dataclass(frozen=True)
+class Storage:
+    """Bytes of some images: each counted in full, and what the engine stores, with shared layers once."""
+
+    images: int
+    together: int
+    stored: int
+
+
+def storage(chains: "Iterable[list[tuple[str, int]]]") -> Storage:
+    """Count layers, given by image as (diffID, bytes) from the lowest: equal ones on equal ones are stored once."""
+    chains = list(chains)
+    unique = {tuple(name for name, _ in chain[: n + 1]): chain[n][1] for chain in chains for n in range(len(chain))}
+    return Storage(len(chains), sum(size for chain in chains for _, size in chain), sum(unique.values()))
+
+
+def storage_text(found: Storage) -> str:
+    """One line on what sharing saves."""
+    return (
+        f"{found.images} images, {found.together / 1e9:.2f} GB if each stood alone, "
+        f"{found.stored / 1e9:.2f} GB stored, since what they share is stored once"
+    )
+
+
+def cells_text(matrix: Matrix, cells: "Iterable[Cell]") -> str:
+    """The cells, one a line, with their shorter tags."""
+    rows = [("CELL", "PYTHON", "CUDA", "PYTORCH", "TAGS")]
+    for cell in cells:
         rows.append((cell.id, cell.python, cell.cuda or "none", cell.torch, " ".join(matrix.aliases_of(cell))))
     return _table(rows)
 
 
-def cells_json(matrix: Matrix) -> str:
+def cells_json(matrix: Matrix, cells: "Iterable[Cell]") -> str:
     """The cells for a program: a JSON list."""
-    cells: list[dict[str, Any]] = [
+    entries: list[dict[str, Any]] = [
         {
             "id": cell.id,
             "python": cell.python,
             "flavour": cell.flavour,
             "cuda": cell.cuda,
             "torch": cell.torch,
+            "cudnn": cell.cudnn,
+            "variant": cell.variant,
             "aliases": list(matrix.aliases_of(cell)),
             "requirements": list(cell.requirements),
         }
-        for cell in matrix.cells
+        for cell in cells
     ]
-    return json.dumps(cells, indent=2)
+    return json.dumps(entries, indent=2)
+
+
+def shards(cells: "Iterable[Cell]") -> dict[str, list[str]]:
+    """CUDA flavour to the ids of its cells, which have most in common: to be built on one machine."""
+    found: dict[str, list[str]] = {}
+    for cell in cells:
+        found.setdefault(cell.flavour, []).append(cell.id)
+    return found
+
+
+def shards_json(cells: "Iterable[Cell]") -> str:
+    """Shards for a program: a list that a CI system's matrix can take; `cells` is separated by spaces."""
+    return json.dumps([{"shard": name, "cells": " ".join(ids)} for name, ids in shards(cells).items()])
+
+
+def shards_text(cells: "Iterable[Cell]") -> str:
+    """A shard a line, with its cells."""
+    return _table([("SHARD", "CELLS"), *((name, " ".join(ids)) for name, ids in shards(cells).items())])
 
 
 def verdicts_text(verdicts: Iterable[Verdict]) -> str:
@@ -78,26 +131,26 @@ def results_text(results: "list[Result]") -> str:
         rows.append(
             (
                 result.cell,
-                "failed" if result.failed else "built",
+                result.state,
                 headline(result.verdicts) if result.verdicts else "none",
                 f"{result.image.size / 1e9:.2f} GB" if result.image else "-",
                 f"{result.seconds:.0f} s",
                 " ".join(result.tags) or "-",
             )
         )
-    return _table(rows)
+    failures = [f"{result.cell} failed: {result.error}" for result in results if result.error]
+    return "\n\n".join([_table(rows), *failures])
 
 
-def results_json(results: "list[Result]") -> str:
+def results_json(results: "list[Result]", found: "Storage | None" = None) -> str:
     """The same for a program."""
-    return json.dumps([asdict(result) | {"failed": result.failed} for result in results], indent=2)
+    return json.dumps({"cells": [asdict(r) for r in results], "storage": asdict(found) if found else None}, indent=2)
 
 
 def exit_code(results: "list[Result]") -> int:
-    """What a run comes to: a failed build outweighs a failed check."""
-    if any(result.error and not result.image for result in results):
-        return int(Exit.BUILD)
-    return int(Exit.CHECK if any(result.failed for result in results) else Exit.OK)
+    """What a run comes to: the gravest of its results."""
+    codes = {result.code for result in results}
+    return int(next((code for code in GRAVEST_FIRST if code in codes), Exit.OK))
 
 
 def plan_line(plan: Plan) -> str:

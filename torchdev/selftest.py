@@ -8,8 +8,9 @@ from pathlib import Path
 from torchdev.engine import Engine
 from torchdev.errors import Exit
 from torchdev.machine import Consent, ensure_engine, ensure_mmdebstrap, registry_answers
+from torchdev.pipeline import Options
 from torchdev.report import exit_code, results_text
-from torchdev.stages import Options, build_cells, open_project
+from torchdev.stages import build_cells, open_project
 
 Say = Callable[[str], None]
 BIN = Path(sys.executable).parent
@@ -38,7 +39,7 @@ def run(root: Path, consent: Consent, say: Say) -> int:
         cell = project.matrix.cells[0]
         if not registry_answers(Engine(), project, cell.id):
             ensure_mmdebstrap(consent, say)
-        results = build_cells(project, [cell.id], Options(), say)
+        results = build_cells(project, (cell,), Options(), say)
         print("\n" + results_text(results), flush=True)
         if not _passes("engine tests", [sys.executable, "-m", "pytest", "-q", "tests/engine"], root, say):
             failed.append("engine tests")

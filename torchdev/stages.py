@@ -1,39 +1,47 @@
 """The stages that build.py offers, each one function: from the files of a checkout to files, images, verdicts."""
 
-import sys
+import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from torchdev import bases, bootstrap, builder, lock, render, verify
+from torchdev import bases, bootstrap, builder, lock, pipeline, render, resolve, verify
 from torchdev.engine import Engine
-from torchdev.errors import InputError, TorchdevError
-from torchdev.host import Host, read_host
+from torchdev.errors import Exit, InputError
+from torchdev.host import read_host
 from torchdev.matrix import Cell, Matrix, load
+from torchdev.pipeline import Options, Site
+from torchdev.places import Places
 from torchdev.plan import Plan, make_plan
-from torchdev.report import Result, headline, plan_line, verdicts_text
-from torchdev.verify import Outcome, Verdict
+from torchdev.report import Result, State, Storage, headline, storage, verdicts_text
+from torchdev.schema import SCHEMA_FILE, json_schema
+from torchdev.turns import Disk, alone, cache_folder
+from torchdev.verify import Outcome
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Project:
-    """A checkout of torchdev and the matrix file in use."""
+    """A matrix, and where it and all that is generated from it stands."""
 
-    root: Path
+    places: Places
     matrix: Matrix
 
     @property
     def images(self) -> Path:
-        """Where generated files, locks and base digests are."""
-        return self.root / "images"
+        """Where generated files and locks are."""
+        return self.places.images
+
+    def rendered(self) -> render.Files:
+        """Every generated file of the checkout, as it should be."""
+        return render.render(self.plans(self.matrix.cells), self.places.templates)
 
     def plans(self, cells: "tuple[Cell, ...]") -> tuple[Plan, ...]:
         """A plan for each cell; a missing or stale lock is an InputError."""
-        digests = bases.read_digests(self.images / "bases.json")
+        digests = bases.read_digests(self.places.bases)
         return tuple(
             make_plan(
                 self.matrix.image,
@@ -48,22 +56,26 @@ class Project:
 
 def open_project(root: Path, matrix_file: Path) -> Project:
     """Read the matrix of a checkout."""
-    return Project(root, load(matrix_file))
+    return Project(Places(root, matrix_file), load(matrix_file))
 
 
-def lock_cells(project: Project, names: "list[str]", say: Say) -> None:
+def lock_cells(project: Project, cells: "tuple[Cell, ...]", say: Say) -> None:
     """Resolve the named cells, or all, and write their locks; what was resolved before keeps its sizes."""
     host = read_host()
-    chosen = project.matrix.select(names)
-    known = {package.sha256: package.installed for found in _known_locks(project) for package in found.packages}
+    known = {
+        package.sha256: package.installed
+        for found in _known_locks(project)
+        for package in found.packages
+        if package.sha256 and package.installed
+    }
     with ThreadPoolExecutor(2) as pool:
-        for found in pool.map(lambda cell: lock.resolve(cell, host, known), chosen):
+        for found in pool.map(lambda cell: resolve.resolve(cell, host, known), cells):
             path = project.images / found.cell / "lock.json"
             path.parent.mkdir(parents=True, exist_ok=True)
             text = lock.to_text(found)
             changed = not path.exists() or path.read_text(encoding="utf-8") != text
             path.write_text(text, encoding="utf-8")
-            size = sum(package.size for package in found.packages) / 1e9
+            size = sum(package.size or 0 for package in found.packages) / 1e9
             say(f"{found.cell}: {len(found.packages)} wheels, {size:.1f} GB{'' if changed else ', unchanged'}")
     say("next: python build.py render")
 
@@ -92,90 +104,80 @@ def lock_bases(project: Project, say: Say) -> None:
 
 def render_images(project: Project, *, check: bool, say: Say) -> None:
     """Write images/, or with `check` fail if anything there is not as it would be written."""
-    files = render.render(project.plans(project.matrix.cells), project.root / "templates")
+    files, schema = project.rendered(), project.places.matrix_file.parent / SCHEMA_FILE
     if check:
         render.check(files, project.images)
+        if not schema.exists() or schema.read_text(encoding="utf-8") != json_schema():
+            raise InputError("the schema of matrix.yaml is out of date", where=schema.name, next_step=render.COMMAND)
         say(f"images/ is up to date ({len(project.matrix.cells)} cells)")
         return
+    schema.write_text(json_schema(), encoding="utf-8")
     changed = render.write(files, project.images)
     say("\n".join([*(f"images/{name}" for name in changed), f"{len(changed)} files changed"]))
 
 
-def bootstrap_bases(project: Project, names: "list[str]", say: Say) -> None:
+def bootstrap_bases(project: Project, cells: "tuple[Cell, ...]", say: Say) -> None:
     """Make stand-ins for the bases of the named cells, or of all, whether a registry answers or not."""
-    plans = project.plans(project.matrix.select(names))
+    plans = project.plans(cells)
     wanted = list(dict.fromkeys(base for plan in plans for base in (plan.debian, plan.python, plan.tool)))
-    bootstrap.bootstrap(Engine(), read_host(), wanted, project.root, say)
+    bootstrap.bootstrap(Engine(), read_host(), wanted, project.places, say)
 
 
-@dataclass(frozen=True)
-class Options:
-    """How to build: which checks, GPU or not, whether bases may be bootstrapped, and BuildKit's log on screen."""
-
-    test: bool = True
-    gpu: str = "auto"
-    allow_bootstrap: bool = True
-    verbose: bool = False
+def build_cells(project: Project, cells: "tuple[Cell, ...]", options: Options, say: Say) -> "list[Result]":
+    """Build, check and tag cells; one that fails does not stop the others."""
+    render.check(project.rendered(), project.images)
+    site = _site(project, cells, options, say)
+    return pipeline.run(site, project.plans(cells))
 
 
-def build_cells(project: Project, names: "list[str]", options: Options, say: Say) -> "list[Result]":
-    """Build and check the named cells, or all; a cell that fails does not stop the others."""
-    plans = project.plans(project.matrix.select(names))
-    render.check(render.render(project.plans(project.matrix.cells), project.root / "templates"), project.images)
+def print_bake(project: Project, cells: "tuple[Cell, ...]", say: Say) -> str:
+    """The bake file with which build_cells would build these cells here; what it refers to is under .torchdev/bake."""
+    site = _site(project, cells, Options(), say)
+    plans = project.plans(cells)
+    folder = project.places.work / "bake"
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    stands = {ref: stand for plan in plans for ref, stand in site.stands(plan).items()}
+    return json.dumps(builder.bake_file(plans, site.host, project.places, folder, stands), indent=2)
+
+
+def _site(project: Project, cells: "tuple[Cell, ...]", options: Options, say: Say) -> Site:
+    """The engine, with every base there that the cells need."""
     engine, host = Engine(), read_host()
-    wanted = [base for plan in plans for base in (plan.debian, plan.python, plan.tool)]
+    info = engine.info()
+    meeting = cache_folder(str(info.get("ID", "engine")))
+    wanted = [base for plan in project.plans(cells) for base in (plan.debian, plan.python, plan.tool)]
     made = bootstrap.choose(engine, wanted, forbid=not options.allow_bootstrap)
     if made:
-        bootstrap.bootstrap(engine, host, made, project.root, say)
-    return [_build_cell(engine, host, plan, project.root, made, options, say) for plan in plans]
+        with alone(meeting, "bootstrap", lambda: say("another run makes bases; waiting")):
+            bootstrap.bootstrap(engine, host, made, project.places, say)
+    disk = Disk(Path(str(info.get("DockerRootDir", ""))))
+    return Site(engine, host, project.places, tuple(made), options, say, disk, meeting)
 
 
-def _build_cell(
-    engine: Engine, host: Host, plan: Plan, root: Path, made: "list[bases.Base]", options: Options, say: Say
-) -> Result:
-    """Build, check, and only then tag; the candidate of a failed check stays for a look."""
-    began = time.perf_counter()
-    say(plan_line(plan))
-    verdicts: tuple[Verdict, ...] = ()
-    try:
-        builder.build(
-            engine, host, plan, root, builder.stands_for(engine, plan, made), sys.stderr if options.verbose else None
-        )
-        if options.test:
-            say(f"{plan.cell.id}: built; checking")
-            verdicts = verify.verify(plan, plan.candidate, options.gpu, root)
-            say(verdicts_text(verdicts))
-        image = engine.image(plan.candidate)
-    except TorchdevError as error:
-        say(f"error: {error}")
-        return Result(plan.cell.id, None, (), verdicts, str(error), time.perf_counter() - began)
-    failure = _failure(plan, verdicts)
-    if not failure:
-        for name in plan.tags:
-            engine.tag(plan.candidate, name)
-        engine.untag(plan.candidate)
-    return Result(plan.cell.id, image, () if failure else plan.tags, verdicts, failure, time.perf_counter() - began)
-
-
-def _failure(plan: Plan, verdicts: tuple[Verdict, ...]) -> str:
-    if not any(verdict.outcome is Outcome.FAIL for verdict in verdicts):
-        return ""
-    return f"{plan.cell.id}: {headline(verdicts)}; not tagged, left as {plan.candidate}"
-
-
-def test_cells(project: Project, names: "list[str]", gpu: str, say: Say) -> "list[Result]":
+def test_cells(project: Project, cells: "tuple[Cell, ...]", gpu: str, say: Say) -> "list[Result]":
     """Check images that were built and tagged before."""
-    plans = project.plans(project.matrix.select(names))
     engine = Engine()
     results = []
-    for plan in plans:
+    for plan in project.plans(cells):
         began = time.perf_counter()
         image = engine.image(plan.tags[0])
         if not image:
             what = f"the engine has no image {plan.tags[0]}"
             raise InputError(what, where=plan.cell.id, next_step=f"python build.py {plan.cell.id}")
-        verdicts = verify.verify(plan, plan.tags[0], gpu, project.root)
+        verdicts = verify.verify(plan, plan.tags[0], gpu, project.places)
         say(f"{plan.cell.id}\n{verdicts_text(verdicts)}")
-        error = f"{plan.cell.id}: {headline(verdicts)}" if any(v.outcome is Outcome.FAIL for v in verdicts) else ""
-        results.append(Result(plan.cell.id, image, plan.tags, verdicts, error, time.perf_counter() - began))
+        failed = any(verdict.outcome is Outcome.FAIL for verdict in verdicts)
+        state, code = (State.FAILED, Exit.CHECK) if failed else (State.CHECKED, Exit.OK)
+        seconds = time.perf_counter() - began
+        results.append(
+            Result(plan.cell.id, state, image, plan.tags, verdicts, headline(verdicts) if failed else "", code, seconds)
+        )
     return results
+
+
+def stored(results: "list[Result]") -> "Storage | None":
+    """What the images of some results take up on the engine; None if there is none."""
+    images = [result.image.id for result in results if result.image]
+    engine = Engine() if images else None
+    return storage(engine.layer_sizes(image) for image in images) if engine else None

@@ -1,12 +1,17 @@
 """Runs tests/image against an image and gives verdicts: pass, fail, or not-run with the reason."""
 
-import subprocess
+import hashlib
+import json
+import os
 import sys
 import xml.etree.ElementTree as ElementTree
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from torchdev import process
+from torchdev.engine import CELL_VARIABLE
+from torchdev.places import Places
 from torchdev.plan import Plan
 
 
@@ -29,9 +34,9 @@ class Verdict:
     seconds: float
 
 
-def verify(plan: Plan, image: str, gpu: str, root: Path) -> tuple[Verdict, ...]:
+def verify(plan: Plan, image: str, gpu: str, places: Places) -> tuple[Verdict, ...]:
     """Run every check of tests/image against `image`, held to the plan's cell; `gpu` is auto, require or none."""
-    folder = root / ".torchdev" / "reports"
+    folder = places.work / "reports"
     folder.mkdir(parents=True, exist_ok=True)
     report = folder / f"{plan.cell.id}.xml"
     report.unlink(missing_ok=True)
@@ -49,14 +54,48 @@ def verify(plan: Plan, image: str, gpu: str, root: Path) -> tuple[Verdict, ...]:
         image,
         "--gpu",
         gpu,
+        "--matrix-file",
+        str(places.matrix_file.resolve()),
         "--junitxml",
         str(report),
     ]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    output: list[str] = []
+    status = process.run(command, output.append, cwd=places.checkout, env={CELL_VARIABLE: plan.candidate})
     if not report.exists():
-        why = (done.stdout + done.stderr).strip() or f"pytest ended with {done.returncode} and no report"
+        why = "".join(output).strip() or f"pytest ended with {status} and no report"
         return (Verdict(plan.cell.id, "tests/image", Outcome.FAIL, why, 0.0),)
     return read_report(plan.cell.id, report)
+
+
+def remember(places: Places, image: str, gpu: str, verdicts: tuple[Verdict, ...]) -> None:
+    """Note what the present checks came to for an image, unless one of them failed."""
+    if any(verdict.outcome is Outcome.FAIL for verdict in verdicts):
+        return
+    path = _memory(places, image, gpu)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(f".{os.getpid()}")
+    unfinished.write_text(json.dumps([asdict(verdict) for verdict in verdicts], indent=1))
+    unfinished.replace(path)
+
+
+def recall(places: Places, image: str, gpu: str) -> "tuple[Verdict, ...] | None":
+    """What the same checks came to for the same image before; None if they have not passed."""
+    try:
+        entries = json.loads(_memory(places, image, gpu).read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return tuple(Verdict(**{**entry, "outcome": Outcome(entry["outcome"])}) for entry in entries)
+
+
+def _memory(places: Places, image: str, gpu: str) -> Path:
+    """The file of an image's verdicts; another one as soon as a check or workload changes."""
+    digest = hashlib.sha256(f"{image} {gpu}".encode())
+    for path in sorted(
+        [*(places.checkout / "tests" / "image").glob("*.py"), *(places.checkout / "workloads").iterdir()]
+    ):
+        if path.is_file():
+            digest.update(path.read_bytes())
+    return places.work / "checked" / f"{digest.hexdigest()}.json"
 
 
 def read_report(cell: str, report: Path) -> tuple[Verdict, ...]:

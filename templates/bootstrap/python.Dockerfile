@@ -30,7 +30,7 @@ RUN --mount=type=secret,id=ca \
             /etc/apt/sources.list); \
         echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $site $suite main" \
             > /etc/apt/sources.list.d/python-source.list; \
-        rm -f ./*; apt-get update -qq || continue; \
+        rm -f ./*; apt-get update -qq -o Acquire::Check-Valid-Until=false || continue; \
         if apt-get source -qq --download-only "python${VERSION}"; then break; fi; \
     done; \
     ls ./*.dsc
@@ -39,7 +39,7 @@ WORKDIR /src
 # hadolint ignore=DL3003
 RUN dpkg-source --skip-patches -x ./*.dsc tree > /dev/null; \
     cd tree || exit; \
-    { grep -Ei 'cve|gh-[0-9]+|crash|deadlock|dereference|leak|use-after-free' debian/patches/series || true; } \
+    { grep -Ei 'cve|gh-[0-9]+|bpo-[0-9]+|crash|deadlock|dereference|leak|use-after-free' debian/patches/series || true; } \
         | grep -v -e '^#' -e '-tests-' > /tmp/fixes || true; \
     while read -r name; do patch -p1 -s -i "debian/patches/$name"; done < /tmp/fixes; \
     if grep -q pycore_ Modules/pyexpat.c && [ -e setup.py ]; then \

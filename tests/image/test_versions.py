@@ -33,6 +33,21 @@ def test_cudnn_is_loaded_in_the_locked_version(facts: dict[str, Any], plan: Plan
     assert facts["cudnn"] == major * 10_000 + minor * 100 + patch
 
 
+LIBRARIES = ("libcudart", "libcudnn", "libcublas", "libnccl")
+
+
+def test_one_cuda_is_loadable(host: Host, plan: Plan) -> None:
+    """No library of CUDA is on the loader's own paths, and none is there twice under one name."""
+    assert not [
+        line for line in host.check_output("ldconfig -p").splitlines() if any(name in line for name in LIBRARIES)
+    ]
+    pattern = " -o ".join(f"-name '{name}*.so*'" for name in LIBRARIES)
+    found = host.check_output(f"find / -xdev -type f \\( {pattern} \\) 2> /dev/null || true").split()
+    names = [path.rpartition("/")[2] for path in found]
+    assert sorted(names) == sorted(set(names))
+    assert bool(names) == (plan.cell.cuda is not None)
+
+
 def test_every_locked_package_is_installed_and_no_other(host: Host, plan: Plan) -> None:
     """The installed distributions are those of the lock, and the pip of the Python base."""
     listing = json.loads(host.check_output("python -m pip list --format json --disable-pip-version-check"))

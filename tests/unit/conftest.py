@@ -16,8 +16,6 @@ ROOT = Path(__file__).parents[2]
 MATRIX = """\
 image: torchdev
 packages: [numpy]
-releases:
-  "2.13.0": {torchvision: "0.28.0"}
 rows:
   - {python: ["3.11", "3.13"], cuda: cu130, torch: ["2.13.0"]}
 """

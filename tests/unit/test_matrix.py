@@ -1,5 +1,7 @@
 """matrix.yaml to cells, and every way it can be wrong."""
 
+import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 from tests.unit.conftest import MATRIX, ROOT
 from torchdev.errors import Exit, InputError
 from torchdev.matrix import Matrix, load
+from torchdev.schema import SCHEMA_FILE, json_schema
 
 MatrixOf = Callable[[str], Matrix]
 
@@ -42,32 +45,126 @@ def test_unknown_cell_names_the_known_ones(matrix_of: MatrixOf) -> None:
     assert "py311-cu130" in caught.value.next_step
 
 
+def test_axes_give_what_a_row_does_not_name(matrix_of: MatrixOf) -> None:
+    """A row's own values win."""
+    rows = 'rows:\n  - {cuda: cu130, torch: "2.13.0"}\n  - {python: "3.9", cuda: cu128, torch: "2.8.0"}\n'
+    cells = matrix_of(f'image: t\naxes: {{python: ["3.11", "3.13"]}}\n{rows}').cells
+    assert [cell.short for cell in cells] == ["py311-cu130", "py313-cu130", "py39-cu128"]
+
+
+def test_include_is_not_touched_by_exclusions(matrix_of: MatrixOf) -> None:
+    """All of 3.11 is excluded, and one cell of it comes back, with a package of its own."""
+    text = MATRIX + 'exclude:\n  - {python: "3.11", reason: rare}\ninclude:\n' + ROW.replace("}", ", packages: [h5py]}")
+    cells = matrix_of(text).cells
+    assert [cell.python for cell in cells] == ["3.13", "3.11"]
+    assert cells[1].requirements[-2:] == ("numpy", "h5py")
+
+
+def test_cudnn_and_variant_are_part_of_the_id(matrix_of: MatrixOf) -> None:
+    """And of the short tag, so that py311-cu130 goes on to mean the plain cell."""
+    more = 'include:\n  - {python: "3.11", cuda: cu130, torch: "2.13.0", cudnn: "9.24.0.43", variant: [plain, devel]}\n'
+    matrix = matrix_of(MATRIX + more)
+    assert [cell.id for cell in matrix.cells][2:] == [
+        "py311-cu130-torch2.13.0-cudnn9.24.0.43",
+        "py311-cu130-torch2.13.0-cudnn9.24.0.43-devel",
+    ]
+    assert matrix.aliases["py311-cu130"].cudnn is None
+    assert matrix.aliases["py311-cu130-cudnn9.24.0.43-devel"] == matrix.cells[3]
+
+
+def test_aliases_point_at_cells_and_select_them(matrix_of: MatrixOf) -> None:
+    """An alias of the file wins over the short tag that is made by itself."""
+    text = MATRIX.replace('["2.13.0"]', '["2.13.0", "2.11.0"]')
+    aliases = "aliases: {latest: py313-cu130, py311-cu130: py311-cu130-torch2.11.0}\n"
+    matrix = matrix_of(text + aliases)
+    assert matrix.select(["latest"])[0].id == "py313-cu130-torch2.13.0"
+    assert matrix.select(["py311-cu130"])[0].torch == "2.11.0"
+    assert matrix.aliases_of(matrix.cells[2]) == ("py313-cu130", "latest")
+
+
+def test_groups_select_cells(matrix_of: MatrixOf) -> None:
+    """By globs, ids and tags; an unknown group names the known ones."""
+    matrix = matrix_of(MATRIX + "groups: {new: ['py313*'], both: ['*']}\n")
+    assert [cell.python for cell in matrix.select(groups=["new"])] == ["3.13"]
+    assert len(matrix.select(["py311-cu130"], ["new"])) == 2
+    with pytest.raises(InputError, match='no group "old"') as caught:
+        matrix.select(groups=["old"])
+    assert "new, both" in caught.value.next_step
+
+
+def test_constraints_are_those_of_the_matrix_and_the_row(matrix_of: MatrixOf) -> None:
+    """Bounds do not install anything, so they are apart from requirements."""
+    text = (
+        MATRIX
+        + 'constraints: ["numpy<3"]\ninclude:\n'
+        + ROW.replace("3.11", "3.12").replace("}", ", constraints: [scipy<2]}")
+    )
+    assert matrix_of(text).cells[-1].constraints == ("numpy<3", "scipy<2")
+
+
+def test_500_cells_load_in_two_seconds(matrix_of: MatrixOf) -> None:
+    """A row a cell, which is the slowest form."""
+    torches = ("2.6.0", "2.7.1", "2.8.0", "2.9.1", "2.10.0", "2.11.0", "2.12.1", "2.13.0")
+    pairs = [(python, f"cu{cuda}") for python in range(9, 16) for cuda in range(120, 130)]
+    rows = [f'  - {{python: "3.{p}", cuda: {c}, torch: "{t}"}}\n' for t in torches for p, c in pairs][:500]
+    began = time.perf_counter()
+    assert len(matrix_of("image: t\nrows:\n" + "".join(rows)).cells) == 500
+    assert time.perf_counter() - began < 2
+
+
+def test_schema_for_editors_agrees(matrix_of: MatrixOf) -> None:
+    """The committed schema is the one of the models, and takes this checkout's matrix."""
+    assert (ROOT / SCHEMA_FILE).read_text() == json_schema()
+    assert set(json.loads(json_schema())["properties"]) >= {"image", "rows", "axes", "exclude", "aliases", "groups"}
+
+
 def test_exclusion_removes_cells(matrix_of: MatrixOf) -> None:
     """With a reason, and on the axes it names."""
     text = MATRIX + 'exclude:\n  - {python: "3.13", reason: not needed}\n'
     assert [cell.python for cell in matrix_of(text).cells] == ["3.11"]
 
 
+ROW = '  - {python: "3.11", cuda: cu130, torch: "2.13.0"}\n'
+
 WRONG = [
-    ("unknown key", MATRIX + "colour: red\n", "7:1", 'unknown key "colour"'),
-    ("unknown key in a row", MATRIX.replace("cuda:", "cudas:"), "6:32", 'unknown key "cudas"'),
-    ("float", MATRIX.replace('"3.11"', "3.10"), "6:15", "YAML reads 3.10 as float"),
-    ("boolean", MATRIX.replace("cu130", "no"), "6:38", "YAML reads no as bool"),
-    ("duplicate cell", MATRIX.replace('"3.13"', '"3.11"'), "6:5", "was given before"),
-    ("idle exclusion", MATRIX + 'exclude:\n  - {python: "3.9", reason: old}\n', "8:5", "matches no cell"),
-    ("exclusion without a reason", MATRIX + 'exclude:\n  - {python: "3.13"}\n', "8:5", '"reason" is missing'),
-    ("blank reason", MATRIX + 'exclude:\n  - {python: "3.13", reason: " "}\n', "8:30", "needs a reason"),
+    ("unknown key", MATRIX + "colour: red\n", "5:1", 'unknown key "colour"'),
+    ("unknown key in a row", MATRIX.replace("cuda:", "cudas:"), "4:32", 'unknown key "cudas"'),
+    ("float", MATRIX.replace('"3.11"', "3.10"), "4:15", "YAML reads 3.10 as float"),
+    ("boolean", MATRIX.replace("cu130", "no"), "4:38", "YAML reads no as bool"),
+    ("duplicate cell", MATRIX.replace('"3.13"', '"3.11"'), "4:5", "was given before"),
+    ("duplicate by include", MATRIX + "include:\n" + ROW, "6:5", "was given before, at matrix.yaml:4:5"),
+    ("idle exclusion", MATRIX + 'exclude:\n  - {python: "3.9", reason: old}\n', "6:5", "matches no cell"),
+    ("exclusion without a reason", MATRIX + 'exclude:\n  - {python: "3.13"}\n', "6:5", '"reason" is missing'),
+    ("blank reason", MATRIX + 'exclude:\n  - {python: "3.13", reason: " "}\n', "6:30", "needs a reason"),
     ("no rows", "image: torchdev\nrows: []\n", "2:7", "the matrix is empty"),
-    ("all excluded", MATRIX + "exclude:\n  - {cuda: cu130, reason: none}\n", "6:3", "the matrix is empty"),
-    ("missing key", 'image: torchdev\nrows:\n  - {python: "3.11", cuda: cu130}\n', "3:5", '"torch" is missing'),
-    ("no PyTorch version", MATRIX.replace('["2.13.0"]', '"2.13"'), "6:52", "is not a full version"),
-    ("no flavour", MATRIX.replace("cu130", "cuda13"), "6:38", "is not a PyTorch flavour"),
-    ("key given twice", MATRIX + "image: other\n", "7:1", "given before, at matrix.yaml:1:1"),
-    ("not YAML", MATRIX + "a: [\n", "8:1", "not valid YAML"),
+    ("all excluded", MATRIX + "exclude:\n  - {cuda: cu130, reason: none}\n", "4:3", "the matrix is empty"),
+    ("missing axis", 'image: torchdev\nrows:\n  - {python: "3.11", cuda: cu130}\n', "3:5", '"torch" is missing'),
+    ("missing image", "rows: []\n", "1:1", '"image" is missing'),
+    ("empty axis", MATRIX.replace('["2.13.0"]', "[]"), "4:52", "the list is empty"),
+    ("no PyTorch version", MATRIX.replace('["2.13.0"]', '"2.13"'), "4:52", "is not a full version"),
+    ("unknown PyTorch", MATRIX.replace("2.13.0", "9.9.9"), "4:52", "catalog has no PyTorch 9.9.9"),
+    ("no flavour", MATRIX.replace("cu130", "cuda13"), "4:38", "is not a PyTorch flavour"),
+    ("key given twice", MATRIX + "image: other\n", "5:1", "given before, at matrix.yaml:1:1"),
+    ("key that is a number", MATRIX + "groups: {1.0: [a]}\n", "5:10", "a key must be a string"),
+    ("not YAML", MATRIX + "a: [\n", "6:1", "not valid YAML"),
     ("empty file", "", "1:1", "the file is empty"),
     ("a list", "- a\n", "1:1", "expected a mapping, found a list"),
+    ("a mapping for a string", MATRIX.replace("torchdev", "{a: b}"), "1:8", "expected a string, found a mapping"),
+    ("a string for a list", MATRIX.replace("[numpy]", "numpy"), "2:11", "expected a list, found a string"),
     ("a package with an option", MATRIX.replace("[numpy]", '["--pre"]'), "2:12", "not a package requirement"),
-]
+    ("a package by URL", MATRIX.replace("[numpy]", '["a @ https://example.org/a.whl"]'), "2:12", "not a package"),
+    ("older cuDNN", MATRIX + 'include:\n  - {python: "3.11", cuda: cu130, torch: "2.13.0", cudnn: "9.19.0.56"}\n',
+     "6:59", "cuDNN 9.19.0.56 is older"),
+    ("other cuDNN", MATRIX + 'include:\n  - {python: "3.11", cuda: cu130, torch: "2.13.0", cudnn: "8.9.7.29"}\n',
+     "6:59", "another major version"),
+    ("cuDNN without CUDA", MATRIX.replace("cu130,", 'cpu, cudnn: "9.24.0.43",'), "4:50", "a cpu cell has no CUDA"),
+    ("devel without nvcc", MATRIX + 'include:\n  - {python: "3.11", cuda: cu128, torch: "2.8.0", variant: devel}\n',
+     "6:60", "PyPI has no nvcc"),
+    ("alias to nothing", MATRIX + "aliases: {latest: py314-cu130}\n", "5:19", 'no cell "py314-cu130"'),
+    ("alias in a cell's place", MATRIX + "aliases: {py311-cu130-torch2.13.0: py313-cu130}\n", "5:11", "is a cell"),
+    ("alias that is no tag", MATRIX + "aliases: {a b: py313-cu130}\n", "5:11", "can be a tag"),
+    ("group of nothing", MATRIX + "groups: {old: [py313-cu130, 'py2*']}\n", "5:29", '"py2*" names no cell'),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "place", "what"), [w[1:] for w in WRONG], ids=[w[0] for w in WRONG])

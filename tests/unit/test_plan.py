@@ -2,18 +2,20 @@
 
 import dataclasses
 
+from tests.unit.conftest import make_package
 from torchdev.lock import Lock
+from torchdev.matrix import Cell
 from torchdev.plan import Plan, base_labels, guarded, layers
 
 
-def names(lock: Lock) -> dict[str, list[str]]:
+def names(cell: Cell, lock: Lock) -> dict[str, list[str]]:
     """Layer name to the names of its packages."""
-    return {layer.name: [package.name for package in layer.packages] for layer in layers(lock)}
+    return {layer.name: [package.name for package in layer.packages] for layer in layers(cell, lock)}
 
 
-def test_wheels_are_put_by_what_they_depend_on(lock: Lock) -> None:
+def test_wheels_are_put_by_what_they_depend_on(cell: Cell, lock: Lock) -> None:
     """CUDA, cuDNN and NCCL below Python; torch and the rest above."""
-    assert names(lock) == {
+    assert names(cell, lock) == {
         "cuda": ["nvidia-cublas", "nvidia-cuda-runtime"],
         "cudnn": ["nvidia-cudnn-cu13"],
         "nccl": ["nvidia-nccl-cu13", "nvidia-nvshmem-cu13"],
@@ -25,23 +27,44 @@ def test_wheels_are_put_by_what_they_depend_on(lock: Lock) -> None:
     }
 
 
-def test_every_package_is_in_one_layer(lock: Lock) -> None:
+def test_every_package_is_in_one_layer(cell: Cell, lock: Lock) -> None:
     """None lost, none twice."""
-    placed = [package.name for layer in layers(lock) for package in layer.packages]
+    placed = [package.name for layer in layers(cell, lock) for package in layer.packages]
     assert sorted(placed) == sorted(package.name for package in lock.packages)
 
 
-def test_without_cuda_there_are_no_empty_layers(lock: Lock) -> None:
+def test_without_cuda_there_are_no_empty_layers(cell: Cell, lock: Lock) -> None:
     """A cpu cell has no layer that installs nothing."""
     cpu = dataclasses.replace(lock, packages=tuple(p for p in lock.packages if "nvidia" not in p.name))
-    assert list(names(cpu)) == ["debian", "python", "torch", "packages", "user"]
+    assert list(names(cell, cpu)) == ["debian", "python", "torch", "packages", "user"]
 
 
-def test_nvidia_wheel_of_one_python_is_not_below_python(lock: Lock) -> None:
+def test_nvidia_wheel_of_one_python_is_not_below_python(cell: Cell, lock: Lock) -> None:
     """A shared layer holds only what every Python can use."""
     odd = dataclasses.replace(lock.packages[2], file="nvidia_cublas-13.1.1.3-cp311-cp311-manylinux_2_28_x86_64.whl")
     changed = dataclasses.replace(lock, packages=(odd, *lock.packages[3:]))
-    assert "nvidia-cublas" in names(changed)["packages"]
+    assert "nvidia-cublas" in names(cell, changed)["packages"]
+
+
+def test_devel_shares_all_that_lies_below_it(cell: Cell, lock: Lock) -> None:
+    """What the devel variant adds is on top, so the plain cell's layers are a prefix of its own."""
+    added = (make_package("nvidia-cuda-nvcc", "13.0.88"), make_package("ninja", "1.13.2"))
+    devel = dataclasses.replace(lock, packages=(*lock.packages, *added))
+    above = layers(dataclasses.replace(cell, variant="devel"), devel)
+    assert [layer.name for layer in above][-3:] == ["devel", "cuda-home", "user"]
+    assert above[:-3] == layers(cell, lock)[:-1]
+
+
+def test_cells_that_share_are_told_by_what_lies_below_python(plan: Plan) -> None:
+    """Another torch changes nothing below Python; another cuDNN does."""
+
+    def other(name: str) -> Plan:
+        packages = tuple(dataclasses.replace(p, version="99") if p.name == name else p for p in plan.lock.packages)
+        lock = dataclasses.replace(plan.lock, packages=packages)
+        return dataclasses.replace(plan, lock=lock, layers=layers(plan.cell, lock))
+
+    assert other("torch").shared == plan.shared
+    assert other("nvidia-cudnn-cu13").shared != plan.shared
 
 
 def test_tags_start_with_the_id(plan: Plan) -> None:

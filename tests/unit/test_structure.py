@@ -9,8 +9,9 @@ from tests.unit.conftest import ROOT
 
 PACKAGE = ROOT / "torchdev"
 ORDER = (
-    "errors", "document", "matrix", "bases", "host", "lock", "plan", "render", "diagnosis", "engine", "builder",
-    "bootstrap", "verify", "report", "stages", "doctor", "machine", "selftest",
+    "errors", "document", "schema", "catalog", "matrix", "places", "bases", "host", "wheels", "pytorch", "lock",
+    "resolve", "plan", "render", "diagnosis", "process", "engine", "builder",
+    "bootstrap", "verify", "report", "turns", "pipeline", "stages", "doctor", "machine", "selftest",
 )  # fmt: skip
 """Lowest first: a module imports only from those before it."""
 STANDALONE = ("environment",)

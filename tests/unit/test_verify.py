@@ -1,13 +1,27 @@
 """JUnit to verdicts, verdicts to headlines and exit codes: not-run is never a pass."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from torchdev.document import Place
 from torchdev.engine import Image
 from torchdev.errors import Exit
-from torchdev.report import Result, exit_code, headline, results_text, verdicts_text
-from torchdev.verify import Outcome, Verdict, read_report
+from torchdev.matrix import Cell
+from torchdev.places import Places
+from torchdev.report import (
+    Result,
+    State,
+    Storage,
+    exit_code,
+    headline,
+    results_text,
+    shards_json,
+    storage,
+    verdicts_text,
+)
+from torchdev.verify import Outcome, Verdict, read_report, recall, remember
 
 JUNIT = """<testsuites><testsuite>
 <testcase name="good" time="0.5"/>
@@ -47,10 +61,10 @@ FAILED = Verdict("cell", "bad", Outcome.FAIL, "1 != 2", 0.1)
 @pytest.mark.parametrize(
     ("results", "code"),
     [
-        ([Result("a", IMAGE, ("t:a",), (PASSED,), "", 1.0)], Exit.OK),
-        ([Result("a", IMAGE, (), (FAILED,), "a: 1 failed", 1.0)], Exit.CHECK),
-        ([Result("a", None, (), (), "no build", 1.0)], Exit.BUILD),
-        ([Result("a", IMAGE, (), (FAILED,), "x", 1.0), Result("b", None, (), (), "y", 1.0)], Exit.BUILD),
+        ([Result("a", State.BUILT, IMAGE)], Exit.OK),
+        ([Result("a", State.FAILED, IMAGE, code=Exit.CHECK)], Exit.CHECK),
+        ([Result("a", State.FAILED, code=Exit.BUILD), Result("b", State.BUILT)], Exit.BUILD),
+        ([Result("a", State.FAILED, code=Exit.CHECK), Result("b", State.FAILED, code=Exit.BUILD)], Exit.BUILD),
     ],
 )
 def test_exit_code_tells_a_failed_build_from_a_failed_check(results: list[Result], code: Exit) -> None:
@@ -60,7 +74,50 @@ def test_exit_code_tells_a_failed_build_from_a_failed_check(results: list[Result
 
 def test_table_shows_size_and_tags() -> None:
     """Bytes as GB, tags as given."""
-    text = results_text([Result("a", IMAGE, ("t:a", "t:b"), (PASSED,), "", 61.0)])
+    text = results_text([Result("a", State.BUILT, IMAGE, ("t:a", "t:b"), (PASSED,), seconds=61.0)])
     assert "5.70 GB" in text
     assert "t:a t:b" in text
     assert "built" in text
+
+
+def test_table_says_why_a_cell_failed() -> None:
+    """Beside those that did not."""
+    text = results_text([Result("a", State.FAILED, error="its wheel has another hash"), Result("b", State.SKIPPED)])
+    assert "a failed: its wheel has another hash" in text
+    assert "skipped" in text
+
+
+def test_shared_layers_are_counted_once() -> None:
+    """Equal layers on equal ones; the same layer on another one is stored again."""
+    found = storage([[("base", 1), ("cuda", 10), ("a", 100)], [("base", 1), ("cuda", 10), ("b", 200)], [("cuda", 10)]])
+    assert found == Storage(images=3, together=332, stored=321)
+
+
+def test_shards_keep_one_cuda_set_together() -> None:
+    """So that what they share is built once per shard."""
+    cells = [
+        Cell(python, flavour, "2.8.0", (), Place("m", 1, 1))
+        for flavour in ("cu128", "cu130")
+        for python in ("3.9", "3.11")
+    ]
+    assert json.loads(shards_json(cells)) == [
+        {"shard": "cu128", "cells": "py39-cu128-torch2.8.0 py311-cu128-torch2.8.0"},
+        {"shard": "cu130", "cells": "py39-cu130-torch2.8.0 py311-cu130-torch2.8.0"},
+    ]
+
+
+def test_verdicts_are_remembered_for_an_image_and_its_checks(tmp_path: Path) -> None:
+    """A change of any check, another image or another GPU mode makes them unknown again; a failure is never kept."""
+    places = Places(tmp_path, tmp_path / "matrix.yaml")
+    for folder in ("tests/image", "workloads"):
+        (tmp_path / folder).mkdir(parents=True)
+    check = tmp_path / "tests" / "image" / "test_a.py"
+    check.write_text("1")
+    remember(places, "sha256:a", "auto", (PASSED,))
+    assert recall(places, "sha256:a", "auto") == (PASSED,)
+    assert recall(places, "sha256:b", "auto") is None
+    assert recall(places, "sha256:a", "require") is None
+    check.write_text("2")
+    assert recall(places, "sha256:a", "auto") is None
+    remember(places, "sha256:a", "auto", (PASSED, FAILED))
+    assert recall(places, "sha256:a", "auto") is None

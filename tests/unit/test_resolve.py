@@ -1,0 +1,202 @@
+"""Resolution: which wheel is taken, what the PyTorch index adds, and every way it can fail."""
+
+import dataclasses
+import hashlib
+import http.server
+import threading
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from torchdev import pytorch, resolve, wheels
+from torchdev.document import Place
+from torchdev.errors import BuildError, InputError
+from torchdev.host import Host
+from torchdev.lock import PYTORCH, Lock, Package
+from torchdev.matrix import Cell
+
+
+@pytest.mark.parametrize(
+    ("files", "best"),
+    [
+        (["p-1-py3-none-any.whl", "p-1-cp311-cp311-manylinux_2_28_x86_64.whl"], 1),
+        (["p-1-cp311-cp311-manylinux_2_28_x86_64.whl", "p-1-cp311-cp311-manylinux2014_x86_64.whl"], 0),
+        (["p-1-cp39-abi3-manylinux_2_17_x86_64.whl", "p-1-cp311-cp311-manylinux2014_x86_64.whl"], 1),
+        (["p-1-cp313-cp313-manylinux_2_28_x86_64.whl", "p-1-py3-none-any.whl"], 1),
+    ],
+)
+def test_best_wheel_is_the_one_an_installer_would_take(files: list[str], best: int) -> None:
+    """The most specific tag that the cell's interpreter accepts wins."""
+    assert wheels.best(files, "3.11") == files[best]
+
+
+def test_no_wheel_fits_another_python_or_machine() -> None:
+    """Then there is none, rather than a wrong one."""
+    files = ["p-1-cp313-cp313-manylinux_2_28_x86_64.whl", "p-1-cp311-cp311-manylinux_2_28_aarch64.whl"]
+    assert wheels.best(files, "3.11") is None
+
+
+def test_flavour_must_be_what_the_tag_says(cell: Cell, lock: Lock) -> None:
+    """A wheel set of another CUDA is refused, with the row's place."""
+    resolve._check_flavour(cell, lock.packages)
+    other = dataclasses.replace(cell, flavour="cu126")
+    with pytest.raises(InputError, match=r"built for CUDA 13\.0, not cu126") as caught:
+        resolve._check_flavour(other, lock.packages)
+    assert caught.value.where == "matrix.yaml:6:5"
+
+
+def test_cpu_cell_must_have_no_cuda(cell: Cell, lock: Lock) -> None:
+    """And a cpu cell is refused a CUDA wheel set."""
+    cpu = dataclasses.replace(cell, flavour="cpu")
+    with pytest.raises(InputError):
+        resolve._check_flavour(cpu, lock.packages)
+    resolve._check_flavour(cpu, tuple(p for p in lock.packages if not p.name.startswith("nvidia-")))
+
+
+@pytest.mark.parametrize(("message", "what"), [
+    ("error: dns error: failed to lookup", "can't be reached"),
+    ("Because there is no version of torch==9 ...", "no set of versions"),
+])  # fmt: skip
+def test_failed_resolution_tells_network_from_conflict(cell: Cell, message: str, what: str) -> None:
+    """The next step differs, so the cause must be told apart."""
+    assert what in resolve._not_resolved(cell, message).what
+
+
+def test_cudnn_and_devel_become_what_uv_is_asked_for(cell: Cell) -> None:
+    """The chosen cuDNN overrides the one that torch pins; devel asks for nvcc."""
+    asked = resolve._wanted(dataclasses.replace(cell, cudnn="9.24.0.43", variant="devel"))
+    assert asked.overrides == ("nvidia-cudnn-cu13==9.24.0.43",)
+    assert any("nvcc" in requirement for requirement in asked.requirements)
+    assert resolve._wanted(cell).overrides == ()
+
+
+PAGE = """<!DOCTYPE html><html><body><h1>Links for torchvision</h1>
+<a href="/whl/cu118/torchvision-0.22.1%2Bcu118-cp39-cp39-manylinux_2_28_x86_64.whl#sha256={hash}"
+   data-dist-info-metadata="sha256=00" data-core-metadata="sha256=00">torchvision</a><br/>
+<a href="https://download-r2.pytorch.org/whl/cu118/torchvision-0.22.1%2Bcu118-cp310-cp310-manylinux_2_28_x86_64.whl">x</a>
+<a href="torchvision-0.22.1.tar.gz">source</a>
+</body></html>"""
+
+
+def test_index_page_is_read_in_its_own_form() -> None:
+    """Absolute and relative links, %2B for the plus sign, hash in the fragment, sources left out."""
+    links = pytorch.parse_page(PAGE.format(hash="ab" * 32), "https://example.org/whl/cu118/torchvision/")
+    assert links == [
+        pytorch.Link(
+            "torchvision-0.22.1+cu118-cp39-cp39-manylinux_2_28_x86_64.whl",
+            "https://example.org/whl/cu118/torchvision-0.22.1%2Bcu118-cp39-cp39-manylinux_2_28_x86_64.whl",
+            "ab" * 32,
+        ),
+        pytorch.Link(
+            "torchvision-0.22.1+cu118-cp310-cp310-manylinux_2_28_x86_64.whl",
+            "https://download-r2.pytorch.org/whl/cu118/torchvision-0.22.1%2Bcu118-cp310-cp310-manylinux_2_28_x86_64.whl",
+            None,
+        ),
+    ]
+
+
+def test_known_hashes_of_the_last_cuda_11_release() -> None:
+    """Torch 2.7.1+cu118 for Python 3.9 can be locked without the index; torchvision's hash is not known."""
+    files = pytorch.known_files("cu118")
+    assert files["torch-2.7.1+cu118-cp39-cp39-manylinux_2_28_x86_64.whl"].startswith("27fa1fc8d1bd")
+    assert not [file for file in files if file.startswith("torchvision-0.22.1+cu118-cp39")]
+    assert "nvidia-cudnn-cu11==9.1.0.70" in str(pytorch.known_requirements("2.7.1+cu118"))
+
+
+@pytest.fixture
+def legacy() -> Cell:
+    """A cell whose flavour is only on the PyTorch index."""
+    requirements = ("torch==2.7.1", "torchvision==0.22.1")
+    return Cell("3.9", "cu118", "2.7.1", requirements, Place("matrix.yaml", 3, 5))
+
+
+@pytest.fixture
+def incomplete(lock: Lock) -> Lock:
+    """Its lock: torch by a known hash, torchvision unresolved."""
+    names = ("torch-2.7.1+cu118", "torchvision-0.22.1+cu118")
+    files = [f"{name}-cp39-cp39-manylinux_2_28_x86_64.whl" for name in names]
+    known = hashlib.sha256(b"torch").hexdigest()
+    packages = (
+        Package("torch", "2.7.1+cu118", files[0], known, None, None, PYTORCH),
+        Package("torchvision", "0.22.1+cu118", files[1], None, None, None, PYTORCH),
+    )
+    return dataclasses.replace(lock, packages=packages)
+
+
+@pytest.fixture
+def index(tmp_path: Path, incomplete: Lock) -> Iterator[Host]:
+    """A PyTorch index on loopback that has both wheels, and a host that is told of it."""
+    for package in incomplete.packages:
+        folder = tmp_path / "cu118" / package.name
+        folder.mkdir(parents=True)
+        with zipfile.ZipFile(tmp_path / "cu118" / package.file, "w") as archive:
+            archive.writestr("x", "x" * 100)
+        digest = package.sha256 or "cd" * 32
+        href = f"/cu118/{package.file.replace('+', '%2B')}#sha256={digest}"
+        (folder / "index.html").write_text(f'<a href="{href}">{package.file}</a>')
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler(tmp_path))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield Host(pytorch_index=f"http://127.0.0.1:{server.server_port}")
+    server.shutdown()
+
+
+def handler(folder: Path) -> type[http.server.SimpleHTTPRequestHandler]:
+    """Serves a folder, byte ranges too, and says nothing."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments: object, **options: object) -> None:
+            super().__init__(*arguments, directory=str(folder), **options)  # type: ignore[arg-type]
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            span = self.headers.get("Range")
+            if not span:
+                return super().do_GET()
+            data = Path(self.translate_path(self.path)).read_bytes()
+            first, _, last = span.removeprefix("bytes=").partition("-")
+            begin, end = (
+                (int(first), int(last or len(data) - 1)) if first else (max(0, len(data) - int(last)), len(data) - 1)
+            )
+            end = min(end, len(data) - 1)
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {begin}-{end}/{len(data)}")
+            self.send_header("Content-Length", str(end - begin + 1))
+            self.end_headers()
+            self.wfile.write(data[begin : end + 1])
+
+    return Handler
+
+
+def test_lock_completes_itself_against_the_index(incomplete: Lock, legacy: Cell, index: Host) -> None:
+    """Hash, file name and sizes of what was unresolved come from the index; what was known stays."""
+    done = resolve.complete(incomplete, legacy, index)
+    assert done.unresolved == ()
+    assert done.packages[1].sha256 == "cd" * 32
+    assert done.packages[1].installed == 100
+    assert done.packages[0].sha256 == incomplete.packages[0].sha256
+
+
+def test_known_hash_that_differs_is_refused(incomplete: Lock, legacy: Cell, index: Host) -> None:
+    """An index that has something else under a known name is not believed."""
+    other = dataclasses.replace(incomplete.packages[0], sha256="ef" * 32)
+    changed = dataclasses.replace(incomplete, packages=(other, incomplete.packages[1]))
+    with pytest.raises(BuildError, match="another sha256 than the known one"):
+        resolve.complete(changed, legacy, index)
+
+
+def test_silent_index_leaves_the_lock_and_says_so(incomplete: Lock, legacy: Cell) -> None:
+    """The message names the wheels and the variable for a mirror."""
+    with pytest.raises(BuildError, match=r"torchvision-0\.22\.1") as caught:
+        resolve.complete(incomplete, legacy, Host(pytorch_index="http://127.0.0.1:9"))
+    assert "TORCHDEV_PYTORCH_INDEX" in caught.value.next_step
+
+
+def test_stub_says_what_a_wheel_requires(tmp_path: Path) -> None:
+    """What is written is what a resolver reads."""
+    wheels.write_stub(tmp_path, "torch", "2.7.1+cu118", ["filelock", "triton==3.3.1"])
+    with wheels.opened(next(tmp_path.iterdir()), Host()) as archive:
+        assert wheels.requirements(archive) == ["filelock", "triton==3.3.1"]

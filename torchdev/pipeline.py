@@ -1,0 +1,187 @@
+"""Cells to tagged images: what they share first, then each by itself, several side by side; no failure stops another.
+
+Each cell is built by its own call of bake: in one call, BuildKit cancels every target as soon as one fails. The engine
+runs identical steps of several builds once (docs/decisions/0004-one-bake-per-cell.md).
+"""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from torchdev import bases, builder, lock, process, render, resolve, verify
+from torchdev.engine import CELL_LABEL, Engine
+from torchdev.errors import Exit, TorchdevError
+from torchdev.host import Host
+from torchdev.places import Places
+from torchdev.plan import INTERPRETER, SHARED, Plan, make_plan
+from torchdev.report import Result, State, headline, plan_line, verdicts_text
+from torchdev.turns import Disk, alone
+from torchdev.verify import Outcome, Verdict
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to build: which checks, GPU or not, how many cells at once, BuildKit's log on screen."""
+
+    test: bool = True
+    gpu: str = "auto"
+    allow_bootstrap: bool = True
+    verbose: bool = False
+    rebuild: bool = False
+    jobs: int = 1
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where and how cells are built. `made` are the bases that were bootstrapped, `meeting` a folder of turns."""
+
+    engine: Engine
+    host: Host
+    places: Places
+    made: tuple[bases.Base, ...]
+    options: Options
+    say: Say
+    disk: Disk
+    meeting: Path
+
+    def stands(self, plan: Plan) -> builder.Stands:
+        """What stands in for a plan's official bases."""
+        return builder.stands_for(self.engine, plan, self.made)
+
+    def build(self, plan: Plan, stage: str = "") -> None:
+        """Build a cell's candidate, or a stage of it."""
+        echo = sys.stderr if self.options.verbose else None
+        builder.build(self.engine, self.host, plan, self.places, self.stands(plan), echo, stage)
+
+
+def run(site: Site, plans: tuple[Plan, ...]) -> "list[Result]":
+    """Build, check and tag; a result for every plan, in their order. An interrupt leaves no candidate behind."""
+    pool = ThreadPoolExecutor(site.options.jobs)
+    try:
+        for future in [pool.submit(_share, site, plan) for plan in _first_of_each(site, plans)]:
+            future.result()
+        futures = [pool.submit(_cell, site, plan) for plan in plans]
+        return [_result(plan, future) for plan, future in zip(plans, futures, strict=True)]
+    except KeyboardInterrupt:
+        site.say("interrupted; waiting for what runs to stop")
+        process.interrupt_all()
+        pool.shutdown(cancel_futures=True)
+        for plan in plans:
+            site.engine.untag(plan.candidate)
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _first_of_each(site: Site, plans: tuple[Plan, ...]) -> "list[Plan]":
+    """One plan for each set of shared layers that more than one cell still to be built has."""
+    groups: dict[str, list[Plan]] = {}
+    for plan in plans:
+        if not _built(site, plan):
+            groups.setdefault(plan.shared, []).append(plan)
+    return [group[0] for group in groups.values() if len(group) > 1]
+
+
+def _share(site: Site, plan: Plan) -> None:
+    """Build what lies below Python. If that fails, each cell that needs it will say so for itself."""
+    names = ", ".join(layer.name for layer in plan.below_python)
+    site.say(f"{plan.cell.id}: first what it shares with others: {names}")
+    try:
+        with site.disk.room(plan.cell.id, sum(layer.installed for layer in plan.below_python)):
+            site.build(plan, SHARED)
+    except (TorchdevError, process.InterruptedRun):
+        return
+
+
+def _result(plan: Plan, future: "Future[Result]") -> Result:
+    try:
+        return future.result()
+    except process.InterruptedRun:
+        return Result(plan.cell.id, State.FAILED, error="interrupted", code=Exit.INTERRUPTED)
+
+
+def _cell(site: Site, plan: Plan) -> Result:
+    """One cell from plan to tags, alone with it among all runs."""
+    began = time.perf_counter()
+    cell = plan.cell.id
+    try:
+        with alone(site.meeting, plan.candidate, lambda: site.say(f"{cell}: another run is at it; waiting")):
+            site.engine.remove_containers(f"{CELL_LABEL}={plan.candidate}")
+            result = _bring_up(site, _completed(site, plan))
+    except TorchdevError as error:
+        site.say(f"error: {error}")
+        result = Result(cell, State.FAILED, error=str(error), code=error.code)
+    return dataclasses.replace(result, seconds=time.perf_counter() - began)
+
+
+def _bring_up(site: Site, plan: Plan) -> Result:
+    """Do what is still to be done of building, checking and tagging."""
+    name = _built(site, plan)
+    state = State.SKIPPED
+    if not name:
+        site.say(plan_line(plan))
+        with site.disk.room(plan.cell.id, sum(layer.installed for layer in plan.layers)):
+            site.build(plan)
+        name, state = plan.candidate, State.BUILT
+    image = site.engine.image(name)
+    assert image
+    verdicts: tuple[Verdict, ...] = ()
+    if site.options.test:
+        known = verify.recall(site.places, image.id, site.options.gpu)
+        if known is None:
+            site.say(f"{plan.cell.id}: {state}; checking")
+            known = verify.verify(plan, name, site.options.gpu, site.places)
+            verify.remember(site.places, image.id, site.options.gpu, known)
+            site.say(f"{plan.cell.id}\n{verdicts_text(known)}")
+            state = State.BUILT if state is State.BUILT else State.CHECKED
+        verdicts = known
+    if any(verdict.outcome is Outcome.FAIL for verdict in verdicts):
+        error = f"{plan.cell.id}: {headline(verdicts)}; not tagged, left as {name}"
+        return Result(plan.cell.id, State.FAILED, image, (), verdicts, error, Exit.CHECK)
+    _tag(site, plan, image.id)
+    return Result(plan.cell.id, state, image, plan.tags, verdicts)
+
+
+def _tag(site: Site, plan: Plan, image: str) -> None:
+    """Move every tag to the image; one that is there already is left alone."""
+    for tag in plan.tags:
+        current = site.engine.image(tag)
+        if not current or current.id != image:
+            site.engine.tag(image, tag)
+    site.engine.untag(plan.candidate)
+
+
+def _built(site: Site, plan: Plan) -> str:
+    """The name of an image made from the plan's present inputs: its tag, or a candidate of a run that was cut off."""
+    if site.options.rebuild or plan.lock.unresolved:
+        return ""
+    wanted = builder.inputs(plan, site.places, site.stands(plan))
+    for name in (plan.tags[0], plan.candidate):
+        image = site.engine.image(name)
+        if image and image.labels.get(builder.INPUTS_LABEL) == wanted:
+            return name
+    return ""
+
+
+def _completed(site: Site, plan: Plan) -> Plan:
+    """The plan with its lock completed from the PyTorch index; where that fails, all below PyTorch is built anyway."""
+    if not plan.lock.unresolved:
+        return plan
+    try:
+        known = resolve.complete(plan.lock, plan.cell, site.host)
+    except TorchdevError:
+        site.say(f"{plan.cell.id}: not all of its wheels are known; building what lies below PyTorch")
+        site.build(plan, INTERPRETER)
+        raise
+    images = site.places.images
+    (images / plan.cell.id / "lock.json").write_text(lock.to_text(known), encoding="utf-8")
+    done = make_plan(plan.image, plan.cell, known, (plan.debian, plan.python, plan.tool), plan.aliases)
+    render.write_cell(done, site.places.templates, images)
+    site.say(f"{plan.cell.id}: its lock is complete now; commit images/{plan.cell.id}")
+    return done

@@ -1,0 +1,33 @@
+"""Where things are on this disk: a checkout of torchdev, and the folder of the matrix file that is in use."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Places:
+    """A checkout, and a matrix file, which may stand elsewhere: what is generated from it stands beside it."""
+
+    checkout: Path
+    matrix_file: Path
+
+    @property
+    def images(self) -> Path:
+        """Generated files, locks and base digests."""
+        return self.matrix_file.resolve().parent / "images"
+
+    @property
+    def bases(self) -> Path:
+        """The digests of the base images: the matrix's own, else those of the checkout."""
+        own = self.images / "bases.json"
+        return own if own.exists() else self.checkout / "images" / "bases.json"
+
+    @property
+    def work(self) -> Path:
+        """Logs, reports and what was found out before; not committed."""
+        return self.matrix_file.resolve().parent / ".torchdev"
+
+    @property
+    def templates(self) -> Path:
+        """What files are rendered from."""
+        return self.checkout / "templates"

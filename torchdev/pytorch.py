@@ -1,0 +1,76 @@
+"""Wheels that only the PyTorch index has: what is known of them, and what the index's own pages say."""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urljoin, urlparse
+
+import requests
+
+from torchdev.host import Host
+
+DATA = Path(__file__).parent / "data" / "pytorch-index.json"
+
+
+@dataclass(frozen=True)
+class Link:
+    """A file that an index page links to, and the sha256 that the page gives for it."""
+
+    file: str
+    url: str
+    sha256: "str | None"
+
+
+@cache
+def _known() -> dict[str, Any]:
+    return dict(json.loads(DATA.read_text(encoding="utf-8")))
+
+
+def known_files(flavour: str) -> dict[str, str]:
+    """File name to sha256 of the wheels of a flavour whose hashes are public."""
+    return dict(_known()["files"].get(flavour, {}))
+
+
+def known_requirements(version: str) -> "list[str] | None":
+    """What torch of a version such as 2.7.1+cu118 requires; None if that is not known."""
+    found: list[str] | None = _known()["requires"].get(f"torch {version}")
+    return found
+
+
+class _Anchors(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.hrefs: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: "list[tuple[str, str | None]]") -> None:
+        href = dict(attrs).get("href")
+        if tag == "a" and href:
+            self.hrefs.append(href)
+
+
+def parse_page(text: str, url: str) -> "list[Link]":
+    """The wheels that a project page of an index (PEP 503) links to."""
+    anchors = _Anchors()
+    anchors.feed(text)
+    links = []
+    for href in anchors.hrefs:
+        parts = urlparse(urljoin(url, href))
+        kind, _, digest = parts.fragment.partition("=")
+        file = unquote(parts.path.rsplit("/", 1)[-1])
+        if file.endswith(".whl"):
+            links.append(Link(file, parts._replace(fragment="").geturl(), digest if kind == "sha256" else None))
+    return links
+
+
+def read_page(host: Host, flavour: str, project: str) -> "list[Link] | None":
+    """The wheels of a project on the PyTorch index; None where it does not answer."""
+    url = f"{host.pytorch_index}/{flavour}/{project}/"
+    try:
+        answer = requests.get(url, timeout=20, verify=str(host.ca_bundle) if host.ca_bundle else True)
+        answer.raise_for_status()
+    except requests.RequestException:
+        return None
+    return parse_page(answer.text, answer.url) or None

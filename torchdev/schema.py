@@ -1,0 +1,163 @@
+"""What may stand in matrix.yaml: the models that validate it, and the JSON schema for editors made from them."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from packaging.requirements import InvalidRequirement, Requirement
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from torchdev.document import Document, Path_, read
+from torchdev.errors import InputError
+
+SCHEMA_FILE = "matrix.schema.json"
+AXES = ("python", "cuda", "torch", "cudnn", "variant")
+T = TypeVar("T")
+WORDS: dict[str, str] = {}
+"""Patterns of strings, and what a string that does not match is told it should be."""
+
+
+def _matching(pattern: str, words: str) -> Any:
+    WORDS[pattern] = words
+    return Field(pattern=pattern, description=words)
+
+
+Python = Annotated[str, _matching(r"^3\.[0-9]+$", 'a Python series such as "3.11"')]
+Flavour = Annotated[str, _matching(r"^(cpu|cu[0-9]{3})$", "a PyTorch flavour such as cu130, or cpu")]
+Torch = Annotated[str, _matching(r"^[0-9]+\.[0-9]+\.[0-9]+$", 'a full version such as "2.13.0"')]
+Cudnn = Annotated[str, _matching(r"^[0-9]+(\.[0-9]+){2,3}$", 'a full cuDNN version such as "9.20.0.48"')]
+Variant = Annotated[str, _matching(r"^(plain|devel)$", "a variant: plain or devel")]
+Companion = Annotated[str, _matching(r"^(torchvision|torchaudio)$", "a companion: torchvision or torchaudio")]
+Repository = Annotated[
+    str,
+    _matching(r"^[a-z0-9]+([._/-][a-z0-9]+)*(:[0-9]+/[a-z0-9._/-]+)?$", "a repository name such as torchdev"),
+]
+Name = Annotated[
+    str, _matching(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$", "a name that can be a tag: letters, digits, points, dashes")
+]
+
+
+def _requirement(text: str) -> str:
+    try:
+        by_url = Requirement(text).url
+    except InvalidRequirement:
+        by_url = text
+    if by_url:
+        raise PydanticCustomError("requirement", "is not a package requirement such as numpy>=2")
+    return text
+
+
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("reason", "an exclusion needs a reason")
+    return text
+
+
+Package = Annotated[str, AfterValidator(_requirement)]
+Many = Annotated[
+    list[T],
+    Field(min_length=1),
+    BeforeValidator(lambda v: v if isinstance(v, list) else [v], json_schema_input_type=T | list[T]),
+]
+"""A list, or a single value that stands for a list of one."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Axes(_Model):
+    """Values of the axes."""
+
+    python: Many[Python] | None = None
+    cuda: Many[Flavour] | None = None
+    torch: Many[Torch] | None = None
+    cudnn: Many[Cudnn] | None = Field(default=None, description="another cuDNN than the one that PyTorch pins")
+    variant: Many[Variant] | None = Field(default=None, description="devel adds nvcc and CUDA's headers")
+
+
+class Row(Axes):
+    """A row: the product of its values, with those of `axes` where it names none."""
+
+    packages: list[Package] = Field(default=[], description="packages beside those of the whole matrix")
+    constraints: list[Package] = Field(default=[], description="bounds on packages beside those of the whole matrix")
+
+
+class Exclusion(Axes):
+    """Takes away the cells that have one of the named values on every axis it names."""
+
+    reason: Annotated[str, AfterValidator(_filled)]
+
+
+class MatrixFile(_Model):
+    """matrix.yaml: what torchdev builds."""
+
+    image: Repository
+    packages: list[Package] = Field(default=[], description="in every image, beside torch and its companions")
+    constraints: list[Package] = Field(default=[], description="bounds on packages, whether or not they are asked for")
+    companions: list[Companion] = Field(
+        ["torchvision", "torchaudio"], description="installed where the release has them"
+    )
+    axes: Axes = Field(default=Axes(), description="values for the axes that a row does not name")
+    rows: list[Row]
+    exclude: list[Exclusion] = Field(default=[], description="cells of the rows that are not wanted, and why")
+    include: list[Row] = Field(default=[], description="rows that no exclusion touches")
+    aliases: dict[Name, str] = Field(default={}, description="tag to the cell id or short tag it points at")
+    groups: dict[Name, list[str]] = Field(default={}, description="name to the ids, short tags or globs of its cells")
+
+
+def json_schema() -> str:
+    """The JSON schema of matrix.yaml, for editors; made from the models that validate."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **MatrixFile.model_json_schema()}
+    return json.dumps(schema, indent=2) + "\n"
+
+
+def read_matrix(path: Path) -> "tuple[MatrixFile, Document]":
+    """Read and validate a matrix file, with the places of its values; the first mistake is an InputError."""
+    document = read(path, path.name)
+    try:
+        return MatrixFile.model_validate(document.data), document
+    except ValidationError as error:
+        first = min(error.errors(), key=lambda e: document.place(_own(tuple(e["loc"])), key=_of_key(e)))
+        raise _explain(first, document) from None
+
+
+def _explain(error: ErrorDetails, document: Document) -> InputError:
+    path: Path_ = tuple(error["loc"])
+    match error["type"]:
+        case "extra_forbidden":
+            known = ", ".join(sorted(_model(path[:-1]).model_fields))
+            return document.error(path, f'unknown key "{path[-1]}"', f"use one of: {known}", key=True)
+        case "missing":
+            return document.error(path[:-1], f'the key "{path[-1]}" is missing')
+        case "string_type" if document.kind(path) not in ("mapping", "list"):
+            written = document.written(path)
+            what = f"expected a string, but YAML reads {written} as {document.kind(path)}"
+            return document.error(path, what, f'put it in quotes: "{written}"')
+        case "string_pattern_mismatch":
+            what = f'"{error["input"]}" is not {WORDS[error["ctx"]["pattern"]]}'
+            return document.error(_own(path), what, key=_of_key(error))
+        case "requirement":
+            return document.error(path, f'"{error["input"]}" {error["msg"]}')
+        case "too_short":
+            return document.error(path, "the list is empty", "name at least one value, or leave the key out")
+        case "string_type" | "list_type" | "dict_type" | "model_type":
+            wanted = {"string_type": "a string", "list_type": "a list"}.get(error["type"], "a mapping")
+            return document.error(path, f"expected {wanted}, found a {document.kind(path)}")
+    return document.error(path, error["msg"])
+
+
+def _of_key(error: ErrorDetails) -> bool:
+    """Whether an error is about a key; pydantic marks the keys of free mappings so."""
+    return error["type"] == "extra_forbidden" or error["loc"][-1:] == ("[key]",)
+
+
+def _own(path: Path_) -> Path_:
+    return path[:-1] if path[-1:] == ("[key]",) else path
+
+
+def _model(path: Path_) -> "type[_Model]":
+    """The model of the mapping at a path of the file."""
+    models: dict[str | int, type[_Model]] = {"axes": Axes, "rows": Row, "include": Row, "exclude": Exclusion}
+    return models[path[0]] if path else MatrixFile

@@ -1,0 +1,76 @@
+"""Who may work on what: one run at a time on a cell, and no more cells at once than the disk can hold."""
+
+import fcntl
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from torchdev.errors import BuildError
+
+RESERVE = 2_000_000_000
+"""Bytes to leave free on the engine's disk."""
+
+
+def cache_folder(engine_id: str) -> Path:
+    """Where runs of this user against one engine meet."""
+    root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    folder = root / "torchdev" / engine_id.replace(":", "")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def alone(folder: Path, name: str, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold a name among all runs; the kernel frees it when a run ends, by kill -9 too. `waiting` is told of a wait."""
+    with (folder / f"{name.replace('/', '_')}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+class Disk:
+    """The engine's disk, shared by the cells that are built at once. A remote engine's can't be seen, and never waits.
+
+    What a cell has written counts twice until it is done, as promised and as no longer free: the cautious side.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._promised = 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def room(self, cell: str, needed: int) -> Iterator[None]:
+        """Wait until `needed` bytes can be had; BuildError if they can't although no other cell is being built."""
+        with self._changed:
+            while not self._fits(needed):
+                if not self._promised:
+                    raise BuildError(
+                        self._refusal(needed), where=cell, next_step="docker system df; docker system prune"
+                    )
+                self._changed.wait()
+            self._promised += needed
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._promised -= needed
+                self._changed.notify_all()
+
+    def _fits(self, needed: int) -> bool:
+        return not self._root.is_dir() or self._free() - self._promised >= needed + RESERVE
+
+    def _free(self) -> int:
+        return shutil.disk_usage(self._root).free
+
+    def _refusal(self, needed: int) -> str:
+        return (
+            f"the disk is too small: {self._free() / 1e9:.1f} GB free at {self._root}, "
+            f"{needed / 1e9:.1f} GB needed and {RESERVE / 1e9:.0f} GB kept free"
+        )

@@ -1,0 +1,81 @@
+"""Wheel files: which of several an interpreter would take, what they require, how large they are unpacked."""
+
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from email.parser import HeaderParser
+from pathlib import Path
+
+import requests
+from packaging.tags import compatible_tags, cpython_tags
+from packaging.utils import parse_wheel_filename
+from remotezip import RemoteZip
+
+from torchdev.host import Host
+
+GLIBC = (2, 36)
+"""glibc of Debian 12 (bookworm), the base of every image."""
+MINIMUM_GLIBC = 17
+
+
+def best(files: "Iterable[str]", python: str) -> "str | None":
+    """The wheel file that an installer would take for a Python series on the images' base; None if none fits."""
+    order = _tag_order(python)
+    ranked = [(rank, file) for file in files if (rank := _rank(file, order)) is not None]
+    return min(ranked)[1] if ranked else None
+
+
+def _rank(file: str, order: dict[str, int]) -> "int | None":
+    ranks = [order[str(tag)] for tag in parse_wheel_filename(file)[3] if str(tag) in order]
+    return min(ranks) if ranks else None
+
+
+def _tag_order(python: str) -> dict[str, int]:
+    """Wheel tags that the cell's interpreter accepts, best first, as its installer would rank them."""
+    version = tuple(int(part) for part in python.split("."))
+    manylinux = [f"manylinux_{GLIBC[0]}_{minor}_x86_64" for minor in range(GLIBC[1], MINIMUM_GLIBC - 1, -1)]
+    platforms = [*manylinux, "manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64", "linux_x86_64"]
+    interpreter = f"cp{''.join(map(str, version))}"
+    tags = [*cpython_tags(version, platforms=platforms), *compatible_tags(version, interpreter, platforms)]
+    return {str(tag): rank for rank, tag in reversed(list(enumerate(tags)))}
+
+
+@contextmanager
+def opened(place: "str | Path", host: Host) -> "Iterator[zipfile.ZipFile]":
+    """A wheel on this disk, or one behind a URL, of which only the parts that are read are fetched."""
+    if isinstance(place, Path):
+        with zipfile.ZipFile(place) as archive:
+            yield archive
+        return
+    with requests.Session() as session:
+        if host.ca_bundle:
+            session.verify = str(host.ca_bundle)
+        with RemoteZip(place, session=session) as archive:
+            yield archive
+
+
+def unpacked(archive: zipfile.ZipFile) -> int:
+    """Bytes of all files in a wheel."""
+    return sum(entry.file_size for entry in archive.infolist())
+
+
+def requirements(archive: zipfile.ZipFile) -> "list[str]":
+    """What the METADATA of a wheel requires."""
+    name = next(entry for entry in archive.namelist() if entry.endswith(".dist-info/METADATA"))
+    message = HeaderParser().parsestr(archive.read(name).decode("utf-8"))
+    return list(message.get_all("Requires-Dist") or [])
+
+
+def write_stub(folder: Path, name: str, version: str, requires: "Iterable[str]") -> None:
+    """A wheel of nothing but METADATA, by which a resolver learns what a wheel that it can't reach requires."""
+    info = f"{name}-{version}.dist-info"
+    lines = [
+        "Metadata-Version: 2.1",
+        f"Name: {name}",
+        f"Version: {version}",
+        *(f"Requires-Dist: {r}" for r in requires),
+    ]
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+        archive.writestr(f"{info}/METADATA", "\n".join(lines) + "\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
