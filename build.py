@@ -86,11 +86,15 @@ def parser() -> "tuple[argparse.ArgumentParser, Collection[str]]":
     cells(testing)
     gpu(testing)
     machine_readable(testing)
+    pushing = stage("push", "push images that are built and checked, with all their tags, to a registry")
+    cells(pushing)
+    pushing.add_argument("--to", required=True, metavar="REPOSITORY", help="such as ghcr.io/owner/torchdev")
     cells(stage("bootstrap", "make stand-ins for the official bases, from Debian's packages"))
     machine_readable(stage("doctor", "say what this machine has and lacks"))
     start = stage("quickstart", "install what is missing, build one cell and train the CNN in it")
     cells(start, "the first of the matrix")
     checking = stage("check", "run all of torchdev's own tests, with two cells built and tested")
+    checking.add_argument("--quick", action="store_true", help="only what needs no engine")
     for sub in (start, checking):
         sub.add_argument("--yes", action="store_true", help="install without asking")
     return top, stages.choices
@@ -130,7 +134,7 @@ def run(options: argparse.Namespace) -> int:
             print(doctor.as_json(findings) if options.json else doctor.as_text(findings))
             return doctor.exit_code(findings)
         case "check":
-            return selftest.run(ROOT, machine.Consent(options.yes), say)
+            return selftest.run(ROOT, machine.Consent(options.yes), say, quick=options.quick)
     project = stages.open_project(ROOT, options.matrix_file)
     chosen = project.matrix.select([*options.cells, *options.select], options.group)
     match options.stage:
@@ -162,6 +166,8 @@ def write(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell, 
             stages.render_images(project, check=options.check, say=say)
         case "bake":
             print(stages.print_bake(project, chosen, say))
+        case "push":
+            stages.push_cells(project, chosen, options.to, say)
         case "bootstrap":
             stages.bootstrap_bases(project, chosen, say)
     return 0

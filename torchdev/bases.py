@@ -20,6 +20,14 @@ SOURCE_SUITES = {
 }
 """Debian suites that carry the source package of a Python series, read from their Sources on 2026-11-23."""
 
+SOURCE_PINS = {
+    "3.14": "python3.14_3.14.7-4.dsc 8decf7d2e2d30a80384b96df3997d63db33e691312450aa69874664420ceda2d",
+}
+"""Source package and its sha256, for a mirror whose index of an unreleased suite names files that it has no longer.
+
+Read off Debian's pool on 2026-11-23.
+"""
+
 
 @dataclass(frozen=True)
 class Base:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from torchdev import process
-from torchdev.bases import SOURCE_SUITES, Base
+from torchdev.bases import SOURCE_PINS, SOURCE_SUITES, Base
 from torchdev.diagnosis import explain
 from torchdev.engine import Engine
 from torchdev.errors import BuildError, EngineError
@@ -59,7 +59,7 @@ def bootstrap(engine: Engine, host: Host, bases: "list[Base]", places: Places, s
     recipe = _digest(" ".join(OPTIONS))
     if _wanted(engine, debian, recipe, say):
         _debian(engine, debian, host, {RECIPE_LABEL: recipe})
-    recipe = _digest(recipe + (places.templates / "bootstrap" / "python.Dockerfile").read_text())
+    recipe = _digest(recipe + "".join(p.read_text() for p in sorted((places.templates / "bootstrap").iterdir())))
     for base in bases:
         if base.series and _wanted(engine, base, recipe, say):
             _python(engine, host, base, debian, places, {RECIPE_LABEL: recipe})
@@ -110,6 +110,7 @@ def _python(engine: Engine, host: Host, base: Base, debian: Base, places: Places
         "DEBIAN": debian.stand_in,
         "VERSION": str(base.series),
         "SUITES": " ".join(suites),
+        "PINNED": SOURCE_PINS.get(str(base.series), ""),
         **dict(host.proxies),
     }
     command = [

@@ -82,6 +82,14 @@ class Engine:
         with contextlib.suppress(ImageNotFound):
             self._client.images.remove(name, noprune=True)
 
+    def push(self, name: str) -> None:
+        """Push a tag to the registry that its name begins with; BuildError with the registry's words if it refuses."""
+        repository, _, tag = name.rpartition(":")
+        for event in self._client.images.push(repository, tag=tag, stream=True, decode=True):
+            if "error" in event:
+                step = f"docker login {repository.partition('/')[0]}"
+                raise BuildError(f"the registry refuses: {event['error']}", where=name, next_step=step)
+
     def layer_sizes(self, name: str) -> "list[tuple[str, int]]":
         """The chain of an image's layers, lowest first: (diffID, bytes). What lies below our own steps counts as one.
 
@@ -94,9 +102,13 @@ class Engine:
         below = layers[: len(layers) - len(own)]
         return [(" ".join(below), int(found.attrs["Size"]) - sum(own)), *zip(layers[len(below) :], own, strict=True)]
 
+    def containers(self, label: str) -> "list[Container]":
+        """Every container with a label, given as key=value."""
+        return list(self._client.containers.list(all=True, filters={"label": label}))
+
     def remove_containers(self, label: str) -> None:
         """Remove containers that a run which was killed has left behind."""
-        for container in self._client.containers.list(all=True, filters={"label": label}):
+        for container in self.containers(label):
             with contextlib.suppress(NotFound):
                 container.remove(force=True)
 

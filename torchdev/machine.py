@@ -83,7 +83,7 @@ def quickstart(project: Project, cells: "tuple[Cell, ...]", consent: Consent, sa
     """Everything from a bare machine to a CNN trained in a tagged image, then the command to use it; exit code."""
     started = ensure_engine(consent, say)
     engine = Engine()
-    if not registry_answers(engine, project, cells[0].id):
+    if not registry_answers(engine, project, cells[0]):
         ensure_mmdebstrap(consent, say)
     results = build_cells(project, cells, Options(), say)
     print("\n" + results_text(results))
@@ -98,9 +98,9 @@ def quickstart(project: Project, cells: "tuple[Cell, ...]", consent: Consent, sa
     return exit_code(results)
 
 
-def registry_answers(engine: Engine, project: Project, name: str) -> bool:
+def registry_answers(engine: Engine, project: Project, cell: Cell) -> bool:
     """Whether the bases of a cell are on the engine or can be pulled."""
-    plan = project.plans(project.matrix.select([name]))[0]
+    plan = project.plans((cell,))[0]
     return all(engine.image(b.ref) or engine.registry_digest(b.ref) for b in (plan.debian, plan.python))
 
 

@@ -83,7 +83,7 @@ def _first_of_each(site: Site, plans: tuple[Plan, ...]) -> "list[Plan]":
     """One plan for each set of shared layers that more than one cell still to be built has."""
     groups: dict[str, list[Plan]] = {}
     for plan in plans:
-        if not _built(site, plan):
+        if not built(site, plan):
             groups.setdefault(plan.shared, []).append(plan)
     return [group[0] for group in groups.values() if len(group) > 1]
 
@@ -122,7 +122,7 @@ def _cell(site: Site, plan: Plan) -> Result:
 
 def _bring_up(site: Site, plan: Plan) -> Result:
     """Do what is still to be done of building, checking and tagging."""
-    name = _built(site, plan)
+    name = built(site, plan)
     state = State.SKIPPED
     if not name:
         site.say(plan_line(plan))
@@ -157,7 +157,7 @@ def _tag(site: Site, plan: Plan, image: str) -> None:
     site.engine.untag(plan.candidate)
 
 
-def _built(site: Site, plan: Plan) -> str:
+def built(site: Site, plan: Plan) -> str:
     """The name of an image made from the plan's present inputs: its tag, or a candidate of a run that was cut off."""
     if site.options.rebuild or plan.lock.unresolved:
         return ""

@@ -1,4 +1,4 @@
-"""Runs all of torchdev's own tests: style, types, unit tests, generated files, engine tests, one cell for real."""
+"""Runs all of torchdev's own tests: style, types, unit tests, generated files, engine tests, two cells for real."""
 
 import subprocess
 import sys
@@ -8,9 +8,11 @@ from pathlib import Path
 from torchdev.engine import Engine
 from torchdev.errors import Exit
 from torchdev.machine import Consent, ensure_engine, ensure_mmdebstrap, registry_answers
+from torchdev.matrix import Cell
 from torchdev.pipeline import Options
 from torchdev.report import exit_code, results_text
-from torchdev.stages import build_cells, open_project
+from torchdev.schema import SCHEMA_FILE
+from torchdev.stages import Project, build_cells, open_project
 
 Say = Callable[[str], None]
 BIN = Path(sys.executable).parent
@@ -20,37 +22,53 @@ def commands(root: Path) -> "list[tuple[str, list[str]]]":
     """The checks that need no engine, by name, in the order of what they cost."""
     python, dockerfiles = sys.executable, sorted(root.glob("images/*/Dockerfile"))
     dockerfiles.append(root / "templates" / "bootstrap" / "python.Dockerfile")
+    jsonschema, workflows = str(BIN / "check-jsonschema"), [str(path) for path in root.glob(".github/workflows/*")]
     return [
         ("style", [python, "-m", "ruff", "check", "."]),
         ("format", [python, "-m", "ruff", "format", "--check", "."]),
         ("types", [python, "-m", "mypy"]),
         ("Dockerfiles", [str(BIN / "hadolint"), *map(str, dockerfiles)]),
+        ("workflows", [str(BIN / "zizmor"), "--offline", "--quiet", "--no-progress", ".github/workflows"]),
+        ("workflows' schema", [jsonschema, "--builtin-schema", "vendor.github-workflows", *workflows]),
+        ("matrix.yaml's schema", [jsonschema, "--schemafile", SCHEMA_FILE, "matrix.yaml"]),
         ("unit tests", [python, "-m", "pytest", "-q", "tests/unit"]),
         ("generated files", [python, "build.py", "render", "--check"]),
+        ("files of the cpu cell", [python, "build.py", "render", "--check", "--matrix-file", "tests/cpu/matrix.yaml"]),
     ]
 
 
-def run(root: Path, consent: Consent, say: Say) -> int:
-    """Everything; the exit code. An engine that had to be started for it is stopped again."""
+def run(root: Path, consent: Consent, say: Say, *, quick: bool = False) -> int:
+    """Everything, or only what needs no engine; the exit code. An engine that was started for it is stopped again."""
     failed = [name for name, command in commands(root) if not _passes(name, command, root, say)]
+    if quick:
+        print(f"\nfailed: {', '.join(failed)}" if failed else "\nall that needs no engine passed")
+        return int(Exit.CHECK if failed else Exit.OK)
     started = ensure_engine(consent, say)
     try:
         project = open_project(root, root / "matrix.yaml")
-        cell = project.matrix.cells[0]
-        if not registry_answers(Engine(), project, cell.id):
+        cells = siblings(project)
+        if not registry_answers(Engine(), project, cells[0]):
             ensure_mmdebstrap(consent, say)
-        results = build_cells(project, (cell,), Options(), say)
+        results = build_cells(project, cells, Options(), say)
         print("\n" + results_text(results), flush=True)
         if not _passes("engine tests", [sys.executable, "-m", "pytest", "-q", "tests/engine"], root, say):
             failed.append("engine tests")
         if exit_code(results) != Exit.OK:
-            failed.append(cell.id)
+            failed.append("cells")
     finally:
         if started:
             say("stopping the engine that was started for these tests")
             started.stop()
-    print(f"\nall of torchdev's tests passed, with {cell.id} built" if not failed else f"\nfailed: {', '.join(failed)}")
+    built = " and ".join(cell.id for cell in cells)
+    print(f"\nfailed: {', '.join(failed)}" if failed else f"\nall of torchdev's tests passed, with {built} built")
     return int(Exit.CHECK if failed else Exit.OK)
+
+
+def siblings(project: Project) -> tuple[Cell, ...]:
+    """The first cell of the matrix, and one that shares all with it that lies below Python."""
+    first, *others = project.plans(project.matrix.cells)
+    second = next(plan for plan in others if plan.shared == first.shared)
+    return first.cell, second.cell
 
 
 def _passes(name: str, command: "list[str]", root: Path, say: Say) -> bool:

@@ -104,7 +104,7 @@ def lock_bases(project: Project, say: Say) -> None:
 
 def render_images(project: Project, *, check: bool, say: Say) -> None:
     """Write images/, or with `check` fail if anything there is not as it would be written."""
-    files, schema = project.rendered(), project.places.matrix_file.parent / SCHEMA_FILE
+    files, schema = project.rendered(), project.places.checkout / SCHEMA_FILE
     if check:
         render.check(files, project.images)
         if not schema.exists() or schema.read_text(encoding="utf-8") != json_schema():
@@ -174,6 +174,22 @@ def test_cells(project: Project, cells: "tuple[Cell, ...]", gpu: str, say: Say) 
             Result(plan.cell.id, state, image, plan.tags, verdicts, headline(verdicts) if failed else "", code, seconds)
         )
     return results
+
+
+def push_cells(project: Project, cells: "tuple[Cell, ...]", target: str, say: Say) -> None:
+    """Push the tags of cells to a repository; only images that are current and whose checks have passed."""
+    site = _site(project, cells, Options(), say)
+    for plan in project.plans(cells):
+        name = pipeline.built(site, plan)
+        image = site.engine.image(plan.tags[0])
+        if name != plan.tags[0] or not image or not verify.recall_any(project.places, image.id):
+            what = "it has not been built from what is in this checkout, or its checks have not passed"
+            raise InputError(what, where=plan.cell.id, next_step=f"python build.py {plan.cell.id}")
+        for tag in plan.tags:
+            remote = f"{target}:{tag.rpartition(':')[2]}"
+            site.engine.tag(tag, remote)
+            say(f"pushing {remote}")
+            site.engine.push(remote)
 
 
 def stored(results: "list[Result]") -> "Storage | None":

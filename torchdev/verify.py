@@ -87,6 +87,12 @@ def recall(places: Places, image: str, gpu: str) -> "tuple[Verdict, ...] | None"
     return tuple(Verdict(**{**entry, "outcome": Outcome(entry["outcome"])}) for entry in entries)
 
 
+def recall_any(places: Places, image: str) -> "tuple[Verdict, ...] | None":
+    """What the present checks came to for an image, with a GPU if that is known, else without."""
+    known = (recall(places, image, gpu) for gpu in ("require", "auto", "none"))
+    return next((verdicts for verdicts in known if verdicts), None)
+
+
 def _memory(places: Places, image: str, gpu: str) -> Path:
     """The file of an image's verdicts; another one as soon as a check or workload changes."""
     digest = hashlib.sha256(f"{image} {gpu}".encode())

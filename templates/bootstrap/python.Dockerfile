@@ -7,34 +7,26 @@
 #   DEBIAN    the base image, itself bootstrapped
 #   VERSION   the Python series, such as 3.11
 #   SUITES    the Debian suites to try for its source, first come first served: "bookworm-security bookworm"
+#   PINNED    a source package to take if none of them has it: "python3.11_3.11.2-6.dsc SHA256"
 
 ARG DEBIAN=debian:bookworm-slim
 
 FROM ${DEBIAN} AS build
 ARG VERSION
 ARG SUITES
+ARG PINNED=
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
-# hadolint ignore=DL3003,DL3008
+# hadolint ignore=DL3008
 RUN --mount=type=secret,id=ca \
     if [ -e /run/secrets/ca ]; then echo 'Acquire::https::CAInfo "/run/secrets/ca";' > /etc/apt/apt.conf.d/99ca; fi; \
     apt-get update -qq; \
     apt-get install -y -qq --no-install-recommends \
         dpkg-dev gcc libbz2-dev libc6-dev libdb-dev libexpat1-dev libffi-dev libgdbm-dev liblzma-dev libncursesw5-dev \
         libnsl-dev libreadline-dev libsqlite3-dev libssl-dev libtirpc-dev make patch pkg-config uuid-dev \
-        xz-utils zlib1g-dev > /dev/null; \
-    mkdir /src; \
-    cd /src || exit; \
-    for suite in ${SUITES}; do \
-        kind=main; case "$suite" in *-security) kind=security ;; esac; \
-        site=$(awk -v kind="$kind" '$1 == "deb" && (kind == "security") == ($3 ~ /-security$/) { print $2; exit }' \
-            /etc/apt/sources.list); \
-        echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $site $suite main" \
-            > /etc/apt/sources.list.d/python-source.list; \
-        rm -f ./*; apt-get update -qq -o Acquire::Check-Valid-Until=false || continue; \
-        if apt-get source -qq --download-only "python${VERSION}"; then break; fi; \
-    done; \
-    ls ./*.dsc
+        xz-utils zlib1g-dev > /dev/null
 WORKDIR /src
+RUN --mount=type=bind,source=fetch-source,target=/fetch-source --mount=type=secret,id=ca \
+    /fetch-source "${VERSION}" "${PINNED}" ${SUITES}
 # One fix uses a private header in pyexpat, which Debian compiles as a part of the interpreter.
 # hadolint ignore=DL3003
 RUN dpkg-source --skip-patches -x ./*.dsc tree > /dev/null; \

@@ -8,9 +8,8 @@ import pytest
 from tests.unit.conftest import ROOT
 from torchdev.engine import Engine
 from torchdev.errors import EngineError
-from torchdev.matrix import load
 from torchdev.plan import Plan
-from torchdev.stages import Project
+from torchdev.stages import Project, open_project
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +24,7 @@ def engine() -> Engine:
 @pytest.fixture(scope="session")
 def project() -> Project:
     """The checkout that the tests are part of."""
-    return Project(ROOT, load(ROOT / "matrix.yaml"))
+    return open_project(ROOT, ROOT / "matrix.yaml")
 
 
 @pytest.fixture(scope="session")

@@ -11,31 +11,31 @@ from torchdev.diagnosis import explain
 from torchdev.engine import Engine
 from torchdev.errors import BuildError, Exit, GpuError
 from torchdev.host import Host, read_host
+from torchdev.places import Places
 from torchdev.plan import Plan
 from torchdev.stages import Project
 
 
 @pytest.fixture
-def copy(project: Project, plan: Plan, tmp_path: Path) -> Path:
-    """A checkout's images folder, to be damaged."""
+def copy(project: Project, plan: Plan, tmp_path: Path) -> Places:
+    """A matrix's images folder, to be damaged."""
     shutil.copytree(project.images / plan.cell.id, tmp_path / "images" / plan.cell.id)
-    shutil.copy(project.images / "docker-bake.json", tmp_path / "images")
-    return tmp_path
+    return Places(project.places.checkout, tmp_path / "matrix.yaml")
 
 
-def attempt(engine: Engine, plan: Plan, root: Path, host: Host) -> BuildError:
+def attempt(engine: Engine, plan: Plan, places: Places, host: Host) -> BuildError:
     """Build from a damaged copy; the error."""
     made = bootstrap.choose(engine, [plan.debian, plan.python, plan.tool])
     with pytest.raises(BuildError) as caught:
-        builder.build(engine, host, plan, root, builder.stands_for(engine, plan, made), None)
+        builder.build(engine, host, plan, places, builder.stands_for(engine, plan, made), None)
     assert caught.value.where == plan.cell.id
     assert caught.value.code is Exit.BUILD
     return caught.value
 
 
-def test_altered_hash_is_refused(engine: Engine, plan: Plan, copy: Path) -> None:
+def test_altered_hash_is_refused(engine: Engine, plan: Plan, copy: Places) -> None:
     """A wheel that is not the locked one is never installed."""
-    path = copy / "images" / plan.cell.id / "wheels" / "packages" / "requirements.txt"
+    path = copy.images / plan.cell.id / "wheels" / "packages" / "requirements.txt"
     lines = path.read_text().splitlines()
     first = next(line for line in lines if line.startswith("filelock"))
     path.write_text("\n".join(line.replace(first[-4:], "0000") if line == first else line for line in lines))
@@ -44,9 +44,9 @@ def test_altered_hash_is_refused(engine: Engine, plan: Plan, copy: Path) -> None
     assert f"python build.py lock {plan.cell.id}" in error.next_step
 
 
-def test_no_network_is_named(engine: Engine, plan: Plan, copy: Path) -> None:
+def test_no_network_is_named(engine: Engine, plan: Plan, copy: Places) -> None:
     """A proxy that refuses every connection stands for a network that is not there."""
-    path = copy / "images" / plan.cell.id / "wheels" / "packages" / "requirements.txt"
+    path = copy.images / plan.cell.id / "wheels" / "packages" / "requirements.txt"
     path.write_text(path.read_text() + "# changed, so that the layer is not taken from the cache\n")
     closed = tuple((name, "http://127.0.0.1:9") for name in ("HTTP_PROXY", "HTTPS_PROXY"))
     error = attempt(engine, plan, copy, Host(proxies=closed))

@@ -9,6 +9,7 @@ import pytest
 
 from torchdev.engine import Engine
 from torchdev.plan import EPOCH, Plan
+from torchdev.report import storage
 from torchdev.stages import Project
 
 STEP = "mkdir -p /made/deep && date +%s > /made/deep/then && rm /made/deep/then && touch /made/deep/file /etc/made"
@@ -57,6 +58,19 @@ def test_every_file_of_a_cell_has_the_fixed_time_or_its_bases(engine: Engine, pl
     mounted = {"/", "/etc", "/dev", "/etc/resolv.conf", "/etc/hosts", "/etc/hostname", "/etc/mtab", "/.dockerenv"}
     late = [path for path in output.splitlines() if path not in mounted and not path.startswith("/dev/")]
     assert late == []
+
+
+def test_cells_of_one_cuda_set_share_a_prefix(engine: Engine, project: Project, plan: Plan) -> None:
+    """Up to Python, diffID by diffID; and what is stored once is worth more than one image in two."""
+    twin = next(p for p in project.plans(project.matrix.cells) if p.shared == plan.shared and p.cell != plan.cell)
+    if not engine.image(twin.tags[0]):
+        pytest.skip(f"needs {twin.tags[0]}: python build.py {twin.cell.id}")
+    chains = [engine.layer_sizes(p.tags[0]) for p in (plan, twin)]
+    shared = 1 + len(plan.below_python)
+    assert chains[0][:shared] == chains[1][:shared]
+    assert chains[0][shared] != chains[1][shared]
+    found = storage(chains)
+    assert found.stored == found.together - sum(size for _, size in chains[0][:shared])
 
 
 def test_nothing_of_the_host_is_in_the_image(engine: Engine, plan: Plan) -> None:

@@ -38,7 +38,7 @@ print(json.dumps(result))
 @pytest.fixture(scope="module")
 def extension(host: Host) -> dict[str, object]:
     """What a program tells that compiles, loads and, on a GPU, runs a torch extension with a CUDA kernel."""
-    host.check_output("cat > /tmp/extension.py <<'END'\n%s\nEND" % EXTENSION.replace("%", "%%"))
+    host.check_output(f"cat > /tmp/extension.py <<'END'\n{EXTENSION}\nEND")
     # The GPU is not asked for its architecture, so that the code is the same with and without one.
     done = host.run("cd /tmp && TORCH_CUDA_ARCH_LIST=8.0+PTX python extension.py")
     assert done.rc == 0, done.stdout[-3000:] + done.stderr[-3000:]
