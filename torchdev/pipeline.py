@@ -135,7 +135,7 @@ def _bring_up(site: Site, plan: Plan) -> Result:
     if site.options.test:
         known = verify.recall(site.places, image.id, site.options.gpu)
         if known is None:
-            site.say(f"{plan.cell.id}: {state}; checking")
+            site.say(f"{plan.cell.id}: {'built' if state is State.BUILT else 'built before'}; checking")
             known = verify.verify(plan, name, site.options.gpu, site.places)
             verify.remember(site.places, image.id, site.options.gpu, known)
             site.say(f"{plan.cell.id}\n{verdicts_text(known)}")

@@ -138,7 +138,7 @@ def results_text(results: "list[Result]") -> str:
                 " ".join(result.tags) or "-",
             )
         )
-    failures = [f"{result.cell} failed: {result.error}" for result in results if result.error]
+    failures = [f"failed: {result.error}" for result in results if result.error]
     return "\n\n".join([_table(rows), *failures])
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from torchdev import bases, bootstrap, builder, lock, pipeline, render, resolve, verify
 from torchdev.engine import Engine
 from torchdev.errors import Exit, InputError
-from torchdev.host import read_host
+from torchdev.host import Host, read_host
 from torchdev.matrix import Cell, Matrix, load
 from torchdev.pipeline import Options, Site
 from torchdev.places import Places
@@ -120,7 +120,8 @@ def bootstrap_bases(project: Project, cells: "tuple[Cell, ...]", say: Say) -> No
     """Make stand-ins for the bases of the named cells, or of all, whether a registry answers or not."""
     plans = project.plans(cells)
     wanted = list(dict.fromkeys(base for plan in plans for base in (plan.debian, plan.python, plan.tool)))
-    bootstrap.bootstrap(Engine(), read_host(), wanted, project.places, say)
+    engine = Engine()
+    _make_bases(engine, read_host(), wanted, project, _meeting(engine), say)
 
 
 def build_cells(project: Project, cells: "tuple[Cell, ...]", options: Options, say: Say) -> "list[Result]":
@@ -144,15 +145,24 @@ def print_bake(project: Project, cells: "tuple[Cell, ...]", say: Say) -> str:
 def _site(project: Project, cells: "tuple[Cell, ...]", options: Options, say: Say) -> Site:
     """The engine, with every base there that the cells need."""
     engine, host = Engine(), read_host()
-    info = engine.info()
-    meeting = cache_folder(str(info.get("ID", "engine")))
+    meeting = _meeting(engine)
     wanted = [base for plan in project.plans(cells) for base in (plan.debian, plan.python, plan.tool)]
     made = bootstrap.choose(engine, wanted, forbid=not options.allow_bootstrap)
     if made:
-        with alone(meeting, "bootstrap", lambda: say("another run makes bases; waiting")):
-            bootstrap.bootstrap(engine, host, made, project.places, say)
-    disk = Disk(Path(str(info.get("DockerRootDir", ""))))
+        _make_bases(engine, host, made, project, meeting, say)
+    disk = Disk(Path(str(engine.info().get("DockerRootDir", ""))))
     return Site(engine, host, project.places, tuple(made), options, say, disk, meeting)
+
+
+def _meeting(engine: Engine) -> Path:
+    return cache_folder(str(engine.info().get("ID", "engine")))
+
+
+def _make_bases(
+    engine: Engine, host: Host, wanted: "list[bases.Base]", project: Project, meeting: Path, say: Say
+) -> None:
+    with alone(meeting, "bootstrap", lambda: say("another run makes bases; waiting")):
+        bootstrap.bootstrap(engine, host, wanted, project.places, say)
 
 
 def test_cells(project: Project, cells: "tuple[Cell, ...]", gpu: str, say: Say) -> "list[Result]":

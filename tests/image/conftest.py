@@ -34,10 +34,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: "list[pytest.Item]") -> None:
-    """Leave out what a cell does not claim: checks of the devel variant are for cells that are one."""
-    matrix = load(config.getoption("--matrix-file"))
-    devel = matrix.select([config.getoption("--cell")])[0].devel
-    items[:] = [item for item in items if devel or not item.get_closest_marker("devel")]
+    """Leave out what a cell does not claim: nvcc if it is not a devel cell, GPUs if it has no CUDA."""
+    cell = load(config.getoption("--matrix-file")).select([config.getoption("--cell")])[0]
+    claims = {"devel": cell.devel, "cuda": cell.cuda is not None}
+    items[:] = [item for item in items if all(claims.get(mark.name, True) for mark in item.iter_markers())]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from testinfra.host import Host
 
 from tests.image.conftest import Gpu
@@ -25,6 +26,7 @@ def test_cnn_learns_nothing_from_shuffled_labels(host: Host) -> None:
     assert json.loads(done.stdout)["accuracies"][0] < 0.5
 
 
+@pytest.mark.cuda
 def test_cnn_trains_on_the_gpu(host: Host, gpu: Gpu) -> None:
     """The same on the GPU, where there is one."""
     gpu.need()

@@ -82,8 +82,8 @@ def test_table_shows_size_and_tags() -> None:
 
 def test_table_says_why_a_cell_failed() -> None:
     """Beside those that did not."""
-    text = results_text([Result("a", State.FAILED, error="its wheel has another hash"), Result("b", State.SKIPPED)])
-    assert "a failed: its wheel has another hash" in text
+    text = results_text([Result("a", State.FAILED, error="a: its wheel has another hash"), Result("b", State.SKIPPED)])
+    assert "failed: a: its wheel has another hash" in text
     assert "skipped" in text
 
 
