@@ -8,7 +8,7 @@ import dataclasses
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,22 +61,24 @@ class Site:
 
 
 def run(site: Site, plans: tuple[Plan, ...]) -> "list[Result]":
-    """Build, check and tag; a result for every plan, in their order. An interrupt leaves no candidate behind."""
-    pool = ThreadPoolExecutor(site.options.jobs)
-    try:
-        for future in [pool.submit(_share, site, plan) for plan in _first_of_each(site, plans)]:
-            future.result()
-        futures = [pool.submit(_cell, site, plan) for plan in plans]
-        return [_result(plan, future) for plan, future in zip(plans, futures, strict=True)]
-    except KeyboardInterrupt:
-        site.say("interrupted; waiting for what runs to stop")
-        process.interrupt_all()
-        pool.shutdown(cancel_futures=True)
-        for plan in plans:
-            site.engine.untag(plan.candidate)
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
+    """Build, check and tag; a result for every plan, in their order.
+
+    An interrupt stops what runs, and leaves no candidate that was not there before; what is done stays done.
+    """
+    before = {plan.candidate for plan in plans if site.engine.image(plan.candidate)}
+    futures: dict[Plan, Future[Result]] = {}
+    with ThreadPoolExecutor(site.options.jobs) as pool:
+        try:
+            wait([pool.submit(_share, site, plan) for plan in _first_of_each(site, plans)])
+            futures = {plan: pool.submit(_cell, site, plan) for plan in plans}
+            wait(futures.values())
+        except KeyboardInterrupt:
+            site.say("interrupted; waiting for what runs to stop")
+            process.interrupt_all()
+            pool.shutdown(cancel_futures=True)
+            for candidate in {plan.candidate for plan in plans} - before:
+                site.engine.untag(candidate)
+    return [_result(plan, futures.get(plan)) for plan in plans]
 
 
 def _first_of_each(site: Site, plans: tuple[Plan, ...]) -> "list[Plan]":
@@ -99,11 +101,14 @@ def _share(site: Site, plan: Plan) -> None:
         return
 
 
-def _result(plan: Plan, future: "Future[Result]") -> Result:
+def _result(plan: Plan, future: "Future[Result] | None") -> Result:
+    """What came of a cell; `future` is None, cancelled or broken off if the run was interrupted before its end."""
     try:
-        return future.result()
-    except process.InterruptedRun:
-        return Result(plan.cell.id, State.FAILED, error="interrupted", code=Exit.INTERRUPTED)
+        if future:
+            return future.result()
+    except (process.InterruptedRun, CancelledError):
+        pass
+    return Result(plan.cell.id, State.FAILED, error=f"{plan.cell.id}: interrupted", code=Exit.INTERRUPTED)
 
 
 def _cell(site: Site, plan: Plan) -> Result:

@@ -68,6 +68,12 @@ def interrupt_all() -> None:
             _signal(child, signal.SIGINT)
 
 
+def pause(seconds: float) -> None:
+    """Wait, unless the run is interrupted: then InterruptedRun."""
+    if _stopping.wait(seconds):
+        raise InterruptedRun
+
+
 def _stop(child: "subprocess.Popen[str]") -> None:
     _signal(child, signal.SIGINT)
     try:

@@ -1,5 +1,6 @@
 """Who may work on what: one run at a time on a cell, and no more cells at once than the disk can hold."""
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -7,9 +8,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
+from torchdev import process
 from torchdev.errors import BuildError
 
+POLL = 0.5
+"""Seconds between two looks at what is waited for, so that an interrupt need not wait for it too."""
 RESERVE = 2_000_000_000
 """Bytes to leave free on the engine's disk."""
 
@@ -30,8 +35,15 @@ def alone(folder: Path, name: str, waiting: Callable[[], None]) -> Iterator[None
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             waiting()
-            fcntl.flock(file, fcntl.LOCK_EX)
+            _wait_for(file)
         yield
+
+
+def _wait_for(file: IO[str]) -> None:
+    while True:
+        process.pause(POLL)
+        with contextlib.suppress(BlockingIOError):
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 class Disk:
@@ -54,7 +66,8 @@ class Disk:
                     raise BuildError(
                         self._refusal(needed), where=cell, next_step="docker system df; docker system prune"
                     )
-                self._changed.wait()
+                self._changed.wait(POLL)
+                process.pause(0)
             self._promised += needed
         try:
             yield
