@@ -69,7 +69,12 @@ class Lock:
     @property
     def cudnn(self) -> "str | None":
         """The cuDNN version, four parts, of the locked wheel; None where there is none."""
-        return next((p.version for p in self.packages if p.name.startswith("nvidia-cudnn-")), None)
+        return self.version(self.cudnn_name)
+
+    @property
+    def cudnn_name(self) -> str:
+        """The project that the locked cuDNN is a wheel of, such as nvidia-cudnn-cu13; empty where there is none."""
+        return next((p.name for p in self.packages if p.name.startswith("nvidia-cudnn-")), "")
 
     @property
     def unresolved(self) -> tuple[Package, ...]:

@@ -191,12 +191,14 @@ def layers(cell: Cell, lock: Lock) -> tuple[Layer, ...]:
         Layer("debian", "debian", "Compilers for torch.compile, git, and the libraries Python loads", stage=SHARED),
         Layer("python", "python", "Python, with its site-packages where every Python has them", stage=INTERPRETER),
         Layer("torch", "wheels", "PyTorch and Triton", torch),
+        Layer("override", "override", "PyTorch told that it has another cuDNN than the one it pins"),
         Layer("packages", "wheels", "Everything else", others),
         Layer("devel", "wheels", "nvcc and CUDA's headers", devel),
         Layer("cuda-home", "cuda-home", "CUDA as compilers look for it: links to the files of the wheels"),
         Layer("user", "user", "The user, uv, the entry point, and the guard against a replaced PyTorch"),
     )
-    return tuple(x for x in found if x.packages or ("wheels" not in x.template and (x.name != "cuda-home" or devel)))
+    without = {"override": not cell.cudnn, "cuda-home": not devel}
+    return tuple(x for x in found if x.packages or not ("wheels" in x.template or without.get(x.name)))
 
 
 def guarded(lock: Lock) -> "tuple[Package, ...]":

@@ -51,7 +51,7 @@ def _environment(templates: Path) -> Environment:
 def _cell_files(plan: Plan, environment: Environment) -> Files:
     values = {"plan": plan, "epoch": EPOCH, "debian_packages": DEBIAN_PACKAGES, "guarded": guarded(plan.lock)}
     files = {"Dockerfile": _fill(environment, "Dockerfile.j2", values)}
-    for folder in ("scripts", "steps", "files"):
+    for folder in ("scripts", "steps", "files", *(("override",) if plan.cell.cudnn else ())):
         for name in sorted(path for path in environment.list_templates() if path.startswith(f"{folder}/")):
             files[name.removesuffix(".j2")] = _fill(environment, name, values)
     files["wheels/uv/requirements.txt"] = f"{plan.lock.uv.requirement}\n"
@@ -131,5 +131,6 @@ def _same(path: Path, text: str, mode: int) -> bool:
 
 
 def _mode(name: str) -> int:
-    executable = "/scripts/" in name or "/steps/" in name or name.endswith(("files/uv", "files/entrypoint"))
+    programs = ("/scripts/", "/steps/", "/override/", "/files/uv", "/files/entrypoint")
+    executable = any(part in name for part in programs)
     return 0o755 if executable else 0o644
