@@ -138,11 +138,12 @@ def _bring_up(site: Site, plan: Plan) -> Result:
     assert image
     verdicts: tuple[Verdict, ...] = ()
     if site.options.test:
-        known = verify.recall(site.places, image.id, site.options.gpu)
+        memory = verify.memory(site.places, image.id, site.options.gpu)
+        known = verify.recall(memory)
         if known is None:
             site.say(f"{plan.cell.id}: {'built' if state is State.BUILT else 'built before'}; checking")
             known = verify.verify(plan, name, site.options.gpu, site.places)
-            verify.remember(site.places, image.id, site.options.gpu, known)
+            verify.remember(memory, known)
             site.say(f"{plan.cell.id}\n{verdicts_text(known)}")
             state = State.BUILT if state is State.BUILT else State.CHECKED
         verdicts = known

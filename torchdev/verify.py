@@ -67,21 +67,20 @@ def verify(plan: Plan, image: str, gpu: str, places: Places) -> tuple[Verdict, .
     return read_report(plan.cell.id, report)
 
 
-def remember(places: Places, image: str, gpu: str, verdicts: tuple[Verdict, ...]) -> None:
-    """Note what the present checks came to for an image, unless one of them failed."""
+def remember(path: Path, verdicts: tuple[Verdict, ...]) -> None:
+    """Note what checks came to, unless one of them failed. `path` was given by `memory` before they ran."""
     if any(verdict.outcome is Outcome.FAIL for verdict in verdicts):
         return
-    path = _memory(places, image, gpu)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(f".{os.getpid()}")
     unfinished.write_text(json.dumps([asdict(verdict) for verdict in verdicts], indent=1))
     unfinished.replace(path)
 
 
-def recall(places: Places, image: str, gpu: str) -> "tuple[Verdict, ...] | None":
+def recall(path: Path) -> "tuple[Verdict, ...] | None":
     """What the same checks came to for the same image before; None if they have not passed."""
     try:
-        entries = json.loads(_memory(places, image, gpu).read_text())
+        entries = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
         return None
     return tuple(Verdict(**{**entry, "outcome": Outcome(entry["outcome"])}) for entry in entries)
@@ -89,12 +88,12 @@ def recall(places: Places, image: str, gpu: str) -> "tuple[Verdict, ...] | None"
 
 def recall_any(places: Places, image: str) -> "tuple[Verdict, ...] | None":
     """What the present checks came to for an image, with a GPU if that is known, else without."""
-    known = (recall(places, image, gpu) for gpu in ("require", "auto", "none"))
+    known = (recall(memory(places, image, gpu)) for gpu in ("require", "auto", "none"))
     return next((verdicts for verdicts in known if verdicts), None)
 
 
-def _memory(places: Places, image: str, gpu: str) -> Path:
-    """The file of an image's verdicts; another one as soon as a check or workload changes."""
+def memory(places: Places, image: str, gpu: str) -> Path:
+    """The file for an image's verdicts; another one as soon as a check or workload changes."""
     digest = hashlib.sha256(f"{image} {gpu}".encode())
     for path in sorted(
         [*(places.checkout / "tests" / "image").glob("*.py"), *(places.checkout / "workloads").iterdir()]

@@ -21,7 +21,7 @@ from torchdev.report import (
     storage,
     verdicts_text,
 )
-from torchdev.verify import Outcome, Verdict, read_report, recall, remember
+from torchdev.verify import Outcome, Verdict, memory, read_report, recall, remember
 
 JUNIT = """<testsuites><testsuite>
 <testcase name="good" time="0.5"/>
@@ -113,11 +113,11 @@ def test_verdicts_are_remembered_for_an_image_and_its_checks(tmp_path: Path) -> 
         (tmp_path / folder).mkdir(parents=True)
     check = tmp_path / "tests" / "image" / "test_a.py"
     check.write_text("1")
-    remember(places, "sha256:a", "auto", (PASSED,))
-    assert recall(places, "sha256:a", "auto") == (PASSED,)
-    assert recall(places, "sha256:b", "auto") is None
-    assert recall(places, "sha256:a", "require") is None
+    remember(memory(places, "sha256:a", "auto"), (PASSED,))
+    assert recall(memory(places, "sha256:a", "auto")) == (PASSED,)
+    assert recall(memory(places, "sha256:b", "auto")) is None
+    assert recall(memory(places, "sha256:a", "require")) is None
     check.write_text("2")
-    assert recall(places, "sha256:a", "auto") is None
-    remember(places, "sha256:a", "auto", (PASSED, FAILED))
-    assert recall(places, "sha256:a", "auto") is None
+    assert recall(memory(places, "sha256:a", "auto")) is None
+    remember(memory(places, "sha256:a", "auto"), (PASSED, FAILED))
+    assert recall(memory(places, "sha256:a", "auto")) is None
