@@ -135,23 +135,29 @@ def _bring_up(site: Site, plan: Plan) -> Result:
             site.build(plan)
         name, state = plan.candidate, State.BUILT
     image = site.engine.image(name)
-    assert image
-    verdicts: tuple[Verdict, ...] = ()
-    if site.options.test:
-        memory = verify.memory(site.places, image.id, site.options.gpu)
-        known = verify.recall(memory)
-        if known is None:
-            site.say(f"{plan.cell.id}: {'built' if state is State.BUILT else 'built before'}; checking")
-            known = verify.verify(plan, name, site.options.gpu, site.places)
-            verify.remember(memory, known)
-            site.say(f"{plan.cell.id}\n{verdicts_text(known)}")
-            state = State.BUILT if state is State.BUILT else State.CHECKED
-        verdicts = known
+    assert image, f"bake succeeded, but there is no {name}"
+    verdicts, now = _checked(site, plan, name, image.id, state)
     if any(verdict.outcome is Outcome.FAIL for verdict in verdicts):
-        error = f"{plan.cell.id}: {headline(verdicts)}; not tagged, left as {name}"
+        left = f"not tagged, left as {name}" if name == plan.candidate else f"tagged before as {name}"
+        error = f"{plan.cell.id}: {headline(verdicts)}; {left}"
         return Result(plan.cell.id, State.FAILED, image, (), verdicts, error, Exit.CHECK)
     _tag(site, plan, image.id)
-    return Result(plan.cell.id, state, image, plan.tags, verdicts)
+    return Result(plan.cell.id, State.CHECKED if now and state is State.SKIPPED else state, image, plan.tags, verdicts)
+
+
+def _checked(site: Site, plan: Plan, name: str, image: str, state: State) -> "tuple[tuple[Verdict, ...], bool]":
+    """What the checks come to for an image, and whether they ran now; none, if they are not wanted."""
+    if not site.options.test:
+        return (), False
+    memory = verify.memory(site.places, image, site.options.gpu)
+    known = verify.recall(memory)
+    if known is not None:
+        return known, False
+    site.say(f"{plan.cell.id}: {'built' if state is State.BUILT else 'built before'}; checking")
+    verdicts = verify.verify(plan, name, site.options.gpu, site.places)
+    verify.remember(memory, verdicts)
+    site.say(f"{plan.cell.id}\n{verdicts_text(verdicts)}")
+    return verdicts, True
 
 
 def _tag(site: Site, plan: Plan, image: str) -> None:
