@@ -14,6 +14,9 @@ from torchdev.schema import AXES, Axes, Exclusion, MatrixFile, Row, read_matrix
 FIRST_NVCC = 13
 """The first CUDA major whose nvcc is a wheel on PyPI; nvidia-cuda-nvcc-cu12 has ptxas alone. Read on 2026-11-23."""
 
+ALWAYS = ("setuptools",)
+"""What torch.compile and C++ extensions import, and not every release of PyTorch requires (2.9.1 on Python 3.11)."""
+
 
 @dataclass(frozen=True, order=True)
 class Cell:
@@ -115,7 +118,7 @@ def _cells(file: MatrixFile, document: Document, section: str, rows: "list[Row]"
         constraints = (*file.constraints, *row.constraints)
         for p, c, t, d, v in product(python, cuda, torch, cudnn or [None], variant or ["plain"]):
             companions = _companions(file, t or "", path, document)
-            requirements = (f"torch=={t}", *companions, *file.packages, *row.packages)
+            requirements = (f"torch=={t}", *companions, *ALWAYS, *file.packages, *row.packages)
             cell = Cell(p or "", c or "", t or "", requirements, document.place(path), constraints, d, v or "plain")
             yield _possible(cell, path, document)
 

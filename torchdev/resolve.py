@@ -28,7 +28,7 @@ from torchdev.matrix import Cell
 CUDA_RUNTIME = ("nvidia-cuda-runtime", "nvidia-cuda-runtime-cu12", "nvidia-cuda-runtime-cu11")
 FLAVOURED = ("torch", "torchvision", "torchaudio")
 """The projects whose wheels differ by flavour."""
-DEVEL = ("cuda-toolkit[nvcc,nvvm,crt,cccl,profiler,nvtx]", "ninja", "setuptools")
+DEVEL = ("cuda-toolkit[nvcc,nvvm,crt,cccl,profiler,nvtx]", "ninja")
 """What the devel variant adds, from CUDA 13 on, where PyPI has nvcc."""
 
 
