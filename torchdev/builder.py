@@ -4,12 +4,13 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from torchdev import process
 from torchdev.bases import Base
 from torchdev.diagnosis import explain
 from torchdev.engine import Engine
@@ -20,6 +21,11 @@ from torchdev.plan import Plan, base_labels
 from torchdev.render import bake_text
 
 INPUTS_LABEL = "io.torchdev.inputs"
+LOST_STEP = "no active sessions"
+"""BuildKit's word for a step that two builds share, when the one that began it was killed."""
+ATTEMPTS = 4
+RETRY_AFTER = 2.0
+"""Seconds."""
 
 
 @dataclass(frozen=True)
@@ -38,19 +44,38 @@ def build(
     engine: Engine, host: Host, plan: Plan, places: Places, stands: Stands, echo: "IO[str] | None", stage: str = ""
 ) -> Path:
     """Build one cell under its candidate name, or only a stage of it; the path of BuildKit's log."""
-    log = places.work / "logs" / f"{plan.cell.id}{f'-{stage}' if stage else ''}.log"
-    places.work.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=places.work, prefix="build-") as name:
-        file = Path(name, "docker-bake.json")
-        file.write_text(json.dumps(bake_file((plan,), host, places, Path(name), stands), indent=2))
-        arguments = ["bake", "--file", str(file), "--provenance=false", plan.target]
-        wanted = {"target": stage, "output": "type=cacheonly", "tags": ""} if stage else {"output": "type=docker"}
-        arguments += [f"--set={plan.target}.{key}={value}" for key, value in wanted.items()]
-        try:
-            engine.buildx(arguments, log, echo)
-        except BuildError:
-            raise explain(plan.cell.id, log.read_text(encoding="utf-8"), log) from None
+    name = f"{plan.cell.id}-{stage}" if stage else plan.cell.id
+    log = places.work / "logs" / f"{name}.log"
+    wanted = {"target": stage, "output": "type=cacheonly", "tags": ""} if stage else {"output": "type=docker"}
+    with _folder(places.work / "build" / name) as folder:
+        file = folder / "docker-bake.json"
+        file.write_text(json.dumps(bake_file((plan,), host, places, folder, stands), indent=2))
+        settings = (f"--set={plan.target}.{key}={value}" for key, value in wanted.items())
+        _bake(engine, ["bake", "--file", str(file), "--provenance=false", plan.target, *settings], plan, log, echo)
     return log
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[Path]:
+    """A new folder for this user's eyes, gone afterwards; what a killed run has left there goes first."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True, mode=0o700)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _bake(engine: Engine, arguments: "list[str]", plan: Plan, log: Path, echo: "IO[str] | None") -> None:
+    """Run bake; again, if a step was lost that BuildKit had begun for another client, and that client went away."""
+    for attempt in range(ATTEMPTS):
+        try:
+            return engine.buildx(arguments, log, echo)
+        except BuildError:
+            text = log.read_text(encoding="utf-8")
+            if LOST_STEP not in text or attempt == ATTEMPTS - 1:
+                raise explain(plan.cell.id, text, log) from None
+            process.pause(RETRY_AFTER)
 
 
 def bake_file(plans: "Iterable[Plan]", host: Host, places: Places, folder: Path, stands: Stands) -> dict[str, Any]:

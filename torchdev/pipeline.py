@@ -95,7 +95,10 @@ def _share(site: Site, plan: Plan) -> None:
     names = ", ".join(layer.name for layer in plan.below_python)
     site.say(f"{plan.cell.id}: first what it shares with others: {names}")
     try:
-        with site.disk.room(plan.cell.id, sum(layer.installed for layer in plan.below_python)):
+        with (
+            alone(site.meeting, f"shared-{plan.shared[:16]}", lambda: site.say("another run is at it; waiting")),
+            site.disk.room(plan.cell.id, sum(layer.installed for layer in plan.below_python)),
+        ):
             site.build(plan, SHARED)
     except (TorchdevError, process.InterruptedRun):
         return
@@ -189,7 +192,8 @@ def _completed(site: Site, plan: Plan) -> Plan:
         known = resolve.complete(plan.lock, plan.cell, site.host)
     except TorchdevError:
         site.say(f"{plan.cell.id}: not all of its wheels are known; building what lies below PyTorch")
-        site.build(plan, INTERPRETER)
+        with site.disk.room(plan.cell.id, sum(layer.installed for layer in plan.below_python)):
+            site.build(plan, INTERPRETER)
         raise
     images = site.places.images
     (images / plan.cell.id / "lock.json").write_text(lock.to_text(known), encoding="utf-8")
