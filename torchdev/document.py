@@ -9,7 +9,7 @@ import yaml
 
 from torchdev.errors import InputError
 
-Path_ = tuple["str | int", ...]
+Trail = tuple["str | int", ...]
 """The keys and indexes that lead from the root to a value."""
 STRING = "tag:yaml.org,2002:str"
 
@@ -32,28 +32,28 @@ class Document:
 
     file: str
     data: Any
-    values: "dict[Path_, yaml.Node]"
-    keys: "dict[Path_, yaml.Node]"
+    values: "dict[Trail, yaml.Node]"
+    keys: "dict[Trail, yaml.Node]"
 
-    def place(self, path: Path_ = (), *, key: bool = False) -> Place:
+    def place(self, path: Trail = (), *, key: bool = False) -> Place:
         """Where a value, or its key, stands; for what is not in the file, where that is in which it belongs."""
         nodes = self.keys if key and path in self.keys else self.values
         while path not in nodes:
             path = path[:-1]
         return _place(nodes[path], self.file)
 
-    def error(self, path: Path_, what: str, next_step: str = "", *, key: bool = False) -> InputError:
+    def error(self, path: Trail, what: str, next_step: str = "", *, key: bool = False) -> InputError:
         """An error about a value or its key."""
         return InputError(what, where=str(self.place(path, key=key)), next_step=next_step)
 
-    def kind(self, path: Path_) -> str:
+    def kind(self, path: Trail) -> str:
         """What a value is, in YAML's words: mapping, list, string, int, float, bool, null."""
         node = self.values[path] if path in self.values else self.values[path[:-1]]
         if isinstance(node, yaml.MappingNode | yaml.SequenceNode):
             return "mapping" if isinstance(node, yaml.MappingNode) else "list"
         return "string" if node.tag == STRING else node.tag.rsplit(":", 1)[-1]
 
-    def written(self, path: Path_) -> str:
+    def written(self, path: Trail) -> str:
         """A scalar as it stands in the file."""
         node = self.values[path] if path in self.values else self.values[path[:-1]]
         return str(node.value)
@@ -65,8 +65,8 @@ def read(path: Path, shown_as: str) -> Document:
         root = yaml.compose(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         if root is None:
             raise InputError("the file is empty", where=f"{shown_as}:1:1", next_step="name at least one row: rows:")
-        values: dict[Path_, yaml.Node] = {}
-        keys: dict[Path_, yaml.Node] = {}
+        values: dict[Trail, yaml.Node] = {}
+        keys: dict[Trail, yaml.Node] = {}
         return Document(shown_as, _construct(root, (), values, keys, shown_as), values, keys)
     except FileNotFoundError:
         raise InputError("no such file", where=shown_as, next_step="name one with --matrix-file") from None
@@ -81,7 +81,7 @@ def read(path: Path, shown_as: str) -> Document:
 
 
 def _construct(
-    node: yaml.Node, path: Path_, values: "dict[Path_, yaml.Node]", keys: "dict[Path_, yaml.Node]", file: str
+    node: yaml.Node, path: Trail, values: "dict[Trail, yaml.Node]", keys: "dict[Trail, yaml.Node]", file: str
 ) -> Any:
     """The Python value of a node, with what it was read from noted in `values` and `keys`."""
     values[path] = node

@@ -7,7 +7,7 @@ from itertools import product
 from pathlib import Path
 
 from torchdev import catalog
-from torchdev.document import Document, Path_, Place
+from torchdev.document import Document, Place, Trail
 from torchdev.errors import InputError
 from torchdev.schema import AXES, Axes, Exclusion, MatrixFile, Row, read_matrix
 
@@ -113,7 +113,7 @@ def load(path: Path) -> Matrix:
 
 def _cells(file: MatrixFile, document: Document, section: str, rows: "list[Row]") -> Iterator[Cell]:
     for number, row in enumerate(rows):
-        path: Path_ = (section, number)
+        path: Trail = (section, number)
         python, cuda, torch, cudnn, variant = (_values(row, file.axes, axis, path, document) for axis in AXES)
         constraints = (*file.constraints, *row.constraints)
         for p, c, t, d, v in product(python, cuda, torch, cudnn or [None], variant or ["plain"]):
@@ -123,14 +123,14 @@ def _cells(file: MatrixFile, document: Document, section: str, rows: "list[Row]"
             yield _possible(cell, path, document)
 
 
-def _values(row: Row, axes: Axes, axis: str, path: Path_, document: Document) -> "list[str | None]":
+def _values(row: Row, axes: Axes, axis: str, path: Trail, document: Document) -> "list[str | None]":
     found: list[str | None] | None = getattr(row, axis) or getattr(axes, axis)
     if found is None and axis in ("python", "cuda", "torch"):
         raise document.error(path, f'the key "{axis}" is missing', "name it in the row, or for all rows under axes:")
     return found or []
 
 
-def _companions(file: MatrixFile, torch: str, path: Path_, document: Document) -> "list[str]":
+def _companions(file: MatrixFile, torch: str, path: Trail, document: Document) -> "list[str]":
     """Exact requirements of the torchvision and torchaudio that belong to a release."""
     release = catalog.release(torch)
     if release is None and file.companions:
@@ -140,7 +140,7 @@ def _companions(file: MatrixFile, torch: str, path: Path_, document: Document) -
     return [f"{name}=={known[name]}" for name in file.companions if name in known]
 
 
-def _possible(cell: Cell, path: Path_, document: Document) -> Cell:
+def _possible(cell: Cell, path: Trail, document: Document) -> Cell:
     """The cell, if its cuDNN and its variant can exist with its flavour."""
     if cell.flavour == "cpu" and (cell.cudnn or cell.devel):
         key = "cudnn" if cell.cudnn else "variant"

@@ -8,7 +8,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from torchdev.document import Document, Path_, read
+from torchdev.document import Document, Trail, read
 from torchdev.errors import InputError
 
 SCHEMA_FILE = "matrix.schema.json"
@@ -124,7 +124,7 @@ def read_matrix(path: Path) -> "tuple[MatrixFile, Document]":
 
 
 def _explain(error: ErrorDetails, document: Document) -> InputError:
-    path: Path_ = tuple(error["loc"])
+    path: Trail = tuple(error["loc"])
     match error["type"]:
         case "extra_forbidden":
             known = ", ".join(sorted(_model(path[:-1]).model_fields))
@@ -153,11 +153,11 @@ def _of_key(error: ErrorDetails) -> bool:
     return error["type"] == "extra_forbidden" or error["loc"][-1:] == ("[key]",)
 
 
-def _own(path: Path_) -> Path_:
+def _own(path: Trail) -> Trail:
     return path[:-1] if path[-1:] == ("[key]",) else path
 
 
-def _model(path: Path_) -> "type[_Model]":
+def _model(path: Trail) -> "type[_Model]":
     """The model of the mapping at a path of the file."""
     models: dict[str | int, type[_Model]] = {"axes": Axes, "rows": Row, "include": Row, "exclude": Exclusion}
     return models[path[0]] if path else MatrixFile
