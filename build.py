@@ -6,6 +6,7 @@ This file and torchdev/environment.py need only Python 3.11, so that they can ex
 
 import argparse
 import os
+import re
 import signal
 import sys
 from collections.abc import Collection
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from torchdev.stages import Project
 
 ROOT = Path(__file__).resolve().parent
+HALF = max(1, (os.cpu_count() or 1) // 2)
 DESCRIPTION = """\
 Build PyTorch development images from matrix.yaml, and prove that each is what its tag says.
 
@@ -34,6 +36,14 @@ exit codes: 0 done, 2 invalid input, 3 a build or lock failed, 4 a check failed,
 
 cells are named by id (py311-cu130-torch2.13.0), shorter tag (py311-cu130, latest) or glob ('py31*'); see: build.py list
 """
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
 
 
 def parser() -> "tuple[argparse.ArgumentParser, Collection[str]]":
@@ -66,7 +76,9 @@ def parser() -> "tuple[argparse.ArgumentParser, Collection[str]]":
     cells(build, "none; see --matrix")
     build.add_argument("--matrix", action="store_true", help="every cell of the matrix")
     build.add_argument("--rebuild", action="store_true", help="build again what has not changed")
-    build.add_argument("--jobs", type=int, default=0, metavar="N", help="cells at once; default: half of the cores")
+    build.add_argument(
+        "--jobs", type=positive, default=HALF, metavar="N", help="cells at once; default: half the cores"
+    )
     build.add_argument("--no-test", action="store_true", help="tag without running the checks")
     build.add_argument("--no-bootstrap", action="store_true", help="fail if no registry has the official bases")
     build.add_argument("--verbose", action="store_true", help="show BuildKit's log; it is kept in .torchdev/logs")
@@ -113,11 +125,12 @@ def main(arguments: "list[str]") -> int:
     environment.enter(ROOT, arguments)
     from torchdev.errors import Exit, TorchdevError
 
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
     try:
         return run(options)
     except TorchdevError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {with_matrix(str(error), options.matrix_file)}", file=sys.stderr)
         return int(error.code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -128,49 +141,46 @@ def run(options: argparse.Namespace) -> int:
     """Call the stage's function; the exit code."""
     from torchdev import doctor, machine, selftest, stages
 
-    match options.stage:
-        case "doctor":
-            findings = doctor.examine(ROOT)
-            print(doctor.as_json(findings) if options.json else doctor.as_text(findings))
-            return doctor.exit_code(findings)
-        case "check":
-            return selftest.run(ROOT, machine.Consent(options.yes), say, quick=options.quick)
+    if options.stage == "doctor":
+        findings = doctor.examine(ROOT)
+        print(doctor.as_json(findings) if options.json else doctor.as_text(findings))
+        return doctor.exit_code(findings)
+    if options.stage == "check":
+        return selftest.run(ROOT, machine.Consent(options.yes), say, quick=options.quick)
     project = stages.open_project(ROOT, options.matrix_file)
     chosen = project.matrix.select([*options.cells, *options.select], options.group)
-    match options.stage:
-        case "build":
-            return finish(stages.build_cells(project, chosen, how(options), say), options.json)
-        case "test":
-            return finish(stages.test_cells(project, chosen, options.gpu, say), options.json)
-        case "quickstart":
-            cells = chosen if named(options) else chosen[:1]
-            return machine.quickstart(project, cells, machine.Consent(options.yes), say)
-    return write(options, project, chosen)
+    if options.stage == "build":
+        return finish(stages.build_cells(project, chosen, how(options), say), options.json)
+    if options.stage == "test":
+        return finish(stages.test_cells(project, chosen, options.gpu, say), options.json)
+    if options.stage == "quickstart":
+        cells = chosen if named(options) else chosen[:1]
+        return machine.quickstart(project, cells, machine.Consent(options.yes), say)
+    write(options, project, chosen)
+    return 0
 
 
-def write(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell, ...]") -> int:
-    """Call a stage that writes files, images of bases, or text; the exit code."""
+def write(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell, ...]") -> None:
+    """Call a stage that writes files, images of bases, or text."""
     from torchdev import report, stages
 
-    match options.stage:
-        case "list" if options.shard_by:
-            print(report.shards_json(chosen) if options.json else report.shards_text(chosen))
-        case "list":
-            show = report.cells_json if options.json else report.cells_text
-            print(show(project.matrix, chosen))
-        case "lock" if options.bases:
-            stages.lock_bases(project, say)
-        case "lock":
-            stages.lock_cells(project, chosen, say)
-        case "render":
-            stages.render_images(project, check=options.check, say=say)
-        case "bake":
-            print(stages.print_bake(project, chosen, say))
-        case "push":
-            stages.push_cells(project, chosen, options.to, say)
-        case "bootstrap":
-            stages.bootstrap_bases(project, chosen, say)
-    return 0
+    if options.stage == "list" and options.shard_by:
+        print(report.shards_json(chosen) if options.json else report.shards_text(chosen))
+    elif options.stage == "list":
+        show = report.cells_json if options.json else report.cells_text
+        print(show(project.matrix, chosen))
+    elif options.stage == "lock" and options.bases:
+        stages.lock_bases(project, say)
+    elif options.stage == "lock":
+        stages.lock_cells(project, chosen, say)
+    elif options.stage == "render":
+        stages.render_images(project, check=options.check, say=say)
+    elif options.stage == "bake":
+        print(stages.print_bake(project, chosen, say))
+    elif options.stage == "push":
+        stages.push_cells(project, chosen, options.to, say)
+    elif options.stage == "bootstrap":
+        stages.bootstrap_bases(project, chosen, say)
 
 
 def named(options: argparse.Namespace) -> bool:
@@ -188,8 +198,15 @@ def how(options: argparse.Namespace) -> "Options":
         allow_bootstrap=not options.no_bootstrap,
         verbose=options.verbose,
         rebuild=options.rebuild,
-        jobs=options.jobs or max(1, (os.cpu_count() or 1) // 2),
+        jobs=options.jobs,
     )
+
+
+def with_matrix(text: str, file: Path) -> str:
+    """A message whose next commands name the matrix file, where that is not the checkout's."""
+    if file.resolve() == ROOT / "matrix.yaml":
+        return text
+    return re.sub(r"(python build\.py [a-z]\S*( [a-z]\S*)?)", rf"\1 --matrix-file {file}", text)
 
 
 def finish(results: "list[Result]", as_json: bool) -> int:
@@ -207,7 +224,7 @@ def finish(results: "list[Result]", as_json: bool) -> int:
 
 
 def interrupt(number: int, frame: object) -> None:
-    """SIGTERM ends a run as Ctrl-C does: in good order."""
+    """SIGTERM, and a terminal that is closed, end a run as Ctrl-C does: in good order."""
     raise KeyboardInterrupt
 
 

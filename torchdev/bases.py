@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from torchdev.errors import InputError
+
 DEBIAN = "debian:bookworm-slim"
 TOOL_PYTHON = "3.11"
 """The one Python that unpacks wheels which do not depend on Python, for every cell of every matrix."""
@@ -60,18 +62,27 @@ def python_image(series: str) -> str:
 
 def read_digests(path: Path) -> dict[str, str]:
     """Image name to digest, from images/bases.json; empty if there is no such file."""
-    if not path.exists():
+    return {name: entry["digest"] for name, entry in _entries(path).items()}
+
+
+def _entries(path: Path) -> dict[str, dict[str, str]]:
+    try:
+        entries: dict[str, dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))
+        return {name: {**entry, "digest": entry["digest"]} for name, entry in entries.items()}
+    except FileNotFoundError:
         return {}
-    return {name: entry["digest"] for name, entry in json.loads(path.read_text()).items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"not a list of digests: {error!r}", where=str(path), next_step="git checkout it") from None
 
 
-def write_digests(path: Path, found: dict[str, str]) -> None:
-    """Put digests that a registry gave into images/bases.json; the others stay as they are."""
-    entries = json.loads(path.read_text()) if path.exists() else {}
+def write_digests(source: Path, path: Path, found: dict[str, str]) -> None:
+    """Put digests that a registry gave into images/bases.json; the others stay as they are in `source`."""
+    entries = _entries(source)
     today = datetime.now(UTC).date().isoformat()
     for name, digest in found.items():
         if entries.get(name, {}).get("digest") != digest:
             entries[name] = {"digest": digest, "read": today, "source": "docker.io"}
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(entries, indent=2, sort_keys=True) + "\n")
 
 

@@ -11,7 +11,7 @@ from torchdev import process
 from torchdev.bases import SOURCE_PINS, SOURCE_SUITES, Base
 from torchdev.diagnosis import explain
 from torchdev.engine import Engine
-from torchdev.errors import BuildError, EngineError
+from torchdev.errors import BuildError, EngineError, TorchdevError
 from torchdev.host import Host
 from torchdev.places import Places
 from torchdev.plan import EPOCH
@@ -53,16 +53,25 @@ def choose(engine: Engine, bases: "list[Base]", *, forbid: bool = False) -> "lis
     return list(dict.fromkeys(bases)) if unreachable else []
 
 
-def bootstrap(engine: Engine, host: Host, bases: "list[Base]", places: Places, say: Say) -> None:
-    """Make the stand-ins of these bases, Debian first; one that is there and up to date is kept."""
+def bootstrap(engine: Engine, host: Host, bases: "list[Base]", places: Places, say: Say) -> "dict[Base, TorchdevError]":
+    """Make the stand-ins of these bases, Debian first; one that is there and up to date is kept.
+
+    Without Debian there is nothing; of the Pythons, those that could not be made are returned, with the reason.
+    """
     debian = next(base for base in bases if base.series is None)
     recipe = _digest(" ".join(OPTIONS))
     if _wanted(engine, debian, recipe, say):
         _debian(engine, debian, host, {RECIPE_LABEL: recipe})
     recipe = _digest(recipe + "".join(p.read_text() for p in sorted((places.templates / "bootstrap").iterdir())))
+    failed: dict[Base, TorchdevError] = {}
     for base in bases:
         if base.series and _wanted(engine, base, recipe, say):
-            _python(engine, host, base, debian, places, {RECIPE_LABEL: recipe})
+            try:
+                _python(engine, host, base, debian, places, {RECIPE_LABEL: recipe})
+            except TorchdevError as error:
+                say(f"error: {error}")
+                failed[base] = error
+    return failed
 
 
 def _wanted(engine: Engine, base: Base, recipe: str, say: Say) -> bool:
@@ -89,7 +98,8 @@ def _debian(engine: Engine, base: Base, host: Host, labels: dict[str, str]) -> N
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder, "root.tar")
         options = [*OPTIONS, SUITE, str(archive), *_sources()]
-        environment = {**dict(host.proxies), "SOURCE_DATE_EPOCH": str(EPOCH)}
+        proxies = {key: value for name, value in host.proxies for key in (name, name.lower())}  # apt reads the latter
+        environment = {**proxies, "SOURCE_DATE_EPOCH": str(EPOCH)}
         output: list[str] = []
         if process.run(["mmdebstrap", *options], output.append, env=environment):
             tail = "".join(f"  {line}" for line in output[-8:]).rstrip()

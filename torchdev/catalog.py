@@ -59,6 +59,8 @@ def cudnn_refusal(torch: str, flavour: str, wanted: "str | None") -> str:
 
 def cudnn_conflict(what: str, pinned: str, wanted: str) -> str:
     """Why `wanted` can't serve what was built with `pinned`; empty if it can."""
+    if wanted == pinned:
+        return f"{what} pins cuDNN {pinned} already: leave it out"
     have, need = (tuple(int(part) for part in version.split(".")) for version in (wanted, pinned))
     if have[0] != need[0]:
         return f"{what} is built with cuDNN {pinned}, and cuDNN {wanted} has another major version"

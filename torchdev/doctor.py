@@ -11,7 +11,7 @@ from torchdev.bases import DEBIAN
 from torchdev.engine import Engine
 from torchdev.errors import EngineError, Exit
 from torchdev.host import Host, read_host
-from torchdev.resolve import index_refusal
+from torchdev.resolver import index_refusal
 
 DISK_WANTED = 25e9
 """Bytes that one CUDA cell may need while it is built: its layers twice, and the wheels."""

@@ -14,6 +14,14 @@ Trail = tuple["str | int", ...]
 STRING = "tag:yaml.org,2002:str"
 
 
+MERGE = "tag:yaml.org,2002:merge"
+NULL = "tag:yaml.org,2002:null"
+
+
+class NotText:
+    """A scalar that YAML reads as a number, a boolean or a date."""
+
+
 @dataclass(frozen=True, order=True)
 class Place:
     """A position in a file, counted from 1."""
@@ -69,13 +77,15 @@ def read(path: Path, shown_as: str) -> Document:
         keys: dict[Trail, yaml.Node] = {}
         return Document(shown_as, _construct(root, (), values, keys, shown_as), values, keys)
     except FileNotFoundError:
-        raise InputError("no such file", where=shown_as, next_step="name one with --matrix-file") from None
+        raise InputError("no such file", where=str(path), next_step="name one with --matrix-file") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = str(Place(shown_as, mark.line + 1, mark.column + 1)) if mark else shown_as
         raise InputError(f"not valid YAML: {error.problem}", where=where) from None
     except RecursionError:
         raise InputError("an anchor refers to itself", where=shown_as) from None
+    except OSError as error:
+        raise InputError(f"can't be read: {error.strerror}", where=str(path)) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"not valid YAML: {error}", where=shown_as) from None
 
@@ -88,7 +98,8 @@ def _construct(
     if isinstance(node, yaml.SequenceNode):
         return [_construct(item, (*path, number), values, keys, file) for number, item in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):
-        return yaml.constructor.SafeConstructor().construct_object(node)
+        # No key takes anything but strings, so what else a scalar may be matters only for saying so.
+        return str(node.value) if node.tag == STRING else None if node.tag == NULL else NotText()
     found = {}
     for name, key, value in _pairs(node, file):
         if name in found:
@@ -102,6 +113,9 @@ def _construct(
 def _pairs(node: yaml.MappingNode, file: str) -> "Iterator[tuple[str, yaml.Node, yaml.Node]]":
     """Key, its node and its value's; a key that is not a string is an error, since YAML reads 3.10 as 3.1."""
     for key, value in node.value:
+        if key.tag == MERGE:
+            step = "write the values out, or put them under axes:"
+            raise InputError("merge keys (<<) are not supported", where=str(_place(key, file)), next_step=step)
         if not isinstance(key, yaml.ScalarNode) or key.tag != STRING:
             written = key.value if isinstance(key, yaml.ScalarNode) else "this"
             raise InputError(

@@ -55,6 +55,12 @@ class Engine:
         """What the engine says of itself."""
         return dict(self._client.info())
 
+    def disk(self) -> "Path | None":
+        """The folder where the engine keeps its data, if the engine is on this machine."""
+        root = str(self.info().get("DockerRootDir") or "")
+        here = self._client.api.base_url == "http+docker://localhost"
+        return Path(root) if here and root and Path(root).is_dir() else None
+
     def image(self, name: str) -> "Image | None":
         """An image by name, or None if the engine does not have it."""
         try:
@@ -75,12 +81,19 @@ class Engine:
     def tag(self, image: str, name: str) -> None:
         """Give an image one more name, taking that name from another if need be."""
         repository, _, tag = name.rpartition(":")
-        self._client.images.get(image).tag(repository, tag)
+        try:
+            self._client.images.get(image).tag(repository, tag)
+        except APIError as error:
+            raise EngineError(f"{name}: the engine refuses that name: {error.explanation}", next_step=DOCTOR) from None
 
     def untag(self, name: str) -> None:
         """Take a name away, if it is there; the image stays if it has another."""
-        with contextlib.suppress(ImageNotFound):
+        try:
             self._client.images.remove(name, noprune=True)
+        except ImageNotFound:
+            return
+        except APIError as error:
+            raise EngineError(f"{name} can't be removed: {error.explanation}", next_step="docker ps -a") from None
 
     def push(self, name: str) -> None:
         """Push a tag to the registry that its name begins with; BuildError with the registry's words if it refuses."""
@@ -131,7 +144,12 @@ class Engine:
                 if echo:
                     echo.write(line)
 
-            variables = {"BUILDKIT_PROGRESS": "plain", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+            variables = {
+                "BUILDKIT_PROGRESS": "plain",
+                "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
+                # From 0.20 on, bake asks before it reads a file outside the current folder, such as the CA bundle.
+                "BUILDX_BAKE_ENTITLEMENTS_FS": "0",
+            }
             if process.run([docker_cli, "buildx", *arguments], note, env=variables):
                 raise BuildError("docker buildx failed", where=str(log))
 
@@ -189,7 +207,8 @@ def _labels() -> dict[str, str]:
 
 
 def _connect() -> docker.DockerClient:
-    context = None if os.environ.get("DOCKER_HOST") else docker.ContextAPI.get_current_context()
+    named = os.environ.get("DOCKER_CONTEXT") or None
+    context = None if os.environ.get("DOCKER_HOST") else docker.ContextAPI.get_context(named)
     if context is None or context.Name == "default":
         return docker.from_env(timeout=TIMEOUT)
     return docker.DockerClient(base_url=context.Host, tls=context.TLSConfig, timeout=TIMEOUT)

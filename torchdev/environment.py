@@ -8,29 +8,32 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-NEEDED = ("docker", "jinja2", "yaml", "packaging", "requests", "remotezip", "uv", "pytest", "testinfra")
+NEEDED = ("docker", "jinja2", "yaml", "packaging", "pydantic", "requests", "remotezip", "uv", "pytest", "testinfra")
 MAKERS = ("quickstart", "check")
 """The stages that make the environment if it is missing; the others say how to."""
 
 
 def enter(root: Path, arguments: "list[str]") -> None:
     """Return if the packages are importable, else go on in .venv; exits with 2 where there is none to enter."""
+    if sys.version_info < (3, 11):  # noqa: UP036 - whoever starts this may have an older one
+        raise _failure("torchdev needs Python 3.11 or newer", "start it with one: python3.11 build.py")
     python = root / ".venv" / "bin" / "python"
     inside = Path(sys.prefix) == root / ".venv"
     if arguments[0] in MAKERS and (inside or not _complete()) and not _current(root):
         _make(root, ask="--yes" not in arguments)
         inside = False
-    if inside or _complete():
+    if _complete():
         return
-    if not python.exists():
-        print(
-            "error: torchdev's own Python packages are not installed\n"
-            "  next: python3 build.py quickstart, or: pip install --require-hashes -r requirements.txt",
-            file=sys.stderr,
-        )
-        raise SystemExit(2)
+    if inside or not python.exists():
+        step = "python3 build.py quickstart, or: pip install --require-hashes -r requirements.txt"
+        raise _failure("not all of torchdev's own Python packages are installed", step)
     sys.stdout.flush()
     os.execv(python, [str(python), str(root / "build.py"), *arguments])
+
+
+def _failure(what: str, step: str) -> SystemExit:
+    print(f"error: {what}\n  next: {step}", file=sys.stderr)
+    return SystemExit(2)
 
 
 def _complete() -> bool:
@@ -48,8 +51,6 @@ def _current(root: Path) -> bool:
 
 def _make(root: Path, *, ask: bool) -> None:
     """Make .venv and install requirements.txt into it, by hash; with Debian's python3-venv if need be."""
-    if sys.version_info < (3, 11):  # noqa: UP036 - whoever starts this may have an older one
-        raise SystemExit("error: torchdev needs Python 3.11 or newer")
     folder = root / ".venv"
     print(f"making torchdev's Python environment in {folder.name}", file=sys.stderr)
     if not find_spec("ensurepip") or not find_spec("venv"):
@@ -73,12 +74,12 @@ def _make(root: Path, *, ask: bool) -> None:
 
 def _install_venv(ask: bool) -> None:
     if not shutil.which("apt-get") or os.geteuid() != 0:
-        raise SystemExit("error: this Python has no venv module\n  next: as root, apt-get install python3-venv")
+        raise _failure("this Python has no venv module", "as root, apt-get install python3-venv")
     if ask:
         if not sys.stdin.isatty():
-            raise SystemExit("error: python3-venv must be installed\n  next: add --yes to allow it")
+            raise _failure("python3-venv must be installed", "add --yes to allow it")
         if input("Install python3-venv with apt-get? [y/N] ").strip().lower() not in ("y", "yes"):
-            raise SystemExit("error: nothing was installed\n  next: apt-get install python3-venv")
+            raise _failure("nothing was installed", "apt-get install python3-venv")
     _run(["apt-get", "-qq", "update"])
     _run(["apt-get", "-qq", "-y", "--no-install-recommends", "install", "python3-venv"])
 
@@ -93,4 +94,4 @@ def _run(command: "list[str]") -> None:
     )
     if done.returncode:
         tail = "\n".join(done.stdout.splitlines()[-15:])
-        raise SystemExit(f"error: {' '.join(command[:4])} … failed\n{tail}\n  next: check the network and pip config")
+        raise _failure(f"{' '.join(command[:4])} … failed\n{tail}", "check the network and pip config")

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
+from torchdev.errors import InputError
+
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY")
 CA_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 PYTORCH_INDEX = "https://download.pytorch.org/whl"
@@ -133,7 +135,12 @@ def _uv_settings(environment: Mapping[str, str]) -> dict[str, Any]:
     user = Path(environment.get("XDG_CONFIG_HOME", Path.home() / ".config"), "uv", "uv.toml")
     for path in (Path("/etc/uv/uv.toml"), user):
         if path.is_file():
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
+            try:
+                table = tomllib.loads(path.read_text(encoding="utf-8"))
+            except tomllib.TOMLDecodeError as error:
+                raise InputError(
+                    f"not TOML: {error}", where=str(path), next_step="mend it, or uv can't read it either"
+                ) from None
             found |= {**table.get("pip", {}), **{k: v for k, v in table.items() if k != "pip"}}
     for entry in found.pop("index", []):
         key = "index-url" if entry.get("default") else "extra-index-url"
@@ -146,7 +153,8 @@ def _uv_settings(environment: Mapping[str, str]) -> dict[str, Any]:
     for key, variables in names.items():
         for variable in variables:
             if environment.get(variable):
-                found[key] = environment[variable]
+                # uv allows NAME=URL
+                found[key] = re.sub(r"(^|\s)\w+=(?=\w+://)", r"\1", environment[variable])
     return found
 
 

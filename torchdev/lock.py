@@ -5,7 +5,8 @@ A lock holds no URLs: which index serves the bytes is the business of the machin
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,13 @@ def _entry(package: Package) -> dict[str, Any]:
     return {key: value for key, value in asdict(package).items() if key != "origin" or value}
 
 
+def completed_by(lock: Lock, known: "Iterable[Lock]") -> Lock:
+    """The lock with what earlier ones know of its unresolved wheels: a hash, once found, is kept."""
+    found = {p.file: p for other in known for p in other.packages if p.origin == PYTORCH and p.sha256}
+    packages = tuple(package if package.sha256 else found.get(package.file, package) for package in lock.packages)
+    return replace(lock, packages=packages)
+
+
 def read_lock(path: Path, cell: Cell) -> Lock:
     """Read a cell's lock; a missing, malformed or stale one is an InputError that names the command."""
     shown, command = f"images/{cell.id}/lock.json", f"python build.py lock {cell.id}"
@@ -122,9 +130,11 @@ def read_lock(path: Path, cell: Cell) -> Lock:
         data = json.loads(path.read_text(encoding="utf-8"))
         packages = tuple(Package(**entry) for entry in data.pop("packages"))
         lock = Lock(uv=Package(**data.pop("uv")), packages=packages, **data)
+        for package in packages:
+            parse_wheel_filename(package.file)
     except FileNotFoundError:
         raise InputError("this cell has no lock yet", where=shown, next_step=command) from None
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"not a lock: {error}", where=shown, next_step=command) from None
     if lock.inputs != inputs_digest(cell):
         raise InputError("the lock is stale: matrix.yaml asks for something else now", where=shown, next_step=command)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torchdev.engine import Engine
-from torchdev.errors import CheckError, EngineError, Exit
+from torchdev.errors import EngineError, Exit
 from torchdev.matrix import Cell
 from torchdev.pipeline import Options
 from torchdev.report import exit_code, results_text
@@ -83,7 +83,7 @@ def quickstart(project: Project, cells: "tuple[Cell, ...]", consent: Consent, sa
     """Everything from a bare machine to a CNN trained in a tagged image, then the command to use it; exit code."""
     started = ensure_engine(consent, say)
     engine = Engine()
-    if not registry_answers(engine, project, cells[0]):
+    if not registry_answers(engine, project, cells):
         ensure_mmdebstrap(consent, say)
     results = build_cells(project, cells, Options(), say)
     print("\n" + results_text(results))
@@ -98,10 +98,10 @@ def quickstart(project: Project, cells: "tuple[Cell, ...]", consent: Consent, sa
     return exit_code(results)
 
 
-def registry_answers(engine: Engine, project: Project, cell: Cell) -> bool:
-    """Whether the bases of a cell are on the engine or can be pulled."""
-    plan = project.plans((cell,))[0]
-    return all(engine.image(b.ref) or engine.registry_digest(b.ref) for b in (plan.debian, plan.python))
+def registry_answers(engine: Engine, project: Project, cells: "tuple[Cell, ...]") -> bool:
+    """Whether the bases of the cells are on the engine or can be pulled."""
+    bases = {base for plan in project.plans(cells) for base in (plan.debian, plan.python, plan.tool)}
+    return all(engine.image(base.ref) or engine.registry_digest(base.ref) for base in bases)
 
 
 def _answers() -> bool:
@@ -130,6 +130,7 @@ def _install_engine(consent: Consent, say: Say) -> None:
         Path("/etc/apt/keyrings").mkdir(parents=True, exist_ok=True)
         Path("/etc/apt/keyrings/docker.asc").write_bytes(key)
         _add_source("docker", f"{DOCKER_SITE}/{family}", codename, "stable", "/etc/apt/keyrings/docker.asc")
+        _apt("update")
         _apt("install", *DOCKER_PACKAGES)
     elif codename == "bookworm":
         _add_source("torchdev-trixie", _debian_site(), NEWER_SUITE, "main", KEYRING)
@@ -162,13 +163,13 @@ def _docker_key(family: str) -> "bytes | None":
 def _debian_site() -> str:
     """The mirror that this machine's apt takes Debian from."""
     listing = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(SITE) $(CODENAME)", "Created-By: Packages"],
+        ["apt-get", "indextargets", "--format", "$(SITE) $(CODENAME) $(ORIGIN)", "Created-By: Packages"],
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     ).stdout
     for line in listing.splitlines():
-        if line.endswith(" bookworm"):
+        if line.endswith(" bookworm Debian"):
             return line.split()[0]
     raise EngineError("apt knows no Debian mirror", next_step="check /etc/apt/sources.list.d")
 
@@ -204,4 +205,4 @@ def _start(say: Say) -> "Started | None":
             tail = "\n".join(f"  {line}" for line in log.read_text().splitlines()[-5:])
             raise EngineError(f"dockerd ended at once\n{tail}", next_step=f"read {log}")
         time.sleep(0.5)
-    raise CheckError("the Docker Engine did not answer within a minute", next_step="journalctl -u docker")
+    raise EngineError("the Docker Engine did not answer within a minute", next_step="journalctl -u docker")

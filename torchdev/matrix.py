@@ -11,6 +11,8 @@ from torchdev.document import Document, Place, Trail
 from torchdev.errors import InputError
 from torchdev.schema import AXES, Axes, Exclusion, MatrixFile, Row, read_matrix
 
+LONGEST_TAG = 128
+"""Characters of a tag, by the OCI distribution specification."""
 FIRST_NVCC = 13
 """The first CUDA major whose nvcc is a wheel on PyPI; nvidia-cuda-nvcc-cu12 has ptxas alone. Read on 2026-11-23."""
 
@@ -148,6 +150,8 @@ def _possible(cell: Cell, path: Trail, document: Document) -> Cell:
     if cell.devel and int(cell.flavour[2:4]) < FIRST_NVCC:
         what = f"PyPI has no nvcc for CUDA {cell.cuda}, so there is no devel variant of {cell.flavour}"
         raise document.error((*path, "variant"), what, f"use a flavour from cu{FIRST_NVCC}0 on")
+    if len(cell.id) > LONGEST_TAG:
+        raise document.error(path, f"the cell's id is longer than a tag can be: {cell.id}")
     refusal = catalog.cudnn_refusal(cell.torch, cell.flavour, cell.cudnn)
     if refusal:
         raise document.error((*path, "cudnn"), refusal)

@@ -7,7 +7,8 @@ runs identical steps of several builds once (docs/decisions/0004-one-bake-per-ce
 import dataclasses
 import sys
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Site:
-    """Where and how cells are built. `made` are the bases that were bootstrapped, `meeting` a folder of turns."""
+    """Where and how cells are built. `made` are the bases that were bootstrapped, `missing` those that could not be.
+
+    `meeting` is the folder of turns.
+    """
 
     engine: Engine
     host: Host
@@ -49,6 +53,7 @@ class Site:
     say: Say
     disk: Disk
     meeting: Path
+    missing: "Mapping[bases.Base, TorchdevError]" = dataclasses.field(default_factory=dict)
 
     def stands(self, plan: Plan) -> builder.Stands:
         """What stands in for a plan's official bases."""
@@ -65,7 +70,6 @@ def run(site: Site, plans: tuple[Plan, ...]) -> "list[Result]":
 
     An interrupt stops what runs, and leaves no candidate that was not there before; what is done stays done.
     """
-    before = {plan.candidate for plan in plans if site.engine.image(plan.candidate)}
     futures: dict[Plan, Future[Result]] = {}
     with ThreadPoolExecutor(site.options.jobs) as pool:
         try:
@@ -76,8 +80,6 @@ def run(site: Site, plans: tuple[Plan, ...]) -> "list[Result]":
             site.say("interrupted; waiting for what runs to stop")
             process.interrupt_all()
             pool.shutdown(cancel_futures=True)
-            for candidate in {plan.candidate for plan in plans} - before:
-                site.engine.untag(candidate)
     return [_result(plan, futures.get(plan)) for plan in plans]
 
 
@@ -85,7 +87,7 @@ def _first_of_each(site: Site, plans: tuple[Plan, ...]) -> "list[Plan]":
     """One plan for each set of shared layers that more than one cell still to be built has."""
     groups: dict[str, list[Plan]] = {}
     for plan in plans:
-        if not built(site, plan):
+        if not built(site, plan) and not {plan.debian, plan.python, plan.tool} & site.missing.keys():
             groups.setdefault(plan.shared, []).append(plan)
     return [group[0] for group in groups.values() if len(group) > 1]
 
@@ -120,12 +122,35 @@ def _cell(site: Site, plan: Plan) -> Result:
     cell = plan.cell.id
     try:
         with alone(site.meeting, plan.candidate, lambda: site.say(f"{cell}: another run is at it; waiting")):
-            site.engine.remove_containers(f"{CELL_LABEL}={plan.candidate}")
-            result = _bring_up(site, _completed(site, plan))
+            result = _alone_with(site, plan)
     except TorchdevError as error:
         site.say(f"error: {error}")
         result = Result(cell, State.FAILED, error=str(error), code=error.code)
+    except process.InterruptedRun:
+        raise
+    except Exception as error:  # whatever it is, the other cells go on
+        log = site.places.work / "logs" / f"{cell}-fault.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(traceback.format_exc(), encoding="utf-8")
+        what = f"{cell}: {type(error).__name__}: {error}\n  next: this was not foreseen; see {log}"
+        site.say(f"error: {what}")
+        result = Result(cell, State.FAILED, error=what, code=Exit.BUILD)
     return dataclasses.replace(result, seconds=time.perf_counter() - began)
+
+
+def _alone_with(site: Site, plan: Plan) -> Result:
+    """Bring a cell up; if interrupted, take away the candidate that came of it."""
+    for base in (plan.debian, plan.python, plan.tool):
+        if base in site.missing:
+            raise site.missing[base]
+    site.engine.remove_containers(f"{CELL_LABEL}={plan.candidate}")
+    before = site.engine.image(plan.candidate)
+    try:
+        return _bring_up(site, _completed(site, plan))
+    except process.InterruptedRun:
+        if not before:
+            site.engine.untag(plan.candidate)
+        raise
 
 
 def _bring_up(site: Site, plan: Plan) -> Result:

@@ -13,8 +13,9 @@ class Places:
 
     @property
     def images(self) -> Path:
-        """Generated files, locks and base digests."""
-        return self.matrix_file.resolve().parent / "images"
+        """Generated files, locks and base digests: images/ beside matrix.yaml, images-NAME/ beside NAME.yaml."""
+        name = "images" if self.matrix_file.stem == "matrix" else f"images-{self.matrix_file.stem}"
+        return self.matrix_file.resolve().parent / name
 
     @property
     def bases(self) -> Path:

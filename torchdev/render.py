@@ -86,6 +86,7 @@ def bake_text(plans: "tuple[Plan, ...]") -> str:
 
 def write(files: Files, images: Path) -> "list[str]":
     """Write what differs and remove what no cell has; the paths that changed."""
+    images.mkdir(parents=True, exist_ok=True)
     changed = differences(files, images)
     for name in changed:
         path = images / name
@@ -116,7 +117,7 @@ def differences(files: Files, images: Path) -> "list[str]":
     """Paths below images/ that are missing, differ, have another mode, or belong to no cell."""
     missing = [name for name, text in files.items() if not _same(images / name, text, _mode(name))]
     cells = {name.split("/")[0] for name in files}
-    stale = [entry.name for entry in images.iterdir() if entry.is_dir() and entry.name not in cells]
+    stale = [entry.name for entry in images.iterdir() if entry.name not in cells and _generated(entry)]
     known = files.keys() | {f"{cell}/{name}" for cell in cells for name in KEPT} | KEPT
     for cell in cells:
         for path in (images / cell).rglob("*"):
@@ -124,6 +125,13 @@ def differences(files: Files, images: Path) -> "list[str]":
             if not path.is_dir() and name not in known:
                 stale.append(name)
     return sorted(missing) + sorted(stale)
+
+
+def _generated(folder: Path) -> bool:
+    """Whether a folder is one that was made here for a cell; others are left alone."""
+    if not folder.is_dir():
+        return False
+    return (folder / "lock.json").exists() or (folder / "Dockerfile").exists() or not any(folder.iterdir())
 
 
 def _same(path: Path, text: str, mode: int) -> bool:

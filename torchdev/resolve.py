@@ -5,10 +5,8 @@ index has, uv gets a stub of torch with the true requirements, and the wheels ar
 """
 
 import dataclasses
-import os
-import subprocess
 import tempfile
-import tomllib
+import zipfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,13 +15,14 @@ from typing import Any
 
 import requests
 from packaging.utils import canonicalize_name, parse_wheel_filename
-from uv import find_uv_bin
+from remotezip import RemoteIOError
 
 from torchdev import catalog, pytorch, wheels
 from torchdev.errors import BuildError, InputError
 from torchdev.host import Host, local_wheels, sha256_of
 from torchdev.lock import PLATFORM, PYTORCH, UV, Lock, Package, inputs_digest
 from torchdev.matrix import Cell
+from torchdev.resolver import Wanted, compile_cell
 
 CUDA_RUNTIME = ("nvidia-cuda-runtime", "nvidia-cuda-runtime-cu12", "nvidia-cuda-runtime-cu11")
 FLAVOURED = ("torch", "torchvision", "torchaudio")
@@ -32,39 +31,24 @@ DEVEL = ("cuda-toolkit[nvcc,nvvm,crt,cccl,profiler,nvtx]", "ninja")
 """What the devel variant adds, from CUDA 13 on, where PyPI has nvcc."""
 
 
-COMPILE = (
-    "pip",
-    "compile",
-    "in.txt",
-    "--constraint=at.txt",
-    "--override=over.txt",
-    "--quiet",
-    "--no-header",
-    "--only-binary=:all:",
-    f"--python-platform=x86_64-manylinux_{wheels.GLIBC[0]}_{wheels.GLIBC[1]}",
-    "--format=pylock.toml",
-    "--output-file=pylock.toml",
-)
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What uv is asked for: requirements, bounds, forced versions, and folders of stubs."""
-
-    requirements: tuple[str, ...]
-    constraints: tuple[str, ...] = ()
-    overrides: tuple[str, ...] = ()
-    folders: tuple[Path, ...] = ()
-
-
 def resolve(cell: Cell, host: Host, known: "dict[str, int] | None" = None) -> Lock:
     """Resolve a cell by uv against the host's index; `known` maps sha256 to installed bytes read before."""
+    try:
+        return _resolve(cell, host, known or {})
+    except (requests.RequestException, RemoteIOError, zipfile.BadZipFile) as error:
+        step = "check the network, proxies (HTTPS_PROXY) and index (pip config list); then python build.py doctor"
+        raise BuildError(f"a wheel can't be read off the index: {error}", where=cell.id, next_step=step) from None
+
+
+def _resolve(cell: Cell, host: Host, known: dict[str, int]) -> Lock:
     if catalog.is_on_pypi(cell.torch, cell.flavour):
-        packages = _pinned(_uv_compile(cell, host, _wanted(cell)), cell.python, host, known or {})
+        packages = _pinned(compile_cell(cell, host, _wanted(cell)), cell, host, known)
     else:
-        packages = _resolve_elsewhere(cell, host, known or {})
-    tool = _pinned(_uv_compile(cell, host, Wanted((f"uv=={UV}",))), cell.python, host, known or {})
+        packages = _resolve_elsewhere(cell, host, known)
+    tool = _pinned(compile_cell(cell, host, Wanted((f"uv=={UV}",))), cell, host, known)
     _check_flavour(cell, packages)
+    if cell.cudnn:
+        _check_cudnn(cell, host)
     return Lock(cell.id, cell.python, PLATFORM, inputs_digest(cell), tool[0], packages)
 
 
@@ -79,12 +63,6 @@ def complete(lock: Lock, cell: Cell, host: Host) -> Lock:
         raise BuildError(what, where=cell.id, next_step=step)
     filled = [_filled(p, pages[p.name] or [], cell, host) if p.origin == PYTORCH else p for p in lock.packages]
     return dataclasses.replace(lock, packages=tuple(filled))
-
-
-def index_refusal(host: Host) -> "str | None":
-    """Why the host's package index can't be used, in a line of uv's; None if it answers."""
-    done, _ = _run_uv(host, "3.11", Wanted((f"uv=={UV}",)))
-    return done.stderr.strip().splitlines()[-1].strip() if done.returncode else None
 
 
 def _wanted(cell: Cell) -> Wanted:
@@ -103,8 +81,8 @@ def _resolve_elsewhere(cell: Cell, host: Host, known: dict[str, int]) -> tuple[P
         asked = _wanted(cell)
         exact = tuple(f"torch=={version}" if r.startswith("torch==") else r for r in asked.requirements)
         wanted = dataclasses.replace(asked, requirements=exact, folders=(Path(folder),))
-        found = _uv_compile(cell, host, wanted)
-    rest = _pinned([entry for entry in found if entry["name"] not in own], cell.python, host, known)
+        found = compile_cell(cell, host, wanted)
+    rest = _pinned([entry for entry in found if entry["name"] not in own], cell, host, known)
     flavoured = (_package(own[e["name"]], e["name"], e["version"], cell, host) for e in found if e["name"] in own)
     return tuple(sorted((*rest, *flavoured), key=lambda package: package.name))
 
@@ -180,76 +158,54 @@ def _filled(package: Package, links: "list[pytorch.Link]", cell: Cell, host: Hos
     files = {link.file: link for link in links if _version(link.file) == package.version}
     file = package.file if package.file in files else wheels.best(files, cell.python)
     if file is None or (package.sha256 and file != package.file):
-        raise BuildError(f"the PyTorch index has no {package.file}", where=cell.id)
+        step = f"see {host.pytorch_index}/{cell.flavour}/{package.name}/"
+        raise BuildError(f"the PyTorch index has no {package.file}", where=cell.id, next_step=step)
     link = files[file]
     known = {package.file: package.sha256} if package.sha256 else {}
     offer = _agreed(Offer(file, link.sha256, link.url), known, cell)
     if offer.sha256 is None:
-        raise BuildError(f"the PyTorch index gives no sha256 of {file}", where=cell.id)
+        step = f"see {host.pytorch_index}/{cell.flavour}/{package.name}/"
+        raise BuildError(f"the PyTorch index gives no sha256 of {file}", where=cell.id, next_step=step)
     return _package(offer, package.name, package.version, cell, host)
+
+
+def _check_cudnn(cell: Cell, host: Host) -> None:
+    """Refuse a cuDNN that can't serve what PyTorch was built with, as its own requirements tell."""
+    plain = compile_cell(cell, host, dataclasses.replace(_wanted(cell), overrides=()))
+    pinned = next((str(e["version"]) for e in plain if e["name"].startswith("nvidia-cudnn-")), "")
+    refusal = catalog.cudnn_conflict(f"torch {cell.torch} ({cell.flavour})", pinned, cell.cudnn or "") if pinned else ""
+    if refusal:
+        raise InputError(refusal, where=str(cell.place), next_step="change cudnn of that row, or leave it out")
 
 
 def _size(place: "str | Path", host: Host) -> int:
     if isinstance(place, Path):
         return place.stat().st_size
     verify = str(host.ca_bundle) if host.ca_bundle else True
-    return int(requests.head(place, timeout=20, verify=verify, allow_redirects=True).headers["Content-Length"])
+    answer = requests.head(place, timeout=20, verify=verify, allow_redirects=True)
+    answer.raise_for_status()
+    return int(answer.headers["Content-Length"])
 
 
 def _version(file: str) -> str:
     return str(parse_wheel_filename(file)[1])
 
 
-def _uv_compile(cell: Cell, host: Host, wanted: Wanted) -> "list[dict[str, Any]]":
-    """The packages of the pylock.toml (PEP 751) that uv writes for the cell's Python and platform."""
-    done, text = _run_uv(host, cell.python, wanted)
-    if done.returncode:
-        raise _not_resolved(cell, done.stderr)
-    packages: list[dict[str, Any]] = tomllib.loads(text)["packages"]
-    return packages
-
-
-def _run_uv(host: Host, python: str, wanted: Wanted) -> "tuple[subprocess.CompletedProcess[str], str]":
-    """Uv's outcome, and the pylock.toml it wrote."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for file, lines in (("in", wanted.requirements), ("at", wanted.constraints), ("over", wanted.overrides)):
-            (folder / f"{file}.txt").write_text("".join(f"{line}\n" for line in lines))
-        (folder / "uv.toml").write_text(host.uv_toml())
-        command = [find_uv_bin(), *COMPILE, "--python-version", python]
-        command += [f"--find-links={path}" for path in wanted.folders]
-        done = subprocess.run(command, cwd=folder, env=_environment(host, folder), capture_output=True, text=True)
-        return done, "" if done.returncode else (folder / "pylock.toml").read_text()
-
-
-def _environment(host: Host, folder: Path) -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("UV_")}
-    kept["UV_CONFIG_FILE"] = str(folder / "uv.toml")
-    return kept | ({"SSL_CERT_FILE": str(host.ca_bundle)} if host.ca_bundle else {})
-
-
-def _not_resolved(cell: Cell, message: str) -> BuildError:
-    network = ("dns error", "Connection refused", "tcp connect", "timed out", "Could not connect", "client error")
-    if any(sign in message for sign in network):
-        what = "the package index can't be reached"
-        step = "check the network, proxies (HTTPS_PROXY) and index (pip config list); then python build.py doctor"
-    else:
-        what = "uv finds no set of versions that fits"
-        step = f"change the row at {cell.place}, then python build.py lock {cell.id}"
-    return BuildError(f"{what}\n{message.strip()}", where=cell.id, next_step=step)
-
-
-def _pinned(found: "Iterable[dict[str, Any]]", python: str, host: Host, known: dict[str, int]) -> tuple[Package, ...]:
+def _pinned(found: "Iterable[dict[str, Any]]", cell: Cell, host: Host, known: dict[str, int]) -> tuple[Package, ...]:
     def pin(entry: "dict[str, Any]") -> Package:
         files = {_file(wheel): wheel for wheel in entry["wheels"]}
-        file = wheels.best(files, python) or next(iter(files))
-        sha256 = str(files[file]["hashes"]["sha256"])
+        file = wheels.best(files, cell.python)
+        sha256 = files[file]["hashes"].get("sha256") if file else None
+        if not file or not sha256:
+            lacks = "sha256" if file else f"wheel for Python {cell.python} on {PLATFORM}"
+            what = f"the index has no {lacks} of {entry['name']} {entry['version']}"
+            raise BuildError(what, where=cell.id, next_step=f"constrain {entry['name']} to another version")
         installed = known.get(sha256)
         if installed is None:
             with wheels.opened(str(files[file]["url"]), host) as archive:
                 installed = wheels.unpacked(archive)
         name = str(canonicalize_name(entry["name"]))
-        return Package(name, entry["version"], file, sha256, files[file]["size"], installed)
+        return Package(name, entry["version"], file, sha256, files[file].get("size"), installed)
 
     with ThreadPoolExecutor(8) as pool:
         return tuple(pool.map(pin, found))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
@@ -13,6 +14,7 @@ from torchdev.errors import InputError
 
 SCHEMA_FILE = "matrix.schema.json"
 AXES = ("python", "cuda", "torch", "cudnn", "variant")
+CHOSEN_ELSEWHERE = ("torch", "torchvision", "torchaudio")
 T = TypeVar("T")
 WORDS: dict[str, str] = {}
 """Patterns of strings, and what a string that does not match is told it should be."""
@@ -26,12 +28,15 @@ def _matching(pattern: str, words: str) -> Any:
 Python = Annotated[str, _matching(r"^3\.[0-9]+$", 'a Python series such as "3.11"')]
 Flavour = Annotated[str, _matching(r"^(cpu|cu[0-9]{3})$", "a PyTorch flavour such as cu130, or cpu")]
 Torch = Annotated[str, _matching(r"^[0-9]+\.[0-9]+\.[0-9]+$", 'a full version such as "2.13.0"')]
-Cudnn = Annotated[str, _matching(r"^[0-9]+(\.[0-9]+){2,3}$", 'a full cuDNN version such as "9.20.0.48"')]
+Cudnn = Annotated[str, _matching(r"^[0-9]+(\.[0-9]+){3}$", 'a full cuDNN version such as "9.20.0.48"')]
 Variant = Annotated[str, _matching(r"^(plain|devel)$", "a variant: plain or devel")]
 Companion = Annotated[str, _matching(r"^(torchvision|torchaudio)$", "a companion: torchvision or torchaudio")]
 Repository = Annotated[
     str,
-    _matching(r"^[a-z0-9]+([._/-][a-z0-9]+)*(:[0-9]+/[a-z0-9._/-]+)?$", "a repository name such as torchdev"),
+    _matching(
+        r"^([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+((\.|_|__|-+|/)[a-z0-9]+)*$", "a repository name such as torchdev"
+    ),
+    Field(max_length=200),
 ]
 Name = Annotated[
     str, _matching(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$", "a name that can be a tag: letters, digits, points, dashes")
@@ -40,11 +45,13 @@ Name = Annotated[
 
 def _requirement(text: str) -> str:
     try:
-        by_url = Requirement(text).url
+        requirement = Requirement(text)
     except InvalidRequirement:
-        by_url = text
-    if by_url:
-        raise PydanticCustomError("requirement", "is not a package requirement such as numpy>=2")
+        raise PydanticCustomError("requirement", "is not a package requirement such as numpy>=2") from None
+    if requirement.url:
+        raise PydanticCustomError("requirement", "is not a package requirement such as numpy>=2: locks hold no URLs")
+    if canonicalize_name(requirement.name) in CHOSEN_ELSEWHERE:
+        raise PydanticCustomError("requirement", "can't be chosen here, but by the keys torch and companions")
     return text
 
 
@@ -104,7 +111,9 @@ class MatrixFile(_Model):
     exclude: list[Exclusion] = Field(default=[], description="cells of the rows that are not wanted, and why")
     include: list[Row] = Field(default=[], description="rows that no exclusion touches")
     aliases: dict[Name, str] = Field(default={}, description="tag to the cell id or short tag it points at")
-    groups: dict[Name, list[str]] = Field(default={}, description="name to the ids, short tags or globs of its cells")
+    groups: dict[Name, Annotated[list[str], Field(min_length=1)]] = Field(
+        default={}, description="name to the ids, short tags or globs of its cells"
+    )
 
 
 def json_schema() -> str:
@@ -140,6 +149,8 @@ def _explain(error: ErrorDetails, document: Document) -> InputError:
             return document.error(_own(path), what, key=_of_key(error))
         case "requirement":
             return document.error(path, f'"{error["input"]}" {error["msg"]}')
+        case "string_too_long":
+            return document.error(path, f"the name is longer than {error['ctx']['max_length']} characters")
         case "too_short":
             return document.error(path, "the list is empty", "name at least one value, or leave the key out")
         case "string_type" | "list_type" | "dict_type" | "model_type":

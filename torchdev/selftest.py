@@ -47,7 +47,7 @@ def run(root: Path, consent: Consent, say: Say, *, quick: bool = False) -> int:
     try:
         project = open_project(root, root / "matrix.yaml")
         cells = siblings(project)
-        if not registry_answers(Engine(), project, cells[0]):
+        if not registry_answers(Engine(), project, cells):
             ensure_mmdebstrap(consent, say)
         results = build_cells(project, cells, Options(), say)
         print("\n" + results_text(results), flush=True)
@@ -65,10 +65,9 @@ def run(root: Path, consent: Consent, say: Say, *, quick: bool = False) -> int:
 
 
 def siblings(project: Project) -> tuple[Cell, ...]:
-    """The first cell of the matrix, and one that shares all with it that lies below Python."""
+    """The first cell of the matrix, and one, if there is one, that shares all with it that lies below Python."""
     first, *others = project.plans(project.matrix.cells)
-    second = next(plan for plan in others if plan.shared == first.shared)
-    return first.cell, second.cell
+    return first.cell, *[plan.cell for plan in others if plan.shared == first.shared][:1]
 
 
 def _passes(name: str, command: "list[str]", root: Path, say: Say) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torchdev import bases, bootstrap, builder, lock, pipeline, render, resolve, verify
 from torchdev.engine import Engine
-from torchdev.errors import Exit, InputError
+from torchdev.errors import Exit, InputError, TorchdevError
 from torchdev.host import Host, read_host
 from torchdev.matrix import Cell, Matrix, load
 from torchdev.pipeline import Options, Site
@@ -62,14 +62,16 @@ def open_project(root: Path, matrix_file: Path) -> Project:
 def lock_cells(project: Project, cells: "tuple[Cell, ...]", say: Say) -> None:
     """Resolve the named cells, or all, and write their locks; what was resolved before keeps its sizes."""
     host = read_host()
+    known_locks = _known_locks(project)
     known = {
         package.sha256: package.installed
-        for found in _known_locks(project)
+        for found in known_locks
         for package in found.packages
         if package.sha256 and package.installed
     }
     with ThreadPoolExecutor(2) as pool:
-        for found in pool.map(lambda cell: resolve.resolve(cell, host, known), cells):
+        for resolved in pool.map(lambda cell: resolve.resolve(cell, host, known), cells):
+            found = lock.completed_by(resolved, known_locks)
             path = project.images / found.cell / "lock.json"
             path.parent.mkdir(parents=True, exist_ok=True)
             text = lock.to_text(found)
@@ -96,7 +98,9 @@ def lock_bases(project: Project, say: Say) -> None:
     names = {bases.DEBIAN, bases.python_image(bases.TOOL_PYTHON)}
     names |= {bases.python_image(cell.python) for cell in project.matrix.cells}
     found = {name: engine.registry_digest(name) for name in sorted(names)}
-    bases.write_digests(project.images / "bases.json", {name: digest for name, digest in found.items() if digest})
+    known = {name: digest for name, digest in found.items() if digest}
+    if known:
+        bases.write_digests(project.places.bases, project.images / "bases.json", known)
     for name, digest in found.items():
         say(f"{name}: {digest or 'no registry answers; left as it was'}")
     say("next: python build.py render")
@@ -121,7 +125,8 @@ def bootstrap_bases(project: Project, cells: "tuple[Cell, ...]", say: Say) -> No
     plans = project.plans(cells)
     wanted = list(dict.fromkeys(base for plan in plans for base in (plan.debian, plan.python, plan.tool)))
     engine = Engine()
-    _make_bases(engine, read_host(), wanted, project, _meeting(engine), say)
+    for error in _make_bases(engine, read_host(), wanted, project, _meeting(engine), say).values():
+        raise error
 
 
 def build_cells(project: Project, cells: "tuple[Cell, ...]", options: Options, say: Say) -> "list[Result]":
@@ -142,16 +147,14 @@ def print_bake(project: Project, cells: "tuple[Cell, ...]", say: Say) -> str:
     return json.dumps(builder.bake_file(plans, site.host, project.places, folder, stands), indent=2)
 
 
-def _site(project: Project, cells: "tuple[Cell, ...]", options: Options, say: Say) -> Site:
-    """The engine, with every base there that the cells need."""
+def _site(project: Project, cells: "tuple[Cell, ...]", options: Options, say: Say, *, make: bool = True) -> Site:
+    """The engine, with every base there that the cells need and that can be made, unless none is to be made."""
     engine, host = Engine(), read_host()
     meeting = _meeting(engine)
     wanted = [base for plan in project.plans(cells) for base in (plan.debian, plan.python, plan.tool)]
     made = bootstrap.choose(engine, wanted, forbid=not options.allow_bootstrap)
-    if made:
-        _make_bases(engine, host, made, project, meeting, say)
-    disk = Disk(Path(str(engine.info().get("DockerRootDir", ""))))
-    return Site(engine, host, project.places, tuple(made), options, say, disk, meeting)
+    missing = _make_bases(engine, host, made, project, meeting, say) if made and make else {}
+    return Site(engine, host, project.places, tuple(made), options, say, Disk(engine.disk()), meeting, missing)
 
 
 def _meeting(engine: Engine) -> Path:
@@ -160,9 +163,9 @@ def _meeting(engine: Engine) -> Path:
 
 def _make_bases(
     engine: Engine, host: Host, wanted: "list[bases.Base]", project: Project, meeting: Path, say: Say
-) -> None:
+) -> "dict[bases.Base, TorchdevError]":
     with alone(meeting, "bootstrap", lambda: say("another run makes bases; waiting")):
-        bootstrap.bootstrap(engine, host, wanted, project.places, say)
+        return bootstrap.bootstrap(engine, host, wanted, project.places, say)
 
 
 def test_cells(project: Project, cells: "tuple[Cell, ...]", gpu: str, say: Say) -> "list[Result]":
@@ -175,7 +178,10 @@ def test_cells(project: Project, cells: "tuple[Cell, ...]", gpu: str, say: Say) 
         if not image:
             what = f"the engine has no image {plan.tags[0]}"
             raise InputError(what, where=plan.cell.id, next_step=f"python build.py {plan.cell.id}")
-        verdicts = verify.verify(plan, plan.tags[0], gpu, project.places)
+        memory = verify.memory(project.places, image.id, gpu)
+        with alone(_meeting(engine), plan.candidate, lambda: say("another run is at this cell; waiting")):
+            verdicts = verify.verify(plan, plan.tags[0], gpu, project.places)
+        verify.remember(memory, verdicts)
         say(f"{plan.cell.id}\n{verdicts_text(verdicts)}")
         failed = any(verdict.outcome is Outcome.FAIL for verdict in verdicts)
         state, code = (State.FAILED, Exit.CHECK) if failed else (State.CHECKED, Exit.OK)
@@ -188,7 +194,7 @@ def test_cells(project: Project, cells: "tuple[Cell, ...]", gpu: str, say: Say) 
 
 def push_cells(project: Project, cells: "tuple[Cell, ...]", target: str, say: Say) -> None:
     """Push the tags of cells to a repository; only images that are current and whose checks have passed."""
-    site = _site(project, cells, Options(), say)
+    site = _site(project, cells, Options(), say, make=False)
     for plan in project.plans(cells):
         name = pipeline.built(site, plan)
         image = site.engine.image(plan.tags[0])

@@ -14,6 +14,9 @@ from torchdev.engine import CELL_VARIABLE
 from torchdev.places import Places
 from torchdev.plan import Plan
 
+FINISHED = (0, 1)
+"""Exit statuses of a pytest that ran all it collected: passed, or some failed."""
+
 
 class Outcome(StrEnum):
     """What a check came to. Not-run is never a pass."""
@@ -64,7 +67,11 @@ def verify(plan: Plan, image: str, gpu: str, places: Places) -> tuple[Verdict, .
     if not report.exists():
         why = "".join(output).strip() or f"pytest ended with {status} and no report"
         return (Verdict(plan.cell.id, "tests/image", Outcome.FAIL, why, 0.0),)
-    return read_report(plan.cell.id, report)
+    verdicts = read_report(plan.cell.id, report)
+    if status not in FINISHED:
+        why = f"pytest ended with {status} before all checks had run"
+        verdicts += (Verdict(plan.cell.id, "tests/image", Outcome.FAIL, why, 0.0),)
+    return verdicts
 
 
 def remember(path: Path, verdicts: tuple[Verdict, ...]) -> None:
@@ -94,7 +101,8 @@ def recall_any(places: Places, image: str) -> "tuple[Verdict, ...] | None":
 
 def memory(places: Places, image: str, gpu: str) -> Path:
     """The file for an image's verdicts; another one as soon as a check or workload changes."""
-    digest = hashlib.sha256(f"{image} {gpu}".encode())
+    driver = " driver" if Path("/proc/driver/nvidia/version").exists() else ""
+    digest = hashlib.sha256(f"{image} {gpu}{driver}".encode())
     for path in sorted(
         [*(places.checkout / "tests" / "image").glob("*.py"), *(places.checkout / "workloads").iterdir()]
     ):

@@ -66,7 +66,7 @@ def make(engine: Engine, base: str, project: Project, tmp_path: Path) -> Iterato
         how = Options(**{"test": False, "jobs": 2, **options})  # type: ignore[arg-type]
         turns = tmp_path / "turns"
         turns.mkdir(exist_ok=True)
-        site = Site(engine, Host(), small.places, (), how, lambda text: None, Disk(tmp_path / "none"), turns)
+        site = Site(engine, Host(), small.places, (), how, lambda text: None, Disk(None), turns)
         return site, tuple(plans)
 
     yield run

@@ -98,6 +98,14 @@ def test_check_sees_each_difference_and_write_mends_it(
     render.check(files, images)
 
 
+def test_folders_of_others_are_left_alone(files: render.Files, images: Path) -> None:
+    """What was not made here is not removed."""
+    (images / "photos").mkdir()
+    (images / "photos" / "one.png").write_text("")
+    render.check(files, images)
+    assert render.write(files, images) == []
+
+
 def test_locks_and_digests_are_left_alone(files: render.Files, images: Path) -> None:
     """What other stages write under images/ is not stale."""
     (images / "bases.json").write_text("{}")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from torchdev import pytorch, resolve, wheels
+from torchdev import pytorch, resolve, resolver, wheels
 from torchdev.document import Place
 from torchdev.errors import BuildError, InputError
 from torchdev.host import Host
@@ -61,7 +61,7 @@ def test_cpu_cell_must_have_no_cuda(cell: Cell, lock: Lock) -> None:
 ])  # fmt: skip
 def test_failed_resolution_tells_network_from_conflict(cell: Cell, message: str, what: str) -> None:
     """The next step differs, so the cause must be told apart."""
-    assert what in resolve._not_resolved(cell, message).what
+    assert what in resolver._not_resolved(cell, message).what
 
 
 def test_cudnn_and_devel_become_what_uv_is_asked_for(cell: Cell) -> None:

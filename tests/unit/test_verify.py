@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from torchdev import process, verify
 from torchdev.document import Place
 from torchdev.engine import Image
 from torchdev.errors import Exit
 from torchdev.matrix import Cell
 from torchdev.places import Places
+from torchdev.plan import Plan
 from torchdev.report import (
     Result,
     State,
@@ -51,6 +53,18 @@ def test_a_report_without_checks_is_a_failure(tmp_path: Path) -> None:
     path = tmp_path / "r.xml"
     path.write_text("<testsuites><testsuite/></testsuites>")
     assert [v.outcome for v in read_report("cell", path)] == [Outcome.FAIL]
+
+
+def test_checks_that_broke_off_are_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plan: Plan) -> None:
+    """A pytest that was stopped half-way leaves a report of passes; it must not count as one."""
+
+    def broken_off(command: list[str], *arguments: object, **options: object) -> int:
+        Path(command[-1]).write_text('<testsuites><testsuite><testcase name="good" time="1"/></testsuite></testsuites>')
+        return 2
+
+    monkeypatch.setattr(process, "run", broken_off)
+    verdicts = verify.verify(plan, "image", "auto", Places(tmp_path, tmp_path / "matrix.yaml"))
+    assert [verdict.outcome for verdict in verdicts] == [Outcome.PASS, Outcome.FAIL]
 
 
 IMAGE = Image("sha256:0", 5_700_000_000, (), {})

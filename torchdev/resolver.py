@@ -1,0 +1,88 @@
+"""uv as a resolver: what it is asked, what it is told of this machine, what its refusals mean."""
+
+import os
+import subprocess
+import tempfile
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from uv import find_uv_bin
+
+from torchdev import wheels
+from torchdev.errors import BuildError
+from torchdev.host import Host
+from torchdev.lock import UV
+from torchdev.matrix import Cell
+
+UV_KEPT = ("UV_HTTP_TIMEOUT", "UV_HTTP_RETRIES", "UV_CACHE_DIR", "UV_KEYRING_PROVIDER", "UV_CONCURRENT_DOWNLOADS")
+"""uv's variables that do not change what is resolved; the indexes are in the uv.toml that is written for it."""
+COMPILE = (
+    "pip",
+    "compile",
+    "in.txt",
+    "--constraint=at.txt",
+    "--override=over.txt",
+    "--quiet",
+    "--no-header",
+    "--only-binary=:all:",
+    f"--python-platform=x86_64-manylinux_{wheels.GLIBC[0]}_{wheels.GLIBC[1]}",
+    "--format=pylock.toml",
+    "--output-file=pylock.toml",
+)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What uv is asked for: requirements, bounds, forced versions, and folders of stubs."""
+
+    requirements: tuple[str, ...]
+    constraints: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+    folders: tuple[Path, ...] = ()
+
+
+def index_refusal(host: Host) -> "str | None":
+    """Why the host's package index can't be used, in a line of uv's; None if it answers."""
+    done, _ = _run(host, "3.11", Wanted((f"uv=={UV}",)))
+    return done.stderr.strip().splitlines()[-1].strip() if done.returncode else None
+
+
+def compile_cell(cell: Cell, host: Host, wanted: Wanted) -> "list[dict[str, Any]]":
+    """The packages of the pylock.toml (PEP 751) that uv writes for the cell's Python and platform."""
+    done, text = _run(host, cell.python, wanted)
+    if done.returncode:
+        raise _not_resolved(cell, done.stderr)
+    packages: list[dict[str, Any]] = tomllib.loads(text)["packages"]
+    return packages
+
+
+def _run(host: Host, python: str, wanted: Wanted) -> "tuple[subprocess.CompletedProcess[str], str]":
+    """Uv's outcome, and the pylock.toml it wrote."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for file, lines in (("in", wanted.requirements), ("at", wanted.constraints), ("over", wanted.overrides)):
+            (folder / f"{file}.txt").write_text("".join(f"{line}\n" for line in lines))
+        (folder / "uv.toml").write_text(host.uv_toml())
+        command = [find_uv_bin(), *COMPILE, "--python-version", python]
+        command += [f"--find-links={path}" for path in wanted.folders]
+        done = subprocess.run(command, cwd=folder, env=_environment(host, folder), capture_output=True, text=True)
+        return done, "" if done.returncode else (folder / "pylock.toml").read_text()
+
+
+def _environment(host: Host, folder: Path) -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("UV_") or key in UV_KEPT}
+    kept["UV_CONFIG_FILE"] = str(folder / "uv.toml")
+    return kept | ({"SSL_CERT_FILE": str(host.ca_bundle)} if host.ca_bundle else {})
+
+
+def _not_resolved(cell: Cell, message: str) -> BuildError:
+    network = ("dns error", "Connection refused", "tcp connect", "timed out", "Could not connect", "client error")
+    if any(sign in message for sign in network):
+        what = "the package index can't be reached"
+        step = "check the network, proxies (HTTPS_PROXY) and index (pip config list); then python build.py doctor"
+    else:
+        what = "uv finds no set of versions that fits"
+        step = f"change the row at {cell.place}, then python build.py lock {cell.id}"
+    return BuildError(f"{what}\n{message.strip()}", where=cell.id, next_step=step)
