@@ -13,13 +13,13 @@ from torchdev.plan import Plan
 IMPORT = "python -c 'import torch; print(torch.__version__)'"
 
 
-def wheel(name: str) -> bytes:
+def wheel(name: str, version: str) -> bytes:
     """A pure wheel of one empty module."""
-    info = f"{name}-1.0.dist-info"
+    info = f"{name}-{version}.dist-info"
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr(f"{name}.py", "")
-        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
         archive.writestr(
             f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )
@@ -27,13 +27,18 @@ def wheel(name: str) -> bytes:
     return buffer.getvalue()
 
 
+def put_wheel(host: Host, folder: str, name: str, version: str) -> str:
+    """Path, in the container, of a new wheel."""
+    path = f"{folder}/{name}-{version}-py3-none-any.whl"
+    encoded = base64.b64encode(wheel(name, version)).decode()
+    host.check_output(f"mkdir -p {folder} && echo {encoded} | base64 -d > {path}")
+    return path
+
+
 @pytest.fixture(scope="module")
 def tiny(host: Host) -> str:
     """Path, in the container, of a wheel that depends on nothing."""
-    path = "/tmp/tiny-1.0-py3-none-any.whl"
-    encoded = base64.b64encode(wheel("tiny")).decode()
-    host.check_output(f"echo {encoded} | base64 -d > {path}")
-    return path
+    return put_wheel(host, "/tmp", "tiny", "1.0")
 
 
 def old_pip(host: Host) -> bool:
@@ -102,7 +107,8 @@ def test_dependencies_agree(host: Host, check: str) -> None:
 @pytest.mark.parametrize("install", ["pip install --no-index", "uv pip install --offline --no-index"])
 def test_torch_is_not_replaced(host: Host, plan: Plan, facts: dict[str, Any], install: str) -> None:
     """Another torch is refused in the image's own Python, by name and version of the one it has."""
-    done = host.run(f"cd / && {install} torch==0.0.1")
+    put_wheel(host, "/tmp/other", "torch", "0.0.1")
+    done = host.run(f"cd / && {install} --find-links /tmp/other torch==0.0.1")
     assert host.check_output(IMPORT) == facts["torch"]
     if install.startswith("pip") and old_pip(host):
         return  # it keeps what is installed, and says nothing of it
