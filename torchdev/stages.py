@@ -139,6 +139,8 @@ def build_cells(project: Project, cells: "tuple[Cell, ...]", options: Options, s
 def print_bake(project: Project, cells: "tuple[Cell, ...]", say: Say) -> str:
     """The bake file with which build_cells would build these cells here; what it refers to is under .torchdev/bake."""
     site = _site(project, cells, Options(), say)
+    for error in site.missing.values():
+        raise error
     plans = project.plans(cells)
     folder = project.places.work / "bake"
     folder.mkdir(parents=True, exist_ok=True)
