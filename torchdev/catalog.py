@@ -1,4 +1,4 @@
-"""Facts about PyTorch releases, each with its source: companions, flavours, the cuDNN that each is built with."""
+"""Facts about PyTorch releases, with their sources: Pythons, flavours, companions, cuDNN; and what they exclude."""
 
 import json
 from dataclasses import dataclass
@@ -10,8 +10,11 @@ DATA = Path(__file__).parent / "data" / "catalog.json"
 
 @dataclass(frozen=True)
 class Release:
-    """One PyTorch release; `cudnn` is the version that the wheel of a flavour pins, where it is known."""
+    """One PyTorch release: its Pythons and flavours, oldest first, and the cuDNN a flavour pins, where that is known."""
 
+    version: str
+    pythons: tuple[str, ...]
+    flavours: tuple[str, ...]
     companions: dict[str, str]
     on_pypi: str
     cudnn: dict[str, str]
@@ -22,6 +25,9 @@ def _releases() -> dict[str, Release]:
     entries = json.loads(DATA.read_text(encoding="utf-8"))["releases"]
     return {
         version: Release(
+            version,
+            tuple(entry["pythons"]),
+            tuple(entry["flavours"]),
             {name: entry[name] for name in ("torchvision", "torchaudio") if name in entry},
             entry["pypi"],
             entry["cudnn"],
@@ -38,6 +44,43 @@ def release(torch: str) -> "Release | None":
 def known() -> "list[str]":
     """The releases of which something is known, oldest first."""
     return list(_releases())
+
+
+def conflict(python: str, flavour: str, torch: str) -> str:
+    """Why a combination can't exist, with the source of the fact; empty if it can, or if the release is not known."""
+    found = release(torch)
+    if found is None:
+        return ""
+    if flavour not in found.flavours:
+        return (
+            f"PyTorch {torch} is built for {', '.join(found.flavours)}, not {flavour} (RELEASE.md of pytorch/pytorch)"
+        )
+    if python not in found.pythons:
+        reach = f"{found.pythons[0]} to {found.pythons[-1]}"
+        return f"PyTorch {torch} has wheels for Python {reach}, not {python} (its wheels on PyPI)"
+    return ""
+
+
+def nearest(python: str, flavour: str, torch: str) -> "list[tuple[str, str, str]]":
+    """Combinations that exist and keep two of the three, nearest first: (Python, flavour, PyTorch)."""
+    releases = list(_releases().values())
+    names = [found.version for found in releases]
+    place = names.index(torch) if torch in names else len(names)
+    by_distance = sorted(releases, key=lambda found: abs(names.index(found.version) - place))
+    other = [(python, flavour, found.version) for found in by_distance if not conflict(python, flavour, found.version)]
+    own = release(torch)
+    pythons = sorted(own.pythons, key=lambda p: abs(_minor(p) - _minor(python))) if own else []
+    flavours = [f for f in reversed(own.flavours) if f != "cpu"] if own else []
+    found = [
+        *other[:1],
+        *[(p, flavour, torch) for p in pythons if not conflict(p, flavour, torch)][:1],
+        *[(python, f, torch) for f in flavours if not conflict(python, f, torch)][:1],
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _minor(python: str) -> int:
+    return int(python.split(".")[1])
 
 
 def is_on_pypi(torch: str, flavour: str) -> bool:

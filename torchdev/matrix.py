@@ -143,10 +143,16 @@ def _companions(file: MatrixFile, torch: str, path: Trail, document: Document) -
 
 
 def _possible(cell: Cell, path: Trail, document: Document) -> Cell:
-    """The cell, if its cuDNN and its variant can exist with its flavour."""
+    """The cell, if it can exist: as far as the catalog knows its release, its cuDNN and its variant."""
     if cell.flavour == "cpu" and (cell.cudnn or cell.devel):
         key = "cudnn" if cell.cudnn else "variant"
         raise document.error((*path, key), f"a cpu cell has no CUDA, so {key} can't be chosen")
+    impossible = catalog.conflict(cell.python, cell.flavour, cell.torch)
+    if impossible:
+        near = (
+            f"py{p.replace('.', '')}-{f}-torch{t}" for p, f, t in catalog.nearest(cell.python, cell.flavour, cell.torch)
+        )
+        raise document.error(path, f"{cell.id} can't exist: {impossible}", f"the nearest that can: {', '.join(near)}")
     if cell.devel and int(cell.flavour[2:4]) < FIRST_NVCC:
         what = f"PyPI has no nvcc for CUDA {cell.cuda}, so there is no devel variant of {cell.flavour}"
         raise document.error((*path, "variant"), what, f"use a flavour from cu{FIRST_NVCC}0 on")
