@@ -10,7 +10,7 @@ DATA = Path(__file__).parent / "data" / "catalog.json"
 
 @dataclass(frozen=True)
 class Release:
-    """One PyTorch release: its Pythons and flavours, oldest first, and the cuDNN a flavour pins, where that is known."""
+    """One PyTorch release: its Pythons and flavours, oldest first, and the cuDNN a flavour pins, where it is known."""
 
     version: str
     pythons: tuple[str, ...]

@@ -1,7 +1,7 @@
 """matrix.yaml to a Matrix of cells, with file, line and column in every error."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from itertools import product
 from pathlib import Path
@@ -149,10 +149,9 @@ def _possible(cell: Cell, path: Trail, document: Document) -> Cell:
         raise document.error((*path, key), f"a cpu cell has no CUDA, so {key} can't be chosen")
     impossible = catalog.conflict(cell.python, cell.flavour, cell.torch)
     if impossible:
-        near = (
-            f"py{p.replace('.', '')}-{f}-torch{t}" for p, f, t in catalog.nearest(cell.python, cell.flavour, cell.torch)
-        )
-        raise document.error(path, f"{cell.id} can't exist: {impossible}", f"the nearest that can: {', '.join(near)}")
+        near = catalog.nearest(cell.python, cell.flavour, cell.torch)
+        ids = ", ".join(replace(cell, python=p, flavour=f, torch=t, cudnn=None, variant="plain").id for p, f, t in near)
+        raise document.error(path, f"{cell.id} can't exist: {impossible}", f"the nearest that can: {ids}")
     if cell.devel and int(cell.flavour[2:4]) < FIRST_NVCC:
         what = f"PyPI has no nvcc for CUDA {cell.cuda}, so there is no devel variant of {cell.flavour}"
         raise document.error((*path, "variant"), what, f"use a flavour from cu{FIRST_NVCC}0 on")
