@@ -1,9 +1,11 @@
 """Layers depend on their inputs alone, and nothing of the host is in them."""
 
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,17 +62,28 @@ def test_every_file_of_a_cell_has_the_fixed_time_or_its_bases(engine: Engine, pl
     assert late == []
 
 
-def test_cells_of_one_cuda_set_share_a_prefix(engine: Engine, project: Project, plan: Plan) -> None:
-    """Up to Python, diffID by diffID; and what is stored once is worth more than one image in two."""
-    twin = next(p for p in project.plans(project.matrix.cells) if p.shared == plan.shared and p.cell != plan.cell)
-    if not engine.image(twin.tags[0]):
-        pytest.skip(f"needs {twin.tags[0]}: python build.py {twin.cell.id}")
-    chains = [engine.layer_sizes(p.tags[0]) for p in (plan, twin)]
-    shared = 1 + len(plan.below_python)
-    assert chains[0][:shared] == chains[1][:shared]
-    assert chains[0][shared] != chains[1][shared]
-    found = storage(chains)
-    assert found.stored == found.together - sum(size for _, size in chains[0][:shared])
+def leading(one: list[Any], other: list[Any]) -> int:
+    """How many items two lists have in common from their beginning."""
+    return len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))))
+
+
+def inputs(plan: Plan) -> list[tuple[str, str, str]]:
+    """What goes into each layer of a cell, beside the templates, which all cells have in common."""
+    own = {"python": plan.cell.python, "user": plan.cell.id}
+    return [(layer.name, layer.pins, own.get(layer.name, "")) for layer in plan.layers]
+
+
+def test_cells_share_what_has_the_same_inputs(engine: Engine, project: Project, plan: Plan) -> None:
+    """Of every two cells that are built: diffID by diffID up to the first layer whose inputs differ, and no further."""
+    plans = [other for other in project.plans(project.matrix.cells) if engine.image(other.tags[0])]
+    if not [other for other in plans if other.shared == plan.shared and other.cell.python != plan.cell.python]:
+        pytest.skip(f"needs another Python on the CUDA of {plan.cell.id}: python build.py check")
+    chains = {other: [name for name, _ in engine.layer_sizes(other.tags[0])] for other in plans}
+    for one, other in itertools.combinations(plans, 2):
+        expected = 1 + leading(inputs(one), inputs(other))
+        assert leading(chains[one], chains[other]) == expected, f"{one.cell.id}, {other.cell.id}"
+    found = storage([engine.layer_sizes(other.tags[0]) for other in plans])
+    assert found.stored < found.together
 
 
 def test_nothing_of_the_host_is_in_the_image(engine: Engine, plan: Plan) -> None:
