@@ -7,7 +7,6 @@ This file and torchdev/environment.py need only Python 3.11, so that they can ex
 import argparse
 import os
 import re
-import signal
 import sys
 from collections.abc import Collection
 from pathlib import Path
@@ -123,10 +122,10 @@ def main(arguments: "list[str]") -> int:
         both = "name cells, or --matrix, not both"
         top.error(both if options.matrix else "name a cell, or build every cell with --matrix")
     environment.enter(ROOT, arguments)
+    from torchdev import process
     from torchdev.errors import Exit, TorchdevError
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
+    process.prepare(interrupt)
     try:
         return run(options)
     except TorchdevError as error:

@@ -20,6 +20,19 @@ class InterruptedRun(Exception):
     """The run was interrupted, so this child was stopped or never started."""
 
 
+def prepare(interrupt: Callable[[int, object], None]) -> None:
+    """Have SIGTERM and SIGHUP end the run by `interrupt`, unless whoever started it had them ignored, as nohup does.
+
+    Where SIGINT is ignored, as for the background jobs of a shell script, it stays without effect here; but it gets a
+    handler, since what is ignored is ignored by children too, and they are stopped by it.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda number, frame: None)
+
+
 def run(
     command: "Sequence[str]",
     on_line: Callable[[str], None],

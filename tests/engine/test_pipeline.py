@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -178,11 +179,14 @@ def test_interrupted_run_leaves_no_half_tagged_cell(
     """build.py itself, on a cell that is built before: interrupted while it is checked, then run to the end."""
     command = [sys.executable, "build.py", plan.cell.id, "--gpu", "none"]
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
-    for file in (ROOT / ".torchdev" / "checked").glob("*.json"):
-        file.rename(tmp_path / file.name)
+    checked, aside = ROOT / ".torchdev" / "checked", ROOT / ".torchdev" / "checked-before"
+    checked.mkdir(exist_ok=True)
+    checked.rename(aside)
     before = ids(engine, plan)
     try:
-        with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=environment) as run:
+        # Whatever has started these tests may have SIGINT ignored.
+        front = ["env", "--default-signal=INT", *command]
+        with subprocess.Popen(front, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=environment) as run:
             assert run.stderr
             while "checking" not in (line := run.stderr.readline()):
                 assert line, "build.py ended early"
@@ -195,6 +199,6 @@ def test_interrupted_run_leaves_no_half_tagged_cell(
         if number != signal.SIGKILL:
             assert engine.containers(label) == []
     finally:
-        for file in tmp_path.glob("*.json"):
-            file.rename(ROOT / ".torchdev" / "checked" / file.name)
+        shutil.rmtree(checked, ignore_errors=True)
+        aside.rename(checked)
         engine.remove_containers(f"io.torchdev.check={plan.candidate}")

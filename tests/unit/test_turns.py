@@ -76,6 +76,7 @@ def test_remote_disk_is_not_judged() -> None:
 RUN = """
 import sys, threading, time
 from torchdev import process
+process.prepare(print)
 lines = []
 def work():
     try:
@@ -104,7 +105,10 @@ print("".join(lines))
 """
 
 
-def test_interrupt_lets_children_tidy_up_and_starts_no_more() -> None:
-    """In a process of its own, since an interrupted run ends."""
-    done = subprocess.run([sys.executable, "-c", RUN], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
+@pytest.mark.parametrize("ignored", [False, True], ids=["in front", "in the background"])
+def test_interrupt_lets_children_tidy_up_and_starts_no_more(ignored: bool) -> None:
+    """In a process of its own, since an interrupted run ends; also where a shell has SIGINT ignored for it."""
+    shell = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"] if ignored else []
+    command = [*shell, sys.executable, "-c", RUN]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
     assert done.stdout.split("\n")[:4] == ["started", "tidied up", "interrupted", "no more"]
