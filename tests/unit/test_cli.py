@@ -74,7 +74,8 @@ def test_mistakes_have_an_exit_code_and_a_message(arguments: tuple[str, ...], co
 
 def test_doctor_says_that_the_engine_is_missing() -> None:
     """And ends with the engine's code."""
-    done = build_py("doctor", "--json", HTTPS_PROXY="http://127.0.0.1:9", HTTP_PROXY="http://127.0.0.1:9")
+    closed = {"HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9", "UV_HTTP_RETRIES": "0"}
+    done = build_py("doctor", "--json", **closed)
     assert done.returncode == 5
     findings = {finding["subject"]: finding for finding in json.loads(done.stdout)}
     assert findings["engine"]["state"] == "missing"
