@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent
 HALF = max(1, (os.cpu_count() or 1) // 2)
+WISHES = {
+    "python": "3.11",
+    "cuda": "cu130",
+    "torch": "2.9.1 or 2.9",
+    "cudnn": "9.20",
+    "variant": "devel",
+    "arch": "arm64",
+    "gpu": "V100 or 7.0",
+    "driver": "535",
+    "glibc": "2.28",
+}
+"""What explain can be asked, and an example of each."""
 DESCRIPTION = """\
 Build PyTorch development images from matrix.yaml, and prove that each is what its tag says.
 
@@ -31,7 +43,8 @@ Build PyTorch development images from matrix.yaml, and prove that each is what i
   python build.py quickstart            install what is missing here, build one cell, train a CNN in it
 """
 EPILOG = """\
-exit codes: 0 done, 2 invalid input, 3 a build or lock failed, 4 a check failed, 5 no engine, 130 interrupted
+exit codes: 0 done, 1 explain says no, 2 invalid input, 3 a build or lock failed, 4 a check failed, 5 no engine,
+130 interrupted
 
 cells are named by id (py311-cu130-torch2.13.0), shorter tag (py311-cu130, latest) or glob ('py31*'); see: build.py list
 """
@@ -87,6 +100,19 @@ def parser() -> "tuple[argparse.ArgumentParser, Collection[str]]":
     cells(listing)
     listing.add_argument("--shard-by", choices=("cuda",), help="list groups that share most, to be built together")
     machine_readable(listing)
+    listing.add_argument("--grid", action="store_true", help="list all that can exist instead: Python by CUDA")
+    explaining = stage("explain", "say whether a combination can exist; if not, why, and what is nearest")
+    explaining.add_argument("cell", nargs="?", metavar="CELL", help="an id or short tag, in this matrix or not")
+    for axis, example in WISHES.items():
+        explaining.add_argument(f"--{axis}", metavar="X", help=f"such as {example}")
+    for axis in ("torchvision", "torchaudio"):
+        explaining.add_argument(
+            f"--{axis}", nargs="?", const="any", metavar="X", help="with it, in any version or in X"
+        )
+    machine_readable(explaining)
+    facts = stage("catalog", "refresh what is known of wheels from the package indexes")
+    facts.add_argument("action", choices=("refresh",))
+    facts.add_argument("--accept-removed", action="store_true", help="even if wheels are listed no longer")
     locking = stage("lock", "resolve cells and write images/CELL/lock.json")
     cells(locking)
     locking.add_argument("--bases", action="store_true", help="instead, ask the registry for the bases' digests")
@@ -138,12 +164,17 @@ def main(arguments: "list[str]") -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Call the stage's function; the exit code."""
+    if options.stage == "explain":
+        return answer(options)
     from torchdev import doctor, machine, selftest, stages
 
     if options.stage == "doctor":
         findings = doctor.examine(ROOT)
         print(doctor.as_json(findings) if options.json else doctor.as_text(findings))
         return doctor.exit_code(findings)
+    if options.stage == "catalog":
+        stages.refresh_catalog(say, accept_removed=options.accept_removed)
+        return 0
     if options.stage == "check":
         return selftest.run(ROOT, machine.Consent(options.yes), say, quick=options.quick)
     project = stages.open_project(ROOT, options.matrix_file)
@@ -159,11 +190,25 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def answer(options: argparse.Namespace) -> int:
+    """Print an explanation; the exit code says yes or no."""
+    from torchdev import explain
+    from torchdev.errors import Exit
+
+    axes = (*WISHES, "torchvision", "torchaudio")
+    wishes = {axis: getattr(options, axis) for axis in axes if getattr(options, axis)}
+    said = explain.answer(options.cell, wishes)
+    print(explain.as_json(said) if options.json else explain.as_text(said))
+    return int(Exit.OK if said.possible else Exit.NO)
+
+
 def write(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell, ...]") -> None:
     """Call a stage that writes files, images of bases, or text."""
-    from torchdev import report, stages
+    from torchdev import grid, report, stages
 
-    if options.stage == "list" and options.shard_by:
+    if options.stage == "list" and options.grid:
+        print(grid.as_json() if options.json else grid.as_text())
+    elif options.stage == "list" and options.shard_by:
         print(report.shards_json(chosen) if options.json else report.shards_text(chosen))
     elif options.stage == "list":
         show = report.cells_json if options.json else report.cells_text

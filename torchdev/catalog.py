@@ -1,112 +1,197 @@
-"""Facts about PyTorch releases, with their sources: Pythons, flavours, companions, cuDNN; and what they exclude."""
+"""What is known of the wheels of PyTorch and its companions, as read from package indexes: data/catalog.json.
+
+A build is all wheels of one project, version, flavour and architecture, with what their METADATA and libraries say.
+Facts that no wheel tells, such as drivers, are in torchdev/facts.py.
+"""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 DATA = Path(__file__).parent / "data" / "catalog.json"
+PYPI, PYTORCH = "pypi", "pytorch"
+"""Where a build's wheels are: on PyPI, or on the PyTorch index alone."""
+PROJECTS = ("torch", "torchvision", "torchaudio")
+FIRST = (1, 10)
+"""The oldest PyTorch of the catalog."""
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+"""The end of a wheel's platform tag to the architecture's name in image registries."""
 
 
 @dataclass(frozen=True)
-class Release:
-    """One PyTorch release: its Pythons and flavours, oldest first, and the cuDNN a flavour pins, where it is known."""
+class Source:
+    """Where a fact was read, and when (YYYY-MM-DD)."""
 
+    title: str
+    url: str
+    read: str
+
+    def __str__(self) -> str:
+        return f"{self.title}, read {self.read}"
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A wheel file; `sha256` and `size` (bytes) are None where no source gives them."""
+
+    file: str
+    sha256: "str | None" = None
+    size: "int | None" = None
+
+    @property
+    def python(self) -> str:
+        """The Python series it is for (3.13, or 3.13t free-threaded); for abi3 and py3, the oldest it serves."""
+        interpreter, abi = self.file.rsplit("-", 3)[1:3]
+        return f"{interpreter[2]}.{interpreter[3:] or 0}" + ("t" if abi.endswith("t") else "")
+
+    def serves(self, python: str) -> bool:
+        """Whether a Python series can load it."""
+        abi = self.file.rsplit("-", 3)[2]
+        if abi == "abi3":
+            return not python.endswith("t") and numbers(self.python) <= numbers(python)
+        return abi == "none" or self.python == python
+
+    @property
+    def arch(self) -> str:
+        """amd64 or arm64."""
+        platform = self.file.removesuffix(".whl").rsplit("-", 1)[1]
+        return next(arch for end, arch in ARCHITECTURES.items() if platform.endswith(end))
+
+
+@dataclass(frozen=True)
+class Build:
+    """All wheels of one project, version, flavour and architecture.
+
+    `requires` is what their METADATA requires, without extras, and `also` what that of single Pythons adds; None where
+    no METADATA was read. `glibc` is the newest that the library asks for. `architectures` are the GPU architectures
+    that it is compiled for (sm_90, and compute_90 for PTX), as torch.cuda.get_arch_list() gives them. `source` is a
+    key of the catalog's sources.
+    """
+
+    project: str
     version: str
-    pythons: tuple[str, ...]
-    flavours: tuple[str, ...]
-    companions: dict[str, str]
-    on_pypi: str
-    cudnn: dict[str, str]
+    flavour: str
+    arch: str
+    origin: str
+    source: str
+    read: str
+    wheels: tuple[Wheel, ...]
+    requires: "tuple[str, ...] | None" = None
+    also: "dict[str, tuple[str, ...]] | None" = None
+    cudnn: "str | None" = None
+    nccl: "str | None" = None
+    glibc: "str | None" = None
+    architectures: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, tuple[int, ...], str, str, str]:
+        """What it is of, in the order of the catalog."""
+        return self.project, numbers(self.version), self.flavour, self.arch, self.origin
+
+    @property
+    def pythons(self) -> tuple[str, ...]:
+        """The Python series that have a wheel, oldest first."""
+        return tuple(sorted({wheel.python for wheel in self.wheels}, key=numbers))
+
+    @property
+    def runs_from(self) -> "str | None":
+        """The oldest glibc that it runs on, by its wheels' tags and its library; None if neither is known."""
+        found = [f"2.{minor}" for wheel in self.wheels if (minor := _glibc(wheel.file))]
+        return max([*found, *([self.glibc] if self.glibc else [])], key=numbers, default=None)
+
+    @property
+    def inside(self) -> bool:
+        """Whether the CUDA libraries are a part of its wheels, as before PyTorch 1.13."""
+        return self.requires is not None and not any(r.startswith(("nvidia-", "cuda-")) for r in self.requires)
+
+    def requirements(self, python: str) -> "tuple[str, ...] | None":
+        """What the wheel for a Python series requires; None if it is not known."""
+        return None if self.requires is None else self.requires + (self.also or {}).get(python, ())
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """All that was read: builds in the order of their keys, cuDNN versions on PyPI by project, sources by key."""
+
+    builds: tuple[Build, ...]
+    cudnn: dict[str, tuple[str, ...]]
+    sources: dict[str, Source]
+
+    def of(self, project: str) -> "list[Build]":
+        """The builds of a project, oldest first."""
+        return [build for build in self.builds if build.project == project]
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """A version's numbers, for order: 2.10.0 comes after 2.9.1; 3.13t after 3.13."""
+    parts = version.removesuffix("t").split(".")
+    return (*(int(part) for part in parts if part.isdigit()), *((1,) if version.endswith("t") else ()))
+
+
+def _glibc(file: str) -> "int | None":
+    """The minor version of glibc 2 that a wheel's platform tag (PEP 513, 571, 599, 600) tells, if it does."""
+    legacy = {"manylinux1": 5, "manylinux2010": 12, "manylinux2014": 17}
+    for tag in file.removesuffix(".whl").rsplit("-", 1)[1].split("."):
+        name, *rest = tag.split("_")
+        if name in legacy:
+            return legacy[name]
+        if name == "manylinux":
+            return int(rest[1])
+    return None
 
 
 @cache
-def _releases() -> dict[str, Release]:
-    entries = json.loads(DATA.read_text(encoding="utf-8"))["releases"]
-    return {
-        version: Release(
-            version,
-            tuple(entry["pythons"]),
-            tuple(entry["flavours"]),
-            {name: entry[name] for name in ("torchvision", "torchaudio") if name in entry},
-            entry["pypi"],
-            entry["cudnn"],
-        )
-        for version, entry in entries.items()
-    }
+def load(path: Path = DATA) -> Catalog:
+    """The catalog as it is committed."""
+    return from_text(path.read_text(encoding="utf-8"))
 
 
-def release(torch: str) -> "Release | None":
-    """What is known of a release; None if nothing is."""
-    return _releases().get(torch)
+def from_text(text: str) -> Catalog:
+    """A catalog from the text of its file."""
+    data = json.loads(text)
+    return Catalog(
+        tuple(_build(entry) for entry in data["builds"]),
+        {name: tuple(versions) for name, versions in data["cudnn"].items()},
+        {key: Source(**entry) for key, entry in data["sources"].items()},
+    )
 
 
-def known() -> "list[str]":
-    """The releases of which something is known, oldest first."""
-    return list(_releases())
+def _build(entry: "dict[str, Any]") -> Build:
+    also = entry.get("also")
+    lists: dict[str, Any] = {name: tuple(entry[name]) for name in ("requires", "architectures") if name in entry}
+    wheels = tuple(Wheel(*fields) for fields in entry["wheels"])
+    extra = {str(python): tuple(requires) for python, requires in also.items()} if also else None
+    fields: dict[str, Any] = {**entry, **lists, "wheels": wheels, "also": extra}
+    return Build(**fields)
 
 
-def conflict(python: str, flavour: str, torch: str) -> str:
-    """Why a combination can't exist, with the source of the fact; empty if it can, or if the release is not known."""
-    found = release(torch)
-    if found is None:
-        return ""
-    if flavour not in found.flavours:
-        return (
-            f"PyTorch {torch} is built for {', '.join(found.flavours)}, not {flavour} (RELEASE.md of pytorch/pytorch)"
-        )
-    if python not in found.pythons:
-        reach = f"{found.pythons[0]} to {found.pythons[-1]}"
-        return f"PyTorch {torch} has wheels for Python {reach}, not {python} (its wheels on PyPI)"
-    return ""
+def to_text(catalog: Catalog) -> str:
+    """A catalog as it is committed: sorted, a wheel or requirement a line, so that a small change is a small diff."""
+    builds = ",\n".join(_build_text(build) for build in sorted(catalog.builds, key=lambda build: build.key))
+    cudnn = ",\n".join(f"  {json.dumps(name)}: {json.dumps(list(v))}" for name, v in sorted(catalog.cudnn.items()))
+    sources = ",\n".join(f"  {json.dumps(key)}: {json.dumps(asdict(s))}" for key, s in sorted(catalog.sources.items()))
+    about = "Generated by `python build.py catalog refresh`. Do not edit."
+    return (
+        f'{{\n"about": {json.dumps(about)},\n"sources": {{\n{sources}\n}},\n'
+        f'"cudnn": {{\n{cudnn}\n}},\n"builds": [\n{builds}\n]\n}}\n'
+    )
 
 
-def nearest(python: str, flavour: str, torch: str) -> "list[tuple[str, str, str]]":
-    """Combinations that exist and keep two of the three, nearest first: (Python, flavour, PyTorch)."""
-    releases = list(_releases().values())
-    names = [found.version for found in releases]
-    place = names.index(torch) if torch in names else len(names)
-    by_distance = sorted(releases, key=lambda found: abs(names.index(found.version) - place))
-    other = [(python, flavour, found.version) for found in by_distance if not conflict(python, flavour, found.version)]
-    own = release(torch)
-    pythons = sorted(own.pythons, key=lambda p: abs(_minor(p) - _minor(python))) if own else []
-    flavours = [f for f in reversed(own.flavours) if f != "cpu"] if own else []
-    found = [
-        *other[:1],
-        *[(p, flavour, torch) for p in pythons if not conflict(p, flavour, torch)][:1],
-        *[(python, f, torch) for f in flavours if not conflict(python, f, torch)][:1],
-    ]
-    return list(dict.fromkeys(found))
+def _build_text(build: Build) -> str:
+    fields = {k: v for k, v in asdict(build).items() if k not in ("wheels", "requires", "also") and v}
+    head = json.dumps(fields)[:-1]
+    wheels = _lines([w.file, w.sha256, w.size] for w in sorted(build.wheels, key=lambda w: numbers(w.python)))
+    parts = [f'{head}, "wheels": {wheels}']
+    if build.requires is not None:
+        parts.append(f'"requires": {_lines(build.requires)}')
+    if build.also:
+        parts.append(f'"also": {json.dumps(build.also, sort_keys=True)}')
+    return " " + ", ".join(parts) + "}"
 
 
-def _minor(python: str) -> int:
-    return int(python.split(".")[1])
-
-
-def is_on_pypi(torch: str, flavour: str) -> bool:
-    """Whether PyPI's wheel of a release has this flavour; of an unknown release, whether it may have."""
-    found = release(torch)
-    return found.on_pypi == flavour if found else flavour != "cpu"
-
-
-def cudnn_refusal(torch: str, flavour: str, wanted: "str | None") -> str:
-    """Why a cuDNN can't take the place of the one that PyTorch was built with; empty if it can, or if none is known.
-
-    A cuDNN serves programs built with the same major version and the same or an older minor one.
-    Source: NVIDIA's cuDNN documentation, "API compatibility".
-    """
-    found = release(torch)
-    pinned = found.cudnn.get(flavour) if found else None
-    return cudnn_conflict(f"torch {torch} ({flavour})", pinned, wanted) if pinned and wanted else ""
-
-
-def cudnn_conflict(what: str, pinned: str, wanted: str) -> str:
-    """Why `wanted` can't serve what was built with `pinned`; empty if it can."""
-    if wanted == pinned:
-        return f"{what} pins cuDNN {pinned} already: leave it out"
-    have, need = (tuple(int(part) for part in version.split(".")) for version in (wanted, pinned))
-    if have[0] != need[0]:
-        return f"{what} is built with cuDNN {pinned}, and cuDNN {wanted} has another major version"
-    if have < need[: len(have)]:
-        return f"{what} is built with cuDNN {pinned}, and cuDNN {wanted} is older"
-    return ""
+def _lines(values: "Iterable[Any]") -> str:
+    text = ",\n".join(f"   {json.dumps(value)}" for value in values)
+    return f"[\n{text}\n  ]" if text else "[]"

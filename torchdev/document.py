@@ -50,6 +50,10 @@ class Document:
             path = path[:-1]
         return _place(nodes[path], self.file)
 
+    def has(self, path: Trail) -> bool:
+        """Whether there is a value at a path."""
+        return path in self.values
+
     def error(self, path: Trail, what: str, next_step: str = "", *, key: bool = False) -> InputError:
         """An error about a value or its key."""
         return InputError(what, where=str(self.place(path, key=key)), next_step=next_step)

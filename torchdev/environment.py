@@ -8,7 +8,19 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-NEEDED = ("docker", "jinja2", "yaml", "packaging", "pydantic", "requests", "remotezip", "uv", "pytest", "testinfra")
+NEEDED = (
+    "docker",
+    "jinja2",
+    "yaml",
+    "packaging",
+    "pydantic",
+    "requests",
+    "remotezip",
+    "pypi_simple",
+    "uv",
+    "pytest",
+    "testinfra",
+)
 MAKERS = ("quickstart", "check")
 """The stages that make the environment if it is missing; the others say how to."""
 

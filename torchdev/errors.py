@@ -7,6 +7,8 @@ class Exit(IntEnum):
     """Exit codes of build.py; distinct, so that a script can tell what kind of thing went wrong."""
 
     OK = 0
+    NO = 1
+    """The answer to a question is no: explain."""
     INPUT = 2
     """matrix.yaml, a cell name, a lock or a generated file is not as it must be."""
     BUILD = 3

@@ -1,21 +1,20 @@
 """matrix.yaml to a Matrix of cells, with file, line and column in every error."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import product
 from pathlib import Path
 
-from torchdev import catalog
+from torchdev import explain, ids, releases
 from torchdev.document import Document, Place, Trail
 from torchdev.errors import InputError
+from torchdev.releases import COMPANIONS, cuda_of
 from torchdev.schema import AXES, Axes, Exclusion, MatrixFile, Row, read_matrix
+from torchdev.terms import ANY, Query
 
 LONGEST_TAG = 128
 """Characters of a tag, by the OCI distribution specification."""
-FIRST_NVCC = 13
-"""The first CUDA major whose nvcc is a wheel on PyPI; nvidia-cuda-nvcc-cu12 has ptxas alone. Read on 2026-11-23."""
-
 ALWAYS = ("setuptools",)
 """What torch.compile and C++ extensions import, and not every release of PyTorch requires (2.9.1 on Python 3.11)."""
 
@@ -35,31 +34,30 @@ class Cell:
 
     @property
     def id(self) -> str:
-        """The name of the cell: its folder, tag, test id and selector. Made here and nowhere else."""
-        return f"{self._pair}-torch{self.torch}{self._suffix}"
+        """The name of the cell: its folder, tag, test id and selector."""
+        return ids.cell_id(self.python, self.flavour, self.torch, self.cudnn, self.variant)
 
     @property
     def short(self) -> str:
         """The short tag, such as py311-cu130, that points at the newest PyTorch of those that have it."""
-        return self._pair + self._suffix
+        return ids.short_tag(self.python, self.flavour, self.cudnn, self.variant)
 
     @property
     def cuda(self) -> "str | None":
         """The CUDA version of the flavour, such as 13.0 for cu130; None for cpu."""
-        return None if self.flavour == "cpu" else f"{self.flavour[2:4]}.{self.flavour[4:]}"
+        return cuda_of(self.flavour)
 
     @property
     def devel(self) -> bool:
         """Whether nvcc and CUDA's headers are part of it."""
-        return self.variant == "devel"
+        return self.variant == ids.DEVEL
 
-    @property
-    def _pair(self) -> str:
-        return f"py{self.python.replace('.', '')}-{self.flavour}"
-
-    @property
-    def _suffix(self) -> str:
-        return (f"-cudnn{self.cudnn}" if self.cudnn else "") + ("-devel" if self.devel else "")
+    def wishes(self) -> Query:
+        """What has to exist for the cell to be possible, as explain takes it."""
+        wished = {"python": self.python, "cuda": self.flavour, "torch": self.torch}
+        wished |= {"cudnn": self.cudnn} if self.cudnn else {}
+        wished |= {"variant": self.variant} if self.devel else {}
+        return wished | {name: ANY for name in COMPANIONS if any(r.startswith(f"{name}==") for r in self.requirements)}
 
 
 @dataclass(frozen=True)
@@ -134,12 +132,11 @@ def _values(row: Row, axes: Axes, axis: str, path: Trail, document: Document) ->
 
 def _companions(file: MatrixFile, torch: str, path: Trail, document: Document) -> "list[str]":
     """Exact requirements of the torchvision and torchaudio that belong to a release."""
-    release = catalog.release(torch)
-    if release is None and file.companions:
-        step = f"use one it knows ({', '.join(catalog.known())}), or companions: [] to go without"
+    if torch not in releases.known() and file.companions:
+        step = f"use one it knows ({', '.join(releases.known())}), or companions: [] to go without"
         raise document.error((*path, "torch"), f"torchdev's catalog has no PyTorch {torch}", step)
-    known = release.companions if release else {}
-    return [f"{name}=={known[name]}" for name in file.companions if name in known]
+    belonging = releases.companions_of(torch)
+    return [f"{name}=={belonging[name]}" for name in file.companions if name in belonging]
 
 
 def _possible(cell: Cell, path: Trail, document: Document) -> Cell:
@@ -147,20 +144,25 @@ def _possible(cell: Cell, path: Trail, document: Document) -> Cell:
     if cell.flavour == "cpu" and (cell.cudnn or cell.devel):
         key = "cudnn" if cell.cudnn else "variant"
         raise document.error((*path, key), f"a cpu cell has no CUDA, so {key} can't be chosen")
-    impossible = catalog.conflict(cell.python, cell.flavour, cell.torch)
-    if impossible:
-        near = catalog.nearest(cell.python, cell.flavour, cell.torch)
-        ids = ", ".join(replace(cell, python=p, flavour=f, torch=t, cudnn=None, variant="plain").id for p, f, t in near)
-        raise document.error(path, f"{cell.id} can't exist: {impossible}", f"the nearest that can: {ids}")
-    if cell.devel and int(cell.flavour[2:4]) < FIRST_NVCC:
-        what = f"PyPI has no nvcc for CUDA {cell.cuda}, so there is no devel variant of {cell.flavour}"
-        raise document.error((*path, "variant"), what, f"use a flavour from cu{FIRST_NVCC}0 on")
     if len(cell.id) > LONGEST_TAG:
         raise document.error(path, f"the cell's id is longer than a tag can be: {cell.id}")
-    refusal = catalog.cudnn_refusal(cell.torch, cell.flavour, cell.cudnn)
-    if refusal:
-        raise document.error((*path, "cudnn"), refusal)
+    if cell.torch in releases.known() and not explain.possible(cell.wishes()):
+        said = explain.explain(cell.wishes())
+        near = ", ".join(near.id for near in said.nearest)
+        raise document.error(
+            _place(path, said, document), explain.refusal(cell.id, said), f"the nearest that can: {near}"
+        )
+    own = releases.find(cell.torch, cell.flavour, "amd64", cell.python)
+    if own and cell.cudnn and cell.cudnn == own.build.cudnn:
+        what = f"PyTorch {cell.torch} ({cell.flavour}) pins cuDNN {cell.cudnn} already: leave it out"
+        raise document.error((*path, "cudnn"), what)
     return cell
+
+
+def _place(path: Trail, said: explain.Explanation, document: Document) -> Trail:
+    """The key of the row that a conflict is about, if the row has it."""
+    keys = [axis for conflict in said.conflicts for axis in conflict.axes if document.has((*path, axis))]
+    return (*path, max(keys, key=AXES.index)) if keys else path
 
 
 def _exclude(cells: "list[Cell]", exclusions: "list[Exclusion]", document: Document) -> "list[Cell]":

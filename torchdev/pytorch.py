@@ -1,18 +1,13 @@
 """Wheels that only the PyTorch index has: what is known of them, and what the index's own pages say."""
 
-import json
 from dataclasses import dataclass
-from functools import cache
 from html.parser import HTMLParser
-from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urljoin, urlparse
 
 import requests
 
+from torchdev.catalog import PYTORCH, load
 from torchdev.host import Host
-
-DATA = Path(__file__).parent / "data" / "pytorch-index.json"
 
 
 @dataclass(frozen=True)
@@ -24,20 +19,18 @@ class Link:
     sha256: "str | None"
 
 
-@cache
-def _known() -> dict[str, Any]:
-    return dict(json.loads(DATA.read_text(encoding="utf-8")))
-
-
 def known_files(flavour: str) -> dict[str, str]:
-    """File name to sha256 of the wheels of a flavour whose hashes are public."""
-    return dict(_known()["files"].get(flavour, {}))
+    """File name to sha256 of the wheels of a flavour whose hashes the catalog has."""
+    builds = (build for build in load().builds if build.origin == PYTORCH and build.flavour == flavour)
+    return {wheel.file: wheel.sha256 for build in builds for wheel in build.wheels if wheel.sha256}
 
 
-def known_requirements(version: str) -> "list[str] | None":
-    """What torch of a version such as 2.7.1+cu118 requires; None if that is not known."""
-    found: list[str] | None = _known()["requires"].get(f"torch {version}")
-    return found
+def known_requirements(torch: str, flavour: str, python: str, arch: str = "amd64") -> "list[str] | None":
+    """What PyTorch of a release and flavour requires; None if the catalog does not have it."""
+    wanted = ("torch", torch, flavour, arch, PYTORCH)
+    found = (b for b in load().builds if (b.project, b.version, b.flavour, b.arch, b.origin) == wanted)
+    requires = next((build.requirements(python) for build in found), None)
+    return None if requires is None else list(requires)
 
 
 class _Anchors(HTMLParser):

@@ -17,7 +17,7 @@ import requests
 from packaging.utils import canonicalize_name, parse_wheel_filename
 from remotezip import RemoteIOError
 
-from torchdev import catalog, pytorch, wheels
+from torchdev import pytorch, releases, terms, wheels
 from torchdev.errors import BuildError, InputError
 from torchdev.host import Host, local_wheels, sha256_of
 from torchdev.lock import PLATFORM, PYTORCH, UV, Lock, Package, inputs_digest
@@ -41,7 +41,7 @@ def resolve(cell: Cell, host: Host, known: "dict[str, int] | None" = None) -> Lo
 
 
 def _resolve(cell: Cell, host: Host, known: dict[str, int]) -> Lock:
-    if catalog.is_on_pypi(cell.torch, cell.flavour):
+    if releases.is_on_pypi(cell.torch, cell.flavour):
         packages = _pinned(compile_cell(cell, host, _wanted(cell)), cell, host, known)
     else:
         packages = _resolve_elsewhere(cell, host, known)
@@ -127,7 +127,7 @@ def _torch_requirements(offer: "Offer | None", version: str, cell: Cell, host: H
     if offer and offer.place:
         with wheels.opened(offer.place, host) as archive:
             return wheels.requirements(archive)
-    known = pytorch.known_requirements(version)
+    known = pytorch.known_requirements(cell.torch, cell.flavour, cell.python)
     if known is None:
         what = f"torch {version} is only on the PyTorch index, which does not answer at {host.pytorch_index}"
         step = (
@@ -173,9 +173,10 @@ def _check_cudnn(cell: Cell, host: Host) -> None:
     """Refuse a cuDNN that can't serve what PyTorch was built with, as its own requirements tell."""
     plain = compile_cell(cell, host, dataclasses.replace(_wanted(cell), overrides=()))
     pinned = next((str(e["version"]) for e in plain if e["name"].startswith("nvidia-cudnn-")), "")
-    refusal = catalog.cudnn_conflict(f"torch {cell.torch} ({cell.flavour})", pinned, cell.cudnn or "") if pinned else ""
+    refusal = terms.cudnn_refusal(pinned, cell.cudnn or "") if pinned else ""
     if refusal:
-        raise InputError(refusal, where=str(cell.place), next_step="change cudnn of that row, or leave it out")
+        what = f"PyTorch {cell.torch} ({cell.flavour}) is {refusal}"
+        raise InputError(what, where=str(cell.place), next_step="change cudnn of that row, or leave it out")
 
 
 def _size(place: "str | Path", host: Host) -> int:

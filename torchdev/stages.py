@@ -7,7 +7,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from torchdev import bases, bootstrap, builder, lock, pipeline, render, resolve, verify
+from torchdev import (
+    bases,
+    bootstrap,
+    builder,
+    catalog,
+    facts,
+    lock,
+    pipeline,
+    render,
+    resolve,
+    sources,
+    verify,
+)
 from torchdev.engine import Engine
 from torchdev.errors import Exit, InputError, TorchdevError
 from torchdev.host import Host, read_host
@@ -57,6 +69,17 @@ class Project:
 def open_project(root: Path, matrix_file: Path) -> Project:
     """Read the matrix of a checkout."""
     return Project(Places(root, matrix_file), load(matrix_file))
+
+
+def refresh_catalog(say: Say, *, accept_removed: bool) -> None:
+    """Bring data/catalog.json up to date with the package indexes, or leave it as it is and say why."""
+    old = catalog.load()
+    new = sources.refresh(old, read_host(), facts.index_flavours(), say, accept_removed=accept_removed)
+    lines = sources.changes(old, new)
+    sources.write(catalog.DATA, catalog.to_text(new))
+    for line in [*lines, *sources.gaps(new)]:
+        say(line)
+    say(f"{len(lines)} changes in {catalog.DATA.name}" + ("; next: python build.py list --grid" if lines else ""))
 
 
 def lock_cells(project: Project, cells: "tuple[Cell, ...]", say: Say) -> None:

@@ -102,7 +102,7 @@ def test_known_hashes_of_the_last_cuda_11_release() -> None:
     files = pytorch.known_files("cu118")
     assert files["torch-2.7.1+cu118-cp39-cp39-manylinux_2_28_x86_64.whl"].startswith("27fa1fc8d1bd")
     assert not [file for file in files if file.startswith("torchvision-0.22.1+cu118-cp39")]
-    assert "nvidia-cudnn-cu11==9.1.0.70" in str(pytorch.known_requirements("2.7.1+cu118"))
+    assert "nvidia-cudnn-cu11==9.1.0.70" in str(pytorch.known_requirements("2.7.1", "cu118", "3.9"))
 
 
 @pytest.fixture

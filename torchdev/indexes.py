@@ -1,0 +1,184 @@
+"""Reads package indexes for the catalog: which wheels they list, and what the wheels say of themselves.
+
+Of a wheel only the parts that are needed are fetched, by range requests. What an index sends is not believed: a page of
+another project, a redirect to another host, a wheel that names itself differently are an Untrue.
+"""
+
+import re
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.parser import HeaderParser
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from packaging.requirements import Requirement
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from pypi_simple import PYPI_SIMPLE_ENDPOINT, NoSuchProjectError, PyPISimple, UnsupportedContentTypeError
+from remotezip import RemoteIOError, RemoteZip
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
+from urllib3.util import Retry
+
+from torchdev.catalog import ARCHITECTURES, Wheel
+from torchdev.host import Host
+
+LIBRARY = "torch/lib/libtorch_python.so"
+"""The library that holds what torch.cuda.get_arch_list() answers; of its symbols' versions, the glibc is read too."""
+FLAGS = re.compile(rb"(?:sm|compute)_\d+[a-z]?(?: (?:sm|compute)_\d+[a-z]?)+\x00|(?:sm|compute)_\d+[a-z]?\x00")
+LINUX = re.compile(rf"linux\w*_({'|'.join(ARCHITECTURES)})\.whl$")
+GLIBC = re.compile(rb"\x00GLIBC_2\.(\d+)(?=[\x00.])")
+PAGE_TIMEOUT = 30
+"""Seconds."""
+RETRIES = 3
+
+
+class Silent(Exception):
+    """An index that does not answer."""
+
+
+class Untrue(Exception):
+    """An index that answers with something that can't be what was asked for."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A wheel on an index page, and where it is."""
+
+    project: str
+    version: str
+    wheel: Wheel
+    url: str
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What a wheel says of itself: Requires-Dist without extras, and its flavour.
+
+    Where its library was read, too: the GPU architectures it is compiled for, and the newest glibc it asks for (2.28).
+    """
+
+    requires: tuple[str, ...]
+    flavour: str
+    architectures: tuple[str, ...] = ()
+    glibc: "str | None" = None
+
+
+def list_wheels(host: Host, endpoint: "str | None", project: str) -> "list[Listed] | None":
+    """The Linux wheels of a project that an index (PEP 503, 691) lists, yanked ones left out; None if it has none such.
+
+    `endpoint` None is the index that this machine's pip uses.
+    """
+    place = endpoint or host.index or PYPI_SIMPLE_ENDPOINT
+    try:
+        with _session(host, pages=True) as session, PyPISimple(place, session=session) as client:
+            page = client.get_project_page(project, timeout=PAGE_TIMEOUT)
+    except NoSuchProjectError:
+        return None
+    except requests.RequestException as error:
+        raise Silent(f"{place}: {error}") from None
+    except (UnsupportedContentTypeError, ValueError, KeyError) as error:
+        raise Untrue(f"{place}: what it sends for {project} is not an index page: {error}") from None
+    if canonicalize_name(page.project) != project:
+        raise Untrue(f"{place}: asked for {project}, it sends the page of {page.project}")
+    return [
+        _listed(project, package.filename, package.url, package.digests.get("sha256"), package.size)
+        for package in page.packages
+        if LINUX.search(package.filename) and not package.is_yanked
+    ]
+
+
+def _listed(project: str, file: str, url: str, sha256: "str | None", size: "int | None") -> Listed:
+    try:
+        name, version, _, _ = parse_wheel_filename(file)
+    except InvalidWheelFilename:
+        raise Untrue(f"the page of {project} lists {file}, which is no wheel's name") from None
+    if name != project:
+        raise Untrue(f"the page of {project} lists {file}, which is of {name}")
+    return Listed(project, str(version), Wheel(file, sha256, size), url)
+
+
+def read_wheel(host: Host, listed: Listed, *, library: bool) -> Inside:
+    """Read what a wheel says of itself, by range requests."""
+    with _opened(host, listed) as archive:
+        metadata = _metadata(archive, listed)
+        requires = tuple(r for r in metadata.get_all("Requires-Dist") or [] if "extra ==" not in r)
+        flavour = _flavour(archive.read(f"{listed.project}/version.py").decode(), listed)
+        content = archive.read(LIBRARY) if library else b""
+    return Inside(requires, flavour, _flags(content), _glibc(content))
+
+
+@contextmanager
+def _opened(host: Host, listed: Listed) -> Iterator[zipfile.ZipFile]:
+    try:
+        with _session(host) as session, RemoteZip(listed.url, session=session) as archive:
+            yield archive
+    except (requests.RequestException, HTTPError, RemoteIOError) as error:
+        raise Silent(f"{listed.wheel.file}: {error}") from None
+    except (zipfile.BadZipFile, KeyError, StopIteration, UnicodeDecodeError, EOFError) as error:
+        raise Untrue(f"{listed.wheel.file} can't be read as a wheel: {error}") from None
+
+
+def _metadata(archive: zipfile.ZipFile, listed: Listed) -> Any:
+    name = next(entry for entry in archive.namelist() if entry.endswith(".dist-info/METADATA"))
+    found = HeaderParser().parsestr(archive.read(name).decode("utf-8"))
+    if canonicalize_name(str(found["Name"])) != listed.project or not _same(str(found["Version"]), listed.version):
+        raise Untrue(f"{listed.wheel.file} says that it is {found['Name']} {found['Version']}")
+    return found
+
+
+def _flavour(text: str, listed: Listed) -> str:
+    """The flavour that a project's version.py tells: torch by its CUDA version, the others by their local version."""
+    version = re.search(r"^__version__[^=]*= *'([^']*)'", text, re.MULTILINE)
+    cuda = re.search(r"^cuda[^=]*= *'([0-9.]+)'", text, re.MULTILINE)
+    if not version or not _same(version[1], listed.version):
+        raise Untrue(f"version.py of {listed.wheel.file} says {version[1] if version else 'no version'}")
+    if listed.project == "torch":
+        return f"cu{cuda[1].replace('.', '')}" if cuda else "cpu"
+    return version[1].partition("+")[2] or "cpu"
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two versions are the same but for the flavour, which not all of a wheel's parts name."""
+    return one.partition("+")[0] == other.partition("+")[0]
+
+
+def _flags(library: bytes) -> tuple[str, ...]:
+    found = FLAGS.findall(library)
+    return tuple(max(found, key=len).rstrip(b"\x00").decode().split()) if found else ()
+
+
+def _glibc(library: bytes) -> "str | None":
+    found = [int(minor) for minor in GLIBC.findall(library)]
+    return f"2.{max(found)}" if found else None
+
+
+def pin(requires: "tuple[str, ...]", prefix: str, machine: str) -> "str | None":
+    """The exact version of the project whose name begins with `prefix` that is required on a machine (x86_64)."""
+    environment = {"platform_system": "Linux", "platform_machine": machine, "sys_platform": "linux"}
+    for text in requires:
+        requirement = Requirement(text)
+        wanted = requirement.marker is None or requirement.marker.evaluate(environment)
+        if requirement.name.startswith(prefix) and wanted:
+            return next((s.version for s in requirement.specifier if s.operator == "=="), None)
+    return None
+
+
+def _session(host: Host, *, pages: bool = False) -> requests.Session:
+    """A session with this machine's CA bundle that tries again; one for pages follows no redirect to another host."""
+    session = requests.Session()
+    session.verify = str(host.ca_bundle) if host.ca_bundle else True
+    retry = Retry(RETRIES, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)
+    session.mount("https://", HTTPAdapter(max_retries=retry))
+    session.mount("http://", HTTPAdapter(max_retries=retry))
+    if pages:
+        session.hooks["response"].append(_stay)
+    return session
+
+
+def _stay(answer: requests.Response, *_: Any, **__: Any) -> None:
+    target = urljoin(answer.url, answer.headers.get("Location", ""))
+    if answer.is_redirect and urlsplit(target).netloc != urlsplit(answer.url).netloc:
+        raise Untrue(f"{answer.url} sends us on to another host: {target}")
