@@ -88,6 +88,14 @@ def driver(cuda: str) -> "tuple[str, Source]":
     return str(entry["minimum"]), source(entry["source"])
 
 
+def toolkit(cuda: str) -> "tuple[str, str, Source]":
+    """The first and last compute capability that a CUDA version compiles for, and the source."""
+    entry = _of("toolkits", cuda, cuda.partition(".")[0])
+    if entry is None:
+        raise KeyError(f"data/facts.yaml does not know what CUDA {cuda} compiles for")
+    return str(entry["first"]), str(entry["last"]), source(entry["source"])
+
+
 def gpu(name: str) -> "Gpu | None":
     """A GPU by product name, compute capability (7.0) or architecture (sm_70); None if it is not known."""
     wanted = _plain(name)

@@ -32,6 +32,7 @@ def commands(root: Path) -> "list[tuple[str, list[str]]]":
         ("workflows' schema", [jsonschema, "--builtin-schema", "vendor.github-workflows", *workflows]),
         ("matrix.yaml's schema", [jsonschema, "--schemafile", SCHEMA_FILE, "matrix.yaml"]),
         ("unit tests", [python, "-m", "pytest", "-q", "tests/unit"]),
+        ("catalog against wheels", [python, "-m", "pytest", "-q", "-rs", "tests/index"]),
         ("generated files", [python, "build.py", "render", "--check"]),
         ("files of the cpu cell", [python, "build.py", "render", "--check", "--matrix-file", "tests/cpu/matrix.yaml"]),
     ]

@@ -134,6 +134,10 @@ def gpu_refusal(name: str, cudnn: "str | None", c: Combination) -> "Fact | None"
     if c.build.architectures and not facts.serves(c.build.architectures, gpu.capability):
         have = " ".join(c.build.architectures)
         return Fact(f"{_name(c)} is compiled for {have}; {gpu.name} is sm_{gpu.capability.replace('.', '')}", c.sources)
+    first, last, source = facts.toolkit(c.cuda)
+    if not c.build.architectures and not numbers(first) <= numbers(gpu.capability) <= numbers(last):
+        text = f"CUDA {c.cuda} compiles for compute capability {first} to {last}; {gpu.name} has {gpu.capability}"
+        return Fact(text, (source,))
     end = facts.cudnn_end(gpu.capability)
     own = cudnn_for(c, cudnn) if cudnn else c.build.cudnn
     if end and own and numbers(own) >= numbers(end[0]):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from torchdev import explain, releases, terms
+from torchdev import explain, facts, releases, terms
 from torchdev.errors import InputError
 
 NO = [
@@ -21,6 +21,8 @@ NO = [
     ("", {"cudnn": "9.20", "gpu": "V100"}, {"cudnn", "gpu"}, "no longer from 9.11", "py312-cu128-torch2.10.0"),
     ("", {"driver": "535", "cuda": "cu130"}, {"driver", "cuda"}, "CUDA 13 needs driver 580", "py312-cu128-torch2.10.0"),
     ("", {"gpu": "V100", "cuda": "cu130"}, {"gpu", "cuda"}, "V100 is sm_70", "py312-cu128-torch2.10.0"),
+    ("", {"gpu": "RTX 5090", "torch": "2.6"}, {"gpu", "torch"}, "is sm_120", "py312-cu128-torch2.8.0"),
+    ("", {"gpu": "H100", "cuda": "cu102"}, {"gpu", "cuda"}, "H100 is sm_90", ""),
     ("", {"gpu": "V100", "driver": "590"}, {"gpu", "driver"}, "580 is the last branch", "py312-cu128-torch2.10.0"),
     ("", {"glibc": "2.17", "torch": "2.8"}, {"glibc", "torch"}, "needs glibc 2.28", "py312-cu124-torch2.6.0"),
     ("", {"variant": "devel", "cuda": "cu128"}, {"variant", "cuda"}, "no nvcc", "py312-cu130-torch2.14.1"),
@@ -136,3 +138,37 @@ def test_every_release_on_pypi_is_whole() -> None:
         assert bool(build.architectures) == (build.flavour != "cpu"), (torch, arch)
         if build.flavour != "cpu" and not build.inside:
             assert build.cudnn, torch
+
+
+def test_toolkits_bound_what_is_not_known() -> None:
+    """A flavour whose architectures are not known can't have one that its CUDA does not compile for."""
+    said = explain.answer(None, {"gpu": "RTX 5090", "cuda": "cu118", "torch": "2.7.1"})
+    assert "CUDA 11.8 compiles for compute capability 3.5 to 9.0" in explain.as_text(said)
+
+
+@pytest.mark.parametrize(
+    ("architectures", "capability", "served"),
+    [
+        (("sm_80",), "8.0", True), (("sm_80",), "8.6", True), (("sm_80",), "9.0", False), (("sm_86",), "8.0", False),
+        (("compute_80",), "12.0", True), (("sm_90a",), "9.0", True), (("sm_100a",), "10.3", False),
+        (("sm_120",), "12.1", True), ((), "8.0", False),
+    ],
+)  # fmt: skip
+def test_which_gpus_are_served(architectures: "tuple[str, ...]", capability: str, served: bool) -> None:
+    """By cubins of the same major capability, PTX of an older one; those with a letter serve their own alone."""
+    assert facts.serves(architectures, capability) == served
+
+
+def test_every_flavour_has_a_driver_and_a_toolkit_and_every_fact_its_source() -> None:
+    """No query can meet a gap in the facts."""
+    for c in releases.all_combinations():
+        if c.cuda:
+            assert facts.driver(c.cuda)[0]
+            assert facts.toolkit(c.cuda)[1]
+    for name in facts.gpus():
+        assert facts.gpu(name), name
+    for python in {c.python for c in releases.all_combinations()}:
+        assert facts.end_of_life(python), python
+    data = facts._data()
+    used = {e["source"] for s, entries in data.items() if s not in ("sources", "aliases") for e in entries.values()}
+    assert used <= set(data["sources"])

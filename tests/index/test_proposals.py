@@ -1,0 +1,59 @@
+"""What explain proposes can be locked."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.unit.test_explain import NO
+from torchdev import explain
+from torchdev.catalog import PYPI
+from torchdev.document import Place
+from torchdev.errors import BuildError
+from torchdev.host import Host
+from torchdev.matrix import ALWAYS, Cell
+from torchdev.releases import Combination
+from torchdev.resolve import _wanted
+from torchdev.resolver import compile_cell
+from torchdev.wheels import best
+
+NEAR = {near.id: near for cell, wishes, *_ in NO[:8] for near in explain.answer(cell or None, wishes).nearest}
+PROPOSED = {name: near.combination for name, near in NEAR.items() if near.combination.build.origin == PYPI}
+AT_ONCE = 6
+"""uv waits for the index most of the time."""
+
+
+def cell_of(c: Combination) -> Cell:
+    """The cell that a matrix would have of a combination."""
+    companions = [f"{name}=={version}" for name, version in c.companions]
+    requirements = (f"torch=={c.torch}", *companions, *ALWAYS, "numpy", "scipy", "pillow")
+    return Cell(c.python, c.flavour, c.torch, requirements, Place("test", 1, 1))
+
+
+@pytest.fixture(scope="session")
+def resolved(host: Host) -> "dict[str, list[dict[str, Any]] | BuildError]":
+    """What uv finds for each proposal, or why it finds nothing."""
+
+    def resolve(cell: Cell) -> "list[dict[str, Any]] | BuildError":
+        try:
+            return compile_cell(cell, host, _wanted(cell))
+        except BuildError as error:
+            return error
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return dict(zip(PROPOSED, pool.map(resolve, map(cell_of, PROPOSED.values())), strict=True))
+
+
+@pytest.mark.parametrize("name", sorted(PROPOSED))
+def test_what_is_proposed_can_be_locked(resolved: "dict[str, list[dict[str, Any]] | BuildError]", name: str) -> None:
+    """Uv finds versions that fit, and of each a wheel for the cell with a hash."""
+    found = resolved[name]
+    assert not isinstance(found, BuildError), str(found)
+    for entry in found:
+        hashes = {file(wheel): wheel["hashes"].get("sha256") for wheel in entry["wheels"]}
+        assert hashes[str(best(hashes, PROPOSED[name].python))], entry["name"]
+
+
+def file(wheel: "dict[str, Any]") -> str:
+    """The name of a wheel in a pylock.toml."""
+    return str(wheel.get("name") or wheel["url"].rsplit("/", 1)[-1])
