@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from torchdev.bases import Base
+from torchdev.bases import Base, suite_of
 from torchdev.lock import PYTORCH, Lock, Package
 from torchdev.matrix import Cell
 
@@ -21,7 +21,7 @@ TORCH = ("torch", "triton")
 DEVEL = ("ninja", "nvidia-cuda-cccl", "nvidia-cuda-crt", "nvidia-cuda-nvcc", "nvidia-cuda-profiler-api", "nvidia-nvvm")
 """What the devel variant has beside the plain one: on top, so that both share all that lies below."""
 
-DEBIAN_PACKAGES = (
+DEBIAN_TOOLS = (
     # torch.compile and C++ extensions
     "g++",
     "gcc",
@@ -30,20 +30,8 @@ DEBIAN_PACKAGES = (
     "ca-certificates",
     "git",
     "tini",
-    # what CPython's extension modules load, as in the official python image
-    "libdb5.3",
-    "libexpat1",
-    "libffi8",
-    "libgdbm6",
-    "libncursesw6",
-    "libnsl2",
-    "libreadline8",
-    "libsqlite3-0",
-    "libssl3",
-    "libtirpc3",
-    "netbase",
-    "tzdata",
 )
+"""Debian packages of every image, beside the libraries that CPython loads."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +85,11 @@ class Plan:
     def tags(self) -> tuple[str, ...]:
         """Every name the finished image gets, the full one first."""
         return tuple(f"{self.image}:{tag}" for tag in (self.cell.id, *self.aliases))
+
+    @property
+    def debian_packages(self) -> tuple[str, ...]:
+        """What is installed of Debian, by the names of the release that the image stands on."""
+        return (*DEBIAN_TOOLS, *suite_of(self.cell.python).libraries)
 
     @property
     def below_python(self) -> tuple[Layer, ...]:

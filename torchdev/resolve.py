@@ -18,6 +18,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from remotezip import RemoteIOError
 
 from torchdev import catalog, pytorch, wheels
+from torchdev.bases import TOOL_PYTHON
 from torchdev.errors import BuildError, InputError
 from torchdev.host import Host, local_wheels, sha256_of
 from torchdev.lock import PLATFORM, PYTORCH, UV, Lock, Package, inputs_digest
@@ -45,7 +46,7 @@ def _resolve(cell: Cell, host: Host, known: dict[str, int]) -> Lock:
         packages = _pinned(compile_cell(cell, host, _wanted(cell)), cell, host, known)
     else:
         packages = _resolve_elsewhere(cell, host, known)
-    tool = _pinned(compile_cell(cell, host, Wanted((f"uv=={UV}",))), cell, host, known)
+    tool = _pinned(compile_cell(cell, host, Wanted((f"uv=={UV}",)), TOOL_PYTHON), cell, host, known)
     _check_flavour(cell, packages)
     if cell.cudnn:
         _check_cudnn(cell, host)

@@ -95,8 +95,7 @@ def _known_locks(project: Project) -> "list[lock.Lock]":
 def lock_bases(project: Project, say: Say) -> None:
     """Ask the registry for the digests of the official bases and write them to images/bases.json."""
     engine = Engine()
-    names = {bases.DEBIAN, bases.python_image(bases.TOOL_PYTHON)}
-    names |= {bases.python_image(cell.python) for cell in project.matrix.cells}
+    names = {base.name for cell in project.matrix.cells for base in bases.bases_of(cell.python, {})}
     found = {name: engine.registry_digest(name) for name in sorted(names)}
     known = {name: digest for name, digest in found.items() if digest}
     if known:
