@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from torchdev import bases, bootstrap, builder, lock, pipeline, render, resolve, verify
+from torchdev import bases, bootstrap, builder, lock, pipeline, prefix, render, resolve, verify
 from torchdev.engine import Engine
 from torchdev.errors import Exit, InputError, TorchdevError
 from torchdev.host import Host, read_host
@@ -119,12 +119,19 @@ def render_images(project: Project, *, check: bool, say: Say) -> None:
     say("\n".join([*(f"images/{name}" for name in changed), f"{len(changed)} files changed"]))
 
 
-def bootstrap_bases(project: Project, cells: "tuple[Cell, ...]", say: Say) -> None:
-    """Make stand-ins for the bases of the named cells, or of all, whether a registry answers or not."""
+def bootstrap_bases(project: Project, cells: "tuple[Cell, ...]", given: "list[str]", say: Say) -> None:
+    """Make stand-ins for the bases of the named cells, or of all, whether a registry answers or not.
+
+    `given` names Pythons that are installed here, as SERIES=FOLDER, of which to make those series.
+    """
     plans = project.plans(cells)
+    prefixes = {series: prefix.read_prefix(series, folder) for series, folder in prefix.parse(given).items()}
+    for series in prefixes.keys() - {base.series for plan in plans for base in (plan.python, plan.tool)}:
+        what = f"none of the named cells has Python {series}"
+        raise InputError(what, where=prefix.OPTION, next_step="python build.py list")
     wanted = list(dict.fromkeys(base for plan in plans for base in (plan.debian, plan.python, plan.tool)))
     engine = Engine()
-    for error in _make_bases(engine, read_host(), wanted, project, _meeting(engine), say).values():
+    for error in _make_bases(engine, read_host(), wanted, project, _meeting(engine), say, prefixes).values():
         raise error
 
 
@@ -163,10 +170,16 @@ def _meeting(engine: Engine) -> Path:
 
 
 def _make_bases(
-    engine: Engine, host: Host, wanted: "list[bases.Base]", project: Project, meeting: Path, say: Say
+    engine: Engine,
+    host: Host,
+    wanted: "list[bases.Base]",
+    project: Project,
+    meeting: Path,
+    say: Say,
+    prefixes: bootstrap.Prefixes = bootstrap.NO_PREFIXES,
 ) -> "dict[bases.Base, TorchdevError]":
     with alone(meeting, "bootstrap", lambda: say("another run makes bases; waiting")):
-        return bootstrap.bootstrap(engine, host, wanted, project.places, say)
+        return bootstrap.bootstrap(engine, host, wanted, project.places, say, prefixes)
 
 
 def test_cells(project: Project, cells: "tuple[Cell, ...]", gpu: str, say: Say) -> "list[Result]":

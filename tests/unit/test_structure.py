@@ -10,7 +10,7 @@ PACKAGE = ROOT / "torchdev"
 ORDER = (
     "errors", "document", "schema", "catalog", "matrix", "places", "bases", "host", "wheels", "pytorch", "lock",
     "resolver", "resolve", "plan", "render", "diagnosis", "process", "engine", "builder",
-    "bootstrap", "verify", "report", "turns", "pipeline", "stages", "doctor", "machine", "selftest",
+    "prefix", "bootstrap", "verify", "report", "turns", "pipeline", "stages", "doctor", "machine", "selftest",
 )  # fmt: skip
 """Lowest first: a module imports only from those before it."""
 STANDALONE = ("environment",)
