@@ -115,13 +115,18 @@ class Plan:
         return f"{self.image}-candidate:{self.cell.id}"
 
     @property
+    def cudnn(self) -> str:
+        """The version of the cuDNN wheel; bundled, where PyTorch's own wheel has cuDNN inside; none, without CUDA."""
+        return self.lock.cudnn or ("bundled" if self.cell.cuda else "none")
+
+    @property
     def labels(self) -> dict[str, str]:
         """Labels that say what is inside; those of the bases are for the official images."""
         versions = {
             "python": self.cell.python,
             "torch": self.cell.torch,
             "cuda": self.cell.cuda or "none",
-            "cudnn": self.lock.cudnn or "none",
+            "cudnn": self.cudnn,
             "torchvision": self.lock.version("torchvision") or "none",
             "torchaudio": self.lock.version("torchaudio") or "none",
         }

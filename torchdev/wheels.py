@@ -1,5 +1,6 @@
 """Wheel files: which of several an interpreter would take, what they require, how large they are unpacked."""
 
+import re
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -57,6 +58,12 @@ def opened(place: "str | Path", host: Host) -> "Iterator[zipfile.ZipFile]":
 def unpacked(archive: zipfile.ZipFile) -> int:
     """Bytes of all files in a wheel."""
     return sum(entry.file_size for entry in archive.infolist())
+
+
+def bundled_cuda(archive: zipfile.ZipFile) -> "str | None":
+    """The CUDA version whose runtime is inside a wheel, as in PyTorch's before 1.13; None if there is none."""
+    found = (re.search(r"/libcudart[^/]*\.so\.([0-9]+\.[0-9]+)", name) for name in archive.namelist())
+    return next((match[1] for match in found if match), None)
 
 
 def requirements(archive: zipfile.ZipFile) -> "list[str]":

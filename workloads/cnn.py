@@ -80,7 +80,7 @@ def survives_saving(model: SmallCNN, images: Tensor) -> bool:
     return torch.equal(model(images), copy(images))
 
 
-def run(device: torch.device, seeds: list[int], epochs: int, shuffle: bool) -> dict[str, object]:
+def run(device: torch.device, seeds: "list[int]", epochs: int, shuffle: bool) -> "dict[str, object]":
     """Train once per seed and report accuracies, whether loading gave equal scores, and seconds taken."""
     training, held_out = (split.to(device) for split in digits.load())
     if shuffle:
