@@ -69,13 +69,12 @@ def bootstrap(
 ) -> "dict[Base, TorchdevError]":
     """Make the stand-ins of these bases, Debian first; one that is there and up to date is kept.
 
-    Without Debian there is nothing; of the Pythons, those that could not be made are returned, with the reason.
+    Without any Debian there is nothing; else those that could not be made are returned, with the reason.
     """
+    failed = _make_debians(engine, host, bases, say)
     for base in bases:
-        if not base.series and _wanted(engine, base, _digest(" ".join(OPTIONS)), say):
-            _debian(engine, base, host, {RECIPE_LABEL: _digest(" ".join(OPTIONS))})
-    failed: dict[Base, TorchdevError] = {}
-    for base in bases:
+        if base in failed:
+            continue
         try:
             given = prefixes.get(base.series or "")
             if given:
@@ -85,6 +84,22 @@ def bootstrap(
         except TorchdevError as error:
             say(f"error: {error}")
             failed[base] = error
+    return failed
+
+
+def _make_debians(engine: Engine, host: Host, bases: "list[Base]", say: Say) -> "dict[Base, TorchdevError]":
+    """Make the Debians; without one, all that stands on it fails, and if that is everything, so does the run."""
+    failed: dict[Base, TorchdevError] = {}
+    wanted = _digest(" ".join(OPTIONS))
+    for base in (base for base in bases if not base.series):
+        try:
+            if _wanted(engine, base, wanted, say):
+                _debian(engine, base, host, {RECIPE_LABEL: wanted})
+        except TorchdevError as error:
+            failed |= {other: error for other in bases if other.suite == base.suite}
+            if len(failed) == len(bases):
+                raise
+            say(f"error: {error}")
     return failed
 
 
