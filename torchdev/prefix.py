@@ -5,7 +5,8 @@ import io
 import os
 import re
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -51,11 +52,22 @@ def parse(options: "Iterable[str]") -> "dict[str, Path]":
 def read_prefix(series: str, folder: Path) -> Prefix:
     """Look at an installed Python without running it; InputError if no stand-in can be made of it."""
     root = Path(os.path.normpath(folder.expanduser().absolute()))
-    refusal = _no_prefix(series, root) or _no_program(root / "bin" / f"python{series}") or _incomplete(series, root)
-    if refusal:
-        what, step = refusal
-        raise InputError(f"{what}: {root}", where=f"{OPTION} {series}", next_step=step)
-    return Prefix(series, root, _compiled_for(root / "lib" / f"python{series}") or str(root))
+    with _readable(series):
+        refusal = _no_prefix(series, root) or _no_program(root / "bin" / f"python{series}") or _incomplete(series, root)
+        if refusal:
+            what, step = refusal
+            raise InputError(f"{what}: {root}", where=f"{OPTION} {series}", next_step=step)
+        return Prefix(series, root, _compiled_for(root / "lib" / f"python{series}") or str(root))
+
+
+@contextmanager
+def _readable(series: str) -> Iterator[None]:
+    """What the operating system refuses is an InputError."""
+    try:
+        yield
+    except OSError as error:
+        step = "see to it that this user can read that whole folder"
+        raise InputError(str(error), where=f"{OPTION} {series}", next_step=step) from None
 
 
 Refusal = tuple[str, str]
@@ -161,7 +173,7 @@ def relocated(data: bytes, olds: "Iterable[str]") -> bytes:
 def pack(prefix: Prefix, archive: Path) -> str:
     """Write the stand-in's part of a prefix as a tar archive; its sha256, which depends on the content alone."""
     olds = {prefix.compiled_for, str(prefix.root), str(prefix.root.resolve())}
-    with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
+    with _readable(prefix.series), tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
         for path in files(prefix):
             source = prefix.root / path
             entry = tarfile.TarInfo(path.as_posix())
