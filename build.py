@@ -126,7 +126,13 @@ def parser() -> "tuple[argparse.ArgumentParser, Collection[str]]":
     pushing = stage("push", "push images that are built and checked, with all their tags, to a registry")
     cells(pushing)
     pushing.add_argument("--to", required=True, metavar="REPOSITORY", help="such as ghcr.io/owner/torchdev")
-    cells(stage("bootstrap", "make stand-ins for the official bases, from Debian's packages"))
+    making = stage("bootstrap", "make stand-ins for the official bases, from Debian's packages")
+    cells(making)
+    text = (
+        "make the stand-in of a Python, such as 3.8, of one that is installed here: FOLDER is what it calls "
+        "sys.base_prefix, with bin, lib and include in it, and not a program, hence the option's name; may be repeated"
+    )
+    making.add_argument("--python-prefix", action="append", default=[], metavar="SERIES=FOLDER", help=text)
     machine_readable(stage("doctor", "say what this machine has and lacks"))
     start = stage("quickstart", "install what is missing, build one cell and train the CNN in it")
     cells(start, "the first of the matrix")
@@ -224,7 +230,7 @@ def write(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell, 
     elif options.stage == "push":
         stages.push_cells(project, chosen, options.to, say)
     elif options.stage == "bootstrap":
-        stages.bootstrap_bases(project, chosen, say)
+        stages.bootstrap_bases(project, chosen, options.python_prefix, say)
 
 
 def named(options: argparse.Namespace) -> bool:

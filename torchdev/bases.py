@@ -1,18 +1,46 @@
 """The images that every Dockerfile starts from, their digests, and what can stand in for them."""
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from torchdev.errors import InputError
 
-DEBIAN = "debian:bookworm-slim"
 TOOL_PYTHON = "3.11"
 """The one Python that unpacks wheels which do not depend on Python, for every cell of every matrix."""
 
 PREFIX = "torchdev-bootstrap/"
 """Repository prefix of the images made here; they never take the name of the official ones."""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A Debian release that images stand on: its glibc, and what it calls the libraries that CPython loads."""
+
+    name: str
+    glibc: tuple[int, int]
+    libraries: tuple[str, ...]
+
+    @property
+    def image(self) -> str:
+        """Name of its official image."""
+        return f"debian:{self.name}-slim"
+
+
+def _libraries(ffi: str, ssl: str) -> tuple[str, ...]:
+    """What the extension modules of CPython load, as in the official slim images."""
+    first = ("libdb5.3", "libexpat1", ffi, "libgdbm6", "libncursesw6", "libnsl2", "libreadline8", "libsqlite3-0", ssl)
+    return (*first, "libtirpc3", "netbase", "tzdata")
+
+
+BOOKWORM = Suite("bookworm", (2, 36), _libraries("libffi8", "libssl3"))
+BULLSEYE = Suite("bullseye", (2, 31), _libraries("libffi7", "libssl1.1"))
+SUITES = {suite.name: suite for suite in (BOOKWORM, BULLSEYE)}
+OLDER = {"3.6": BULLSEYE}
+"""Python series whose last official image stands on an older Debian than the others'."""
+DEBIAN = BOOKWORM.image
 
 SOURCE_SUITES = {
     "3.9": ("bullseye-security", "bullseye"),
@@ -54,10 +82,20 @@ class Base:
         name, tag = self.name.split(":")
         return tag.split("-")[0] if name == "python" else None
 
+    @property
+    def suite(self) -> Suite:
+        """The Debian release that it stands on."""
+        return SUITES[next(part for part in re.split("[:-]", self.name) if part in SUITES)]
 
-def python_image(series: str) -> str:
-    """Name of the official image of a Python series."""
-    return f"python:{series}-slim-bookworm"
+
+def suite_of(python: str) -> Suite:
+    """The Debian release on which images of a Python series stand."""
+    return OLDER.get(python, BOOKWORM)
+
+
+def python_image(series: str, suite: Suite) -> str:
+    """Name of the official image of a Python series on a Debian release."""
+    return f"python:{series}-slim-{suite.name}"
 
 
 def read_digests(path: Path) -> dict[str, str]:
@@ -87,7 +125,11 @@ def write_digests(source: Path, path: Path, found: dict[str, str]) -> None:
 
 
 def bases_of(python: str, digests: dict[str, str]) -> "tuple[Base, Base, Base]":
-    """Debian, the cell's Python and the tool Python, in that order."""
-    names = (DEBIAN, python_image(python), python_image(TOOL_PYTHON))
+    """Debian, the cell's Python and the tool Python, in that order: all three of one Debian release.
+
+    The tool Python runs on the cell's Debian while wheels are installed, so it must not need a newer glibc.
+    """
+    suite = suite_of(python)
+    names = (suite.image, python_image(python, suite), python_image(TOOL_PYTHON, suite))
     debian, own, tool = (Base(name, digests.get(name)) for name in names)
     return debian, own, tool

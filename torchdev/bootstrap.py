@@ -4,11 +4,12 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from torchdev import process
-from torchdev.bases import SOURCE_PINS, SOURCE_SUITES, Base
+from torchdev import prefix, process
+from torchdev.bases import SOURCE_PINS, SOURCE_SUITES, Base, Suite
 from torchdev.diagnosis import explain
 from torchdev.engine import Engine
 from torchdev.errors import BuildError, EngineError, TorchdevError
@@ -17,7 +18,10 @@ from torchdev.places import Places
 from torchdev.plan import EPOCH
 
 RECIPE_LABEL = "io.torchdev.bootstrap.recipe"
-SUITE = "bookworm"
+ORIGIN_LABEL = "io.torchdev.bootstrap.origin"
+"""Label of a Python's stand-in: source, Debian's source package; or prefix, a Python of the machine that built it."""
+CONTENT_LABEL = "io.torchdev.bootstrap.prefix"
+"""Label with the digest of that Python's files."""
 UNNEEDED = (
     "/usr/share/man/*",
     "/usr/share/info/*",
@@ -36,7 +40,14 @@ OPTIONS = (
 )
 """mmdebstrap's options: the recipe of the base."""
 
+SOURCE_FILES = ("fetch-source", "python.Dockerfile")
+PREFIX_FILES = ("check-libraries", "check-python", "install-prefix", "prefix.Dockerfile")
+"""Files of templates/bootstrap by which a Python is made of Debian's source, and of a local prefix."""
+
 Say = Callable[[str], None]
+Prefixes = Mapping[str, prefix.Prefix]
+"""Python series to the installation on this machine that its stand-in is to be made of."""
+NO_PREFIXES: Prefixes = {}
 
 
 def choose(engine: Engine, bases: "list[Base]", *, forbid: bool = False) -> "list[Base]":
@@ -53,25 +64,79 @@ def choose(engine: Engine, bases: "list[Base]", *, forbid: bool = False) -> "lis
     return list(dict.fromkeys(bases)) if unreachable else []
 
 
-def bootstrap(engine: Engine, host: Host, bases: "list[Base]", places: Places, say: Say) -> "dict[Base, TorchdevError]":
+def bootstrap(
+    engine: Engine, host: Host, bases: "list[Base]", places: Places, say: Say, prefixes: "Prefixes" = NO_PREFIXES
+) -> "dict[Base, TorchdevError]":
     """Make the stand-ins of these bases, Debian first; one that is there and up to date is kept.
 
-    Without Debian there is nothing; of the Pythons, those that could not be made are returned, with the reason.
+    Without any Debian there is nothing; else those that could not be made are returned, with the reason.
     """
-    debian = next(base for base in bases if base.series is None)
-    recipe = _digest(" ".join(OPTIONS))
-    if _wanted(engine, debian, recipe, say):
-        _debian(engine, debian, host, {RECIPE_LABEL: recipe})
-    recipe = _digest(recipe + "".join(p.read_text() for p in sorted((places.templates / "bootstrap").iterdir())))
-    failed: dict[Base, TorchdevError] = {}
+    failed = _make_debians(engine, host, bases, say)
     for base in bases:
-        if base.series and _wanted(engine, base, recipe, say):
-            try:
-                _python(engine, host, base, debian, places, {RECIPE_LABEL: recipe})
-            except TorchdevError as error:
-                say(f"error: {error}")
-                failed[base] = error
+        if base in failed:
+            continue
+        try:
+            given = prefixes.get(base.series or "")
+            if given:
+                _of_prefix(engine, host, base, given, places, say)
+            elif base.series:
+                _of_source(engine, host, base, places, say)
+        except TorchdevError as error:
+            say(f"error: {error}")
+            failed[base] = error
     return failed
+
+
+def _make_debians(engine: Engine, host: Host, bases: "list[Base]", say: Say) -> "dict[Base, TorchdevError]":
+    """Make the Debians; without one, all that stands on it fails, and if that is everything, so does the run."""
+    failed: dict[Base, TorchdevError] = {}
+    wanted = _digest(" ".join(OPTIONS))
+    for base in (base for base in bases if not base.series):
+        try:
+            if _wanted(engine, base, wanted, say):
+                _debian(engine, base, host, {RECIPE_LABEL: wanted})
+        except TorchdevError as error:
+            failed |= {other: error for other in bases if other.suite == base.suite}
+            if len(failed) == len(bases):
+                raise
+            say(f"error: {error}")
+    return failed
+
+
+def _of_source(engine: Engine, host: Host, base: Base, places: Places, say: Say) -> None:
+    """Have a Python compiled from Debian's source package; a stand-in that was made of a local prefix is kept."""
+    there = engine.image(base.stand_in)
+    content = there.labels.get(CONTENT_LABEL) if there else None
+    if there and content:
+        current = there.labels.get(RECIPE_LABEL) == recipe(base.suite, places, PREFIX_FILES, content)
+        renew = f"; {_command(base)} would make it by the present recipe"
+        say(f"{base.name}: bootstrapped before from a local prefix, as {base.stand_in}{'' if current else renew}")
+        return
+    wanted = recipe(base.suite, places, SOURCE_FILES)
+    if _wanted(engine, base, wanted, say):
+        _compile(engine, host, base, places, {RECIPE_LABEL: wanted, ORIGIN_LABEL: "source"})
+
+
+def _of_prefix(engine: Engine, host: Host, base: Base, given: prefix.Prefix, places: Places, say: Say) -> None:
+    """Have a Python made of the one in a folder of this machine."""
+    with tempfile.TemporaryDirectory() as folder:
+        content = prefix.pack(given, Path(folder, "python.tar"))[:16]
+        wanted = recipe(base.suite, places, PREFIX_FILES, content)
+        if _wanted(engine, base, wanted, say):
+            labels = {RECIPE_LABEL: wanted, ORIGIN_LABEL: "prefix", CONTENT_LABEL: content}
+            _build(engine, host, base, places, "prefix.Dockerfile", {}, labels, f"--build-context=prefix={folder}")
+
+
+def recipe(suite: Suite, places: Places, files: "tuple[str, ...]", content: str = "") -> str:
+    """Digest of all that a Python's stand-in is made by: files of templates/bootstrap, and a local prefix's content."""
+    texts = (_filled(places.templates / "bootstrap" / name, suite) for name in files)
+    return _digest(_digest(" ".join(OPTIONS)) + "".join(texts) + content)
+
+
+def _filled(file: Path, suite: Suite) -> str:
+    """A file of templates/bootstrap with the libraries that a Debian release has."""
+    names = textwrap.wrap(" ".join(("ca-certificates", *suite.libraries)), 110)
+    return file.read_text(encoding="utf-8").replace("@LIBRARIES@", " \\\n        ".join(names))
 
 
 def _wanted(engine: Engine, base: Base, recipe: str, say: Say) -> bool:
@@ -88,6 +153,12 @@ def _digest(recipe: str) -> str:
     return hashlib.sha256(recipe.encode()).hexdigest()[:16]
 
 
+def _command(base: Base) -> str:
+    """The command that makes a Python's stand-in of one that is installed here."""
+    series = base.series or ""
+    return f"python build.py bootstrap {prefix.OPTION} {series}=FOLDER 'py{series.replace('.', '')}-*'"
+
+
 def _debian(engine: Engine, base: Base, host: Host, labels: dict[str, str]) -> None:
     """Debian's minimal system by mmdebstrap, imported as an image of one layer."""
     if not shutil.which("mmdebstrap"):
@@ -97,7 +168,7 @@ def _debian(engine: Engine, base: Base, host: Host, labels: dict[str, str]) -> N
         )
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder, "root.tar")
-        options = [*OPTIONS, SUITE, str(archive), *_sources()]
+        options = [*OPTIONS, base.suite.name, str(archive), *_sources(base.suite)]
         proxies = {key: value for name, value in host.proxies for key in (name, name.lower())}  # apt reads the latter
         environment = {**proxies, "SOURCE_DATE_EPOCH": str(EPOCH)}
         output: list[str] = []
@@ -107,43 +178,54 @@ def _debian(engine: Engine, base: Base, host: Host, labels: dict[str, str]) -> N
         engine.load_root(archive, base.stand_in, labels)
 
 
-def _python(engine: Engine, host: Host, base: Base, debian: Base, places: Places, labels: dict[str, str]) -> None:
+def _compile(engine: Engine, host: Host, base: Base, places: Places, labels: dict[str, str]) -> None:
     """CPython compiled from Debian's source package, on the bootstrapped Debian."""
-    suites = SOURCE_SUITES.get(base.series or "")
-    if not suites:
-        raise EngineError(
-            f"no registry answers for {base.name}, and Debian has no source package of that Python",
-            next_step=f"bootstrapping knows Python {', '.join(SOURCE_SUITES)}; or docker pull {base.ref}",
-        )
+    series = base.series or ""
+    if series not in SOURCE_SUITES:
+        what = f"no registry answers for {base.name}, and Debian has no source package of that Python"
+        step = f"{_command(base)}, where FOLDER has such a Python, compiled on Debian {base.suite.name} or an older one"
+        raise EngineError(what, next_step=f"{step}; or docker pull {base.ref}")
+    arguments = {"SUITES": " ".join(SOURCE_SUITES[series]), "PINNED": SOURCE_PINS.get(series, "")}
+    _build(engine, host, base, places, "python.Dockerfile", arguments, labels)
+
+
+def _build(
+    engine: Engine,
+    host: Host,
+    base: Base,
+    places: Places,
+    file: str,
+    arguments: dict[str, str],
+    labels: dict[str, str],
+    *options: str,
+) -> None:
+    """Build a Python's stand-in by a Dockerfile of templates/bootstrap."""
+    debian = Base(base.suite.image, None)
+    arguments = {"DEBIAN": debian.stand_in, "VERSION": base.series or "", **arguments, **dict(host.proxies)}
     folder = places.templates / "bootstrap"
-    arguments = {
-        "DEBIAN": debian.stand_in,
-        "VERSION": str(base.series),
-        "SUITES": " ".join(suites),
-        "PINNED": SOURCE_PINS.get(str(base.series), ""),
-        **dict(host.proxies),
-    }
     command = [
         "build",
-        "--file",
-        str(folder / "python.Dockerfile"),
         "--tag",
         base.stand_in,
         "--load",
         "--provenance=false",
         *(f"--build-arg={key}={value}" for key, value in arguments.items()),
         *(f"--label={key}={value}" for key, value in labels.items()),
+        *options,
     ]
     if host.ca_bundle:
         command.append(f"--secret=id=ca,src={host.ca_bundle}")
     log = places.work / "logs" / f"bootstrap-python{base.series}.log"
-    try:
-        engine.buildx([*command, str(folder)], log)
-    except BuildError:
-        raise explain(base.stand_in, log.read_text(encoding="utf-8"), log) from None
+    with tempfile.TemporaryDirectory() as name:
+        dockerfile = Path(name, file)
+        dockerfile.write_text(_filled(folder / file, base.suite), encoding="utf-8")
+        try:
+            engine.buildx([*command, "--file", str(dockerfile), str(folder)], log)
+        except BuildError:
+            raise explain(base.stand_in, log.read_text(encoding="utf-8"), log) from None
 
 
-def _sources() -> "list[str]":
+def _sources(suite: Suite) -> "list[str]":
     """The suites of Debian on the mirror that this machine's own apt uses; nothing means mmdebstrap's default."""
     if not shutil.which("apt-get"):
         return []
@@ -155,5 +237,5 @@ def _sources() -> "list[str]":
     ).stdout
     lines = (line.split() for line in listing.splitlines() if line.endswith(" Debian"))
     found = {codename: site for site, codename, _ in lines}
-    suites = (SUITE, f"{SUITE}-updates", f"{SUITE}-security")
-    return [f"deb {found[suite]} {suite} main" for suite in suites] if all(s in found for s in suites) else []
+    wanted = (suite.name, f"{suite.name}-updates", f"{suite.name}-security")
+    return [f"deb {found[name]} {name} main" for name in wanted] if all(name in found for name in wanted) else []

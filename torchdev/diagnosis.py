@@ -39,6 +39,9 @@ REMEDIES = (
 def explain(cell: str, text: str, log: Path) -> BuildError:
     """A failed build's log as one message: the cause, its last lines, and the next command."""
     failure = _failing_step([line for line in text.splitlines() if line.strip()])
+    refused, remedy = (_said(word, failure) for word in ("refused", "next"))
+    if refused:
+        return BuildError(refused, where=cell, next_step=f"{remedy}; log: {log}")
     for signs, what, step in REMEDIES:
         line = next((line for line in failure if any(sign.lower() in line.lower() for sign in signs)), None)
         if line:
@@ -47,6 +50,12 @@ def explain(cell: str, text: str, log: Path) -> BuildError:
             )
     tail = "\n".join(f"  {line}" for line in failure[-12:])
     return BuildError(f"the build failed\n{tail}", where=cell, next_step=f"read {log}")
+
+
+def _said(word: str, lines: "list[str]") -> str:
+    """What a step's own script says, in a line that begins with `refused:` or `next:`."""
+    found = (re.match(rf"#[0-9]+ [0-9.]+ {word}: (.+)", line) for line in lines)
+    return next((match[1].strip() for match in found if match), "")
 
 
 def _failing_step(lines: "list[str]") -> "list[str]":

@@ -157,11 +157,6 @@ def end_of_life(python: str) -> "tuple[str, Source] | None":
     return (str(entry["end"]), source(entry["source"])) if entry else None
 
 
-def glibc(suite: str) -> str:
-    """The glibc of a Debian suite, such as 2.36."""
-    return str(_data()["glibc"][suite]["version"])
-
-
 def serves(architectures: "tuple[str, ...]", capability: str) -> bool:
     """Whether libraries compiled for these architectures run on a GPU.
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from torchdev.bases import Base
+from torchdev.bases import Base, suite_of
 from torchdev.lock import PYTORCH, Lock, Package
 from torchdev.matrix import Cell
 
@@ -21,7 +21,7 @@ TORCH = ("torch", "triton")
 DEVEL = ("ninja", "nvidia-cuda-cccl", "nvidia-cuda-crt", "nvidia-cuda-nvcc", "nvidia-cuda-profiler-api", "nvidia-nvvm")
 """What the devel variant has beside the plain one: on top, so that both share all that lies below."""
 
-DEBIAN_PACKAGES = (
+DEBIAN_TOOLS = (
     # torch.compile and C++ extensions
     "g++",
     "gcc",
@@ -30,20 +30,8 @@ DEBIAN_PACKAGES = (
     "ca-certificates",
     "git",
     "tini",
-    # what CPython's extension modules load, as in the official python image
-    "libdb5.3",
-    "libexpat1",
-    "libffi8",
-    "libgdbm6",
-    "libncursesw6",
-    "libnsl2",
-    "libreadline8",
-    "libsqlite3-0",
-    "libssl3",
-    "libtirpc3",
-    "netbase",
-    "tzdata",
 )
+"""Debian packages of every image, beside the libraries that CPython loads."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +87,11 @@ class Plan:
         return tuple(f"{self.image}:{tag}" for tag in (self.cell.id, *self.aliases))
 
     @property
+    def debian_packages(self) -> tuple[str, ...]:
+        """What is installed of Debian, by the names of the release that the image stands on."""
+        return (*DEBIAN_TOOLS, *suite_of(self.cell.python).libraries)
+
+    @property
     def below_python(self) -> tuple[Layer, ...]:
         """The layers that cells of several Pythons can share."""
         names = [layer.name for layer in self.layers]
@@ -122,13 +115,18 @@ class Plan:
         return f"{self.image}-candidate:{self.cell.id}"
 
     @property
+    def cudnn(self) -> str:
+        """The version of the cuDNN wheel; bundled, where PyTorch's own wheel has cuDNN inside; none, without CUDA."""
+        return self.lock.cudnn or ("bundled" if self.cell.cuda else "none")
+
+    @property
     def labels(self) -> dict[str, str]:
         """Labels that say what is inside; those of the bases are for the official images."""
         versions = {
             "python": self.cell.python,
             "torch": self.cell.torch,
             "cuda": self.cell.cuda or "none",
-            "cudnn": self.lock.cudnn or "none",
+            "cudnn": self.cudnn,
             "torchvision": self.lock.version("torchvision") or "none",
             "torchaudio": self.lock.version("torchaudio") or "none",
         }

@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
 from torchdev.errors import InputError
-from torchdev.plan import DEBIAN_PACKAGES, EPOCH, Plan, guarded
+from torchdev.plan import EPOCH, Plan, guarded
 
 BAKE_FILE = "docker-bake.json"
 KEPT = frozenset({"bases.json", "lock.json"})
@@ -49,7 +49,7 @@ def _environment(templates: Path) -> Environment:
 
 
 def _cell_files(plan: Plan, environment: Environment) -> Files:
-    values = {"plan": plan, "epoch": EPOCH, "debian_packages": DEBIAN_PACKAGES, "guarded": guarded(plan.lock)}
+    values = {"plan": plan, "epoch": EPOCH, "guarded": guarded(plan.lock)}
     files = {"Dockerfile": _fill(environment, "Dockerfile.j2", values)}
     for folder in ("scripts", "steps", "files", *(("override",) if plan.cell.cudnn else ())):
         for name in sorted(path for path in environment.list_templates() if path.startswith(f"{folder}/")):

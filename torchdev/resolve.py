@@ -18,6 +18,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from remotezip import RemoteIOError
 
 from torchdev import pytorch, releases, terms, wheels
+from torchdev.bases import TOOL_PYTHON
 from torchdev.errors import BuildError, InputError
 from torchdev.host import Host, local_wheels, sha256_of
 from torchdev.lock import PLATFORM, PYTORCH, UV, Lock, Package, inputs_digest
@@ -42,11 +43,14 @@ def resolve(cell: Cell, host: Host, known: "dict[str, int] | None" = None) -> Lo
 
 def _resolve(cell: Cell, host: Host, known: dict[str, int]) -> Lock:
     if releases.is_on_pypi(cell.torch, cell.flavour):
-        packages = _pinned(compile_cell(cell, host, _wanted(cell)), cell, host, known)
+        found = compile_cell(cell, host, _wanted(cell))
+        packages = _pinned(found, cell, host, known)
+        bundled = None if _cuda(packages) else _bundled_cuda(found, cell, host)
     else:
         packages = _resolve_elsewhere(cell, host, known)
-    tool = _pinned(compile_cell(cell, host, Wanted((f"uv=={UV}",))), cell, host, known)
-    _check_flavour(cell, packages)
+        bundled = cell.cuda if any(p.version == f"{cell.torch}+{cell.flavour}" for p in packages) else None
+    tool = _pinned(compile_cell(cell, host, Wanted((f"uv=={UV}",)), TOOL_PYTHON), cell, host, known)
+    _check_flavour(cell, packages, bundled)
     if cell.cudnn:
         _check_cudnn(cell, host)
     return Lock(cell.id, cell.python, PLATFORM, inputs_digest(cell), tool[0], packages)
@@ -216,10 +220,25 @@ def _file(wheel: "dict[str, Any]") -> str:
     return str(wheel.get("name") or wheel["url"].rsplit("/", 1)[-1]).replace("%2B", "+")
 
 
-def _check_flavour(cell: Cell, packages: tuple[Package, ...]) -> None:
-    """Refuse a resolution whose CUDA is not what the cell's tag says."""
+def _cuda(packages: tuple[Package, ...]) -> "str | None":
+    """The CUDA version of a resolution's runtime wheel."""
     runtime = next((p.version for p in packages if p.name in CUDA_RUNTIME), None)
-    found = ".".join(runtime.split(".")[:2]) if runtime else None
+    return ".".join(runtime.split(".")[:2]) if runtime else None
+
+
+def _bundled_cuda(found: "Iterable[dict[str, Any]]", cell: Cell, host: Host) -> "str | None":
+    """The CUDA version inside PyTorch's own wheel."""
+    links = {_file(wheel): str(wheel["url"]) for e in found if e["name"] == "torch" for wheel in e["wheels"]}
+    file = wheels.best(links, cell.python)
+    if not file:
+        return None
+    with wheels.opened(links[file], host) as archive:
+        return wheels.bundled_cuda(archive)
+
+
+def _check_flavour(cell: Cell, packages: tuple[Package, ...], bundled: "str | None" = None) -> None:
+    """Refuse a resolution whose CUDA, in wheels of its own or bundled with PyTorch, is not what the tag says."""
+    found = _cuda(packages) or bundled
     if found != cell.cuda:
         raise InputError(
             f"torch {cell.torch} of the package index is built for CUDA {found or 'none (cpu)'}, not {cell.flavour}",

@@ -10,7 +10,7 @@ from typing import Any
 
 from uv import find_uv_bin
 
-from torchdev import wheels
+from torchdev.bases import TOOL_PYTHON, suite_of
 from torchdev.errors import BuildError
 from torchdev.host import Host
 from torchdev.lock import UV
@@ -27,10 +27,12 @@ COMPILE = (
     "--quiet",
     "--no-header",
     "--only-binary=:all:",
-    f"--python-platform=x86_64-manylinux_{wheels.GLIBC[0]}_{wheels.GLIBC[1]}",
     "--format=pylock.toml",
     "--output-file=pylock.toml",
 )
+
+LAST_PATCH = {"3.6": "3.6.15"}
+"""Patch versions of series that uv can't be asked for as such: to it 3.6 is 3.6.0, which PyTorch does not serve."""
 
 
 @dataclass(frozen=True)
@@ -45,27 +47,29 @@ class Wanted:
 
 def index_refusal(host: Host) -> "str | None":
     """Why the host's package index can't be used, in a line of uv's; None if it answers."""
-    done, _ = _run(host, "3.11", Wanted((f"uv=={UV}",)))
+    done, _ = _run(host, TOOL_PYTHON, TOOL_PYTHON, Wanted((f"uv=={UV}",)))
     return done.stderr.strip().splitlines()[-1].strip() if done.returncode else None
 
 
-def compile_cell(cell: Cell, host: Host, wanted: Wanted) -> "list[dict[str, Any]]":
-    """The packages of the pylock.toml (PEP 751) that uv writes for the cell's Python and platform."""
-    done, text = _run(host, cell.python, wanted)
+def compile_cell(cell: Cell, host: Host, wanted: Wanted, python: str = "") -> "list[dict[str, Any]]":
+    """The packages of the pylock.toml (PEP 751) that uv writes for the cell's platform and its Python, or another."""
+    done, text = _run(host, python or cell.python, cell.python, wanted)
     if done.returncode:
         raise _not_resolved(cell, done.stderr)
     packages: list[dict[str, Any]] = tomllib.loads(text)["packages"]
     return packages
 
 
-def _run(host: Host, python: str, wanted: Wanted) -> "tuple[subprocess.CompletedProcess[str], str]":
-    """Uv's outcome, and the pylock.toml it wrote."""
+def _run(host: Host, python: str, image: str, wanted: Wanted) -> "tuple[subprocess.CompletedProcess[str], str]":
+    """Uv's outcome, and the pylock.toml it wrote for a Python on the Debian of another Python's images."""
+    major, minor = suite_of(image).glibc
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for file, lines in (("in", wanted.requirements), ("at", wanted.constraints), ("over", wanted.overrides)):
             (folder / f"{file}.txt").write_text("".join(f"{line}\n" for line in lines))
         (folder / "uv.toml").write_text(host.uv_toml())
-        command = [find_uv_bin(), *COMPILE, "--python-version", python]
+        command = [find_uv_bin(), *COMPILE, "--python-version", LAST_PATCH.get(python, python)]
+        command.append(f"--python-platform=x86_64-manylinux_{major}_{minor}")
         command += [f"--find-links={path}" for path in wanted.folders]
         done = subprocess.run(command, cwd=folder, env=_environment(host, folder), capture_output=True, text=True)
         return done, "" if done.returncode else (folder / "pylock.toml").read_text()

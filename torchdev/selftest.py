@@ -21,7 +21,7 @@ BIN = Path(sys.executable).parent
 def commands(root: Path) -> "list[tuple[str, list[str]]]":
     """The checks that need no engine, by name, in the order of what they cost."""
     python, dockerfiles = sys.executable, sorted(root.glob("images/*/Dockerfile"))
-    dockerfiles.append(root / "templates" / "bootstrap" / "python.Dockerfile")
+    dockerfiles += sorted(root.glob("templates/bootstrap/*.Dockerfile"))
     jsonschema, workflows = str(BIN / "check-jsonschema"), [str(path) for path in root.glob(".github/workflows/*")]
     return [
         ("style", [python, "-m", "ruff", "check", "."]),

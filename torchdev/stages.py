@@ -15,6 +15,7 @@ from torchdev import (
     facts,
     lock,
     pipeline,
+    prefix,
     render,
     resolve,
     sources,
@@ -118,8 +119,7 @@ def _known_locks(project: Project) -> "list[lock.Lock]":
 def lock_bases(project: Project, say: Say) -> None:
     """Ask the registry for the digests of the official bases and write them to images/bases.json."""
     engine = Engine()
-    names = {bases.DEBIAN, bases.python_image(bases.TOOL_PYTHON)}
-    names |= {bases.python_image(cell.python) for cell in project.matrix.cells}
+    names = {base.name for cell in project.matrix.cells for base in bases.bases_of(cell.python, {})}
     found = {name: engine.registry_digest(name) for name in sorted(names)}
     known = {name: digest for name, digest in found.items() if digest}
     if known:
@@ -143,12 +143,19 @@ def render_images(project: Project, *, check: bool, say: Say) -> None:
     say("\n".join([*(f"images/{name}" for name in changed), f"{len(changed)} files changed"]))
 
 
-def bootstrap_bases(project: Project, cells: "tuple[Cell, ...]", say: Say) -> None:
-    """Make stand-ins for the bases of the named cells, or of all, whether a registry answers or not."""
+def bootstrap_bases(project: Project, cells: "tuple[Cell, ...]", given: "list[str]", say: Say) -> None:
+    """Make stand-ins for the bases of the named cells, or of all, whether a registry answers or not.
+
+    `given` names Pythons that are installed here, as SERIES=FOLDER, of which to make those series.
+    """
     plans = project.plans(cells)
+    prefixes = {series: prefix.read_prefix(series, folder) for series, folder in prefix.parse(given).items()}
+    for series in prefixes.keys() - {base.series for plan in plans for base in (plan.python, plan.tool)}:
+        what = f"none of the named cells has Python {series}"
+        raise InputError(what, where=prefix.OPTION, next_step="python build.py list")
     wanted = list(dict.fromkeys(base for plan in plans for base in (plan.debian, plan.python, plan.tool)))
     engine = Engine()
-    for error in _make_bases(engine, read_host(), wanted, project, _meeting(engine), say).values():
+    for error in _make_bases(engine, read_host(), wanted, project, _meeting(engine), say, prefixes).values():
         raise error
 
 
@@ -187,10 +194,16 @@ def _meeting(engine: Engine) -> Path:
 
 
 def _make_bases(
-    engine: Engine, host: Host, wanted: "list[bases.Base]", project: Project, meeting: Path, say: Say
+    engine: Engine,
+    host: Host,
+    wanted: "list[bases.Base]",
+    project: Project,
+    meeting: Path,
+    say: Say,
+    prefixes: bootstrap.Prefixes = bootstrap.NO_PREFIXES,
 ) -> "dict[bases.Base, TorchdevError]":
     with alone(meeting, "bootstrap", lambda: say("another run makes bases; waiting")):
-        return bootstrap.bootstrap(engine, host, wanted, project.places, say)
+        return bootstrap.bootstrap(engine, host, wanted, project.places, say, prefixes)
 
 
 def test_cells(project: Project, cells: "tuple[Cell, ...]", gpu: str, say: Say) -> "list[Result]":

@@ -1,5 +1,6 @@
 """Wheel files: which of several an interpreter would take, what they require, how large they are unpacked."""
 
+import re
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,10 +12,9 @@ from packaging.tags import compatible_tags, cpython_tags
 from packaging.utils import parse_wheel_filename
 from remotezip import RemoteZip
 
+from torchdev.bases import suite_of
 from torchdev.host import Host
 
-GLIBC = (2, 36)
-"""glibc of Debian 12 (bookworm), the base of every image."""
 MINIMUM_GLIBC = 17
 
 
@@ -33,7 +33,8 @@ def _rank(file: str, order: dict[str, int]) -> "int | None":
 def _tag_order(python: str) -> dict[str, int]:
     """Wheel tags that the cell's interpreter accepts, best first, as its installer would rank them."""
     version = tuple(int(part) for part in python.split("."))
-    manylinux = [f"manylinux_{GLIBC[0]}_{minor}_x86_64" for minor in range(GLIBC[1], MINIMUM_GLIBC - 1, -1)]
+    major, newest = suite_of(python).glibc
+    manylinux = [f"manylinux_{major}_{minor}_x86_64" for minor in range(newest, MINIMUM_GLIBC - 1, -1)]
     platforms = [*manylinux, "manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64", "linux_x86_64"]
     interpreter = f"cp{''.join(map(str, version))}"
     tags = [*cpython_tags(version, platforms=platforms), *compatible_tags(version, interpreter, platforms)]
@@ -57,6 +58,12 @@ def opened(place: "str | Path", host: Host) -> "Iterator[zipfile.ZipFile]":
 def unpacked(archive: zipfile.ZipFile) -> int:
     """Bytes of all files in a wheel."""
     return sum(entry.file_size for entry in archive.infolist())
+
+
+def bundled_cuda(archive: zipfile.ZipFile) -> "str | None":
+    """The CUDA version whose runtime is inside a wheel, as in PyTorch's before 1.13; None if there is none."""
+    found = (re.search(r"/libcudart[^/]*\.so\.([0-9]+\.[0-9]+)", name) for name in archive.namelist())
+    return next((match[1] for match in found if match), None)
 
 
 def requirements(archive: zipfile.ZipFile) -> "list[str]":

@@ -12,6 +12,7 @@ import json
 import sys
 import tempfile
 import time
+from inspect import signature
 from pathlib import Path
 
 import torch
@@ -76,11 +77,13 @@ def survives_saving(model: SmallCNN, images: Tensor) -> bool:
         path = Path(folder, "model.pt")
         torch.save(model.state_dict(), path)
         copy = SmallCNN().to(images.device).eval()
-        copy.load_state_dict(torch.load(path, map_location=images.device, weights_only=True))
+        # PyTorch before 1.13 knows no such argument.
+        safe = {"weights_only": True} if "weights_only" in signature(torch.load).parameters else {}
+        copy.load_state_dict(torch.load(path, map_location=images.device, **safe))
     return torch.equal(model(images), copy(images))
 
 
-def run(device: torch.device, seeds: list[int], epochs: int, shuffle: bool) -> dict[str, object]:
+def run(device: torch.device, seeds: "list[int]", epochs: int, shuffle: bool) -> "dict[str, object]":
     """Train once per seed and report accuracies, whether loading gave equal scores, and seconds taken."""
     training, held_out = (split.to(device) for split in digits.load())
     if shuffle:

@@ -30,7 +30,7 @@ class Split(NamedTuple):
         return Split(self.images.to(device), self.labels.to(device))
 
 
-def load() -> tuple[Split, Split]:
+def load() -> "tuple[Split, Split]":
     """Training (1437 examples) and held-out (360) data; the split never changes between runs."""
     with gzip.open(SOURCE, "rt", newline="") as lines:
         rows = torch.tensor([[float(value) for value in row] for row in csv.reader(lines)])

@@ -64,8 +64,7 @@ RUN --mount=type=secret,id=ca \
     if [ -e /run/secrets/ca ]; then echo 'Acquire::https::CAInfo "/run/secrets/ca";' > /tmp/apt.conf; export APT_CONFIG=/tmp/apt.conf; fi; \
     apt-get update -qq; \
     apt-get install -y -qq --no-install-recommends \
-        ca-certificates libdb5.3 libexpat1 libffi8 libgdbm6 libncursesw6 libnsl2 libreadline8 libsqlite3-0 libssl3 \
-        libtirpc3 netbase tzdata > /dev/null; \
+        @LIBRARIES@ > /dev/null; \
     rm -rf /var/lib/apt/lists/* /var/cache/ldconfig/aux-cache /var/log/* /tmp/apt.conf
 COPY --from=build /usr/local /usr/local
 RUN ldconfig && rm -f /var/cache/ldconfig/aux-cache

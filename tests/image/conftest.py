@@ -18,7 +18,7 @@ from testinfra.host import Host
 from torchdev.bases import read_digests
 from torchdev.engine import Engine, copy_into
 from torchdev.errors import GpuError
-from torchdev.matrix import load
+from torchdev.matrix import Cell, load
 from torchdev.plan import Plan
 from torchdev.stages import open_project
 
@@ -34,10 +34,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: "list[pytest.Item]") -> None:
-    """Leave out what a cell does not claim: nvcc if it is not a devel cell, GPUs if it has no CUDA."""
+    """Leave out what a cell does not claim: nvcc, GPUs, torch.compile."""
     cell = load(config.getoption("--matrix-file")).select([config.getoption("--cell")])[0]
-    claims = {"devel": cell.devel, "cuda": cell.cuda is not None}
+    claims = {"devel": cell.devel, "cuda": cell.cuda is not None, "compile": compiles(cell)}
     items[:] = [item for item in items if all(claims.get(mark.name, True) for mark in item.iter_markers())]
+
+
+def compiles(cell: Cell) -> bool:
+    """Whether the cell's PyTorch has torch.compile, which came with 2.0."""
+    return int(cell.torch.split(".")[0]) >= 2
 
 
 @dataclass(frozen=True)

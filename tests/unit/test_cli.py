@@ -60,6 +60,8 @@ def test_generated_files_are_current() -> None:
         (("py311-cu130",), 5, "no Docker Engine answers"),
         (("test", "py311-cu130"), 5, "no Docker Engine answers"),
         (("bootstrap", "py311-cu130"), 5, "no Docker Engine answers"),
+        (("bootstrap", "--python-prefix", "3.11", "py311-cu130"), 2, "--python-prefix 3.8="),
+        (("bootstrap", "--python-prefix", "3.11=/nowhere", "py311-cu130"), 2, "no such folder: /nowhere"),
     ],
 )
 def test_mistakes_have_an_exit_code_and_a_message(arguments: tuple[str, ...], code: int, said: str) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import http.server
+import subprocess
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -36,6 +37,50 @@ def test_no_wheel_fits_another_python_or_machine() -> None:
     """Then there is none, rather than a wrong one."""
     files = ["p-1-cp313-cp313-manylinux_2_28_x86_64.whl", "p-1-cp311-cp311-manylinux_2_28_aarch64.whl"]
     assert wheels.best(files, "3.11") is None
+
+
+def test_wheel_needs_no_newer_glibc_than_the_images_debian_has() -> None:
+    """Bookworm has 2.36; images of Python 3.6 stand on bullseye, which has 2.31. Its ABI tag ends in m."""
+    newer, older = "manylinux_2_34_x86_64", "manylinux_2_28_x86_64"
+    assert wheels.best([f"p-1-py3-none-{newer}.whl"], "3.8") == f"p-1-py3-none-{newer}.whl"
+    assert wheels.best([f"p-1-py3-none-{newer}.whl"], "3.6") is None
+    assert wheels.best([f"p-1-cp36-cp36m-{older}.whl", f"p-1-py3-none-{older}.whl"], "3.6") is not None
+    assert (
+        wheels.best(["p-1-cp36-cp36m-manylinux1_x86_64.whl", "p-1-py3-none-any.whl"], "3.6") != "p-1-py3-none-any.whl"
+    )
+
+
+@pytest.mark.parametrize(("python", "version", "glibc"), [("3.6", "3.6.15", "2_31"), ("3.8", "3.8", "2_36")])
+def test_uv_is_asked_for_the_images_python_and_glibc(
+    monkeypatch: pytest.MonkeyPatch, cell: Cell, python: str, version: str, glibc: str
+) -> None:
+    """As the last patch version, where the series alone means its first; for another Python, on the image's glibc."""
+    asked: list[list[str]] = []
+
+    def refuse(command: list[str], **options: object) -> "subprocess.CompletedProcess[str]":
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 1, "", "no")
+
+    monkeypatch.setattr(subprocess, "run", refuse)
+    for other in ("", "3.11"):
+        with pytest.raises(BuildError):
+            resolver.compile_cell(dataclasses.replace(cell, python=python), Host(), resolver.Wanted(("x",)), other)
+    assert [command[command.index("--python-version") + 1] for command in asked] == [version, "3.11"]
+    assert all(f"--python-platform=x86_64-manylinux_{glibc}" in command for command in asked)
+
+
+def test_bundled_cuda_counts_as_the_cells(tmp_path: Path, cell: Cell) -> None:
+    """PyTorch before 1.13 has CUDA inside its own wheel; another CUDA there is refused all the same."""
+    with zipfile.ZipFile(tmp_path / "torch.whl", "w") as archive:
+        archive.writestr("torch/lib/libcudart-80664282.so.10.2", "")
+        assert wheels.bundled_cuda(archive) == "10.2"
+    with zipfile.ZipFile(tmp_path / "plain.whl", "w") as archive:
+        assert wheels.bundled_cuda(archive) is None
+    old = dataclasses.replace(cell, flavour="cu102")
+    resolve._check_flavour(old, (), "10.2")
+    for bundled in ("11.3", None):
+        with pytest.raises(InputError, match="not cu102"):
+            resolve._check_flavour(old, (), bundled)
 
 
 def test_flavour_must_be_what_the_tag_says(cell: Cell, lock: Lock) -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.unit.conftest import ROOT
@@ -12,7 +13,7 @@ ORDER = (
     "reasons", "explain", "grid", "matrix", "places", "bases", "host",
     "wheels", "pytorch", "lock",
     "resolver", "resolve", "indexes", "sources", "plan", "render", "diagnosis", "process", "engine", "builder",
-    "bootstrap", "verify", "report", "turns", "pipeline", "stages", "doctor", "machine", "selftest",
+    "prefix", "bootstrap", "verify", "report", "turns", "pipeline", "stages", "doctor", "machine", "selftest",
 )  # fmt: skip
 """Lowest first: a module imports only from those before it."""
 STANDALONE = ("environment",)
@@ -72,3 +73,28 @@ def test_no_committed_file_is_large() -> None:
     listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     paths = [ROOT / name for name in listing.split("\0") if name]
     assert [path.name for path in paths if path.is_file() and path.stat().st_size > 1_000_000] == []
+
+
+OLDEST = (3, 7)
+"""The oldest grammar that ast knows; 3.6, which some cells have, differs from it in nothing that is used here."""
+OF_IMAGES = ("workloads/*.py", "templates/override/*", "templates/bootstrap/check-python")
+
+
+def test_programs_that_run_in_images_suit_old_pythons() -> None:
+    """Their grammar, and annotations: list[int] can be evaluated from Python 3.9 on; in quotes it need not be."""
+    for path in (path for pattern in OF_IMAGES for path in ROOT.glob(pattern)):
+        tree = ast.parse(path.read_text(), feature_version=OLDEST)
+        for annotation in _annotations(tree):
+            parts = [part for part in ast.walk(annotation) if isinstance(part, ast.Subscript | ast.BinOp)]
+            assert not parts, f"{path.name}:{annotation.lineno}: put it into quotes"
+
+
+def _annotations(tree: ast.Module) -> Iterator[ast.expr]:
+    """Every annotation that is evaluated when a program is imported."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg]
+            found = [node.returns, *(argument.annotation for argument in arguments if argument)]
+            yield from (annotation for annotation in found if annotation)
+        elif isinstance(node, ast.AnnAssign):
+            yield node.annotation
