@@ -37,7 +37,7 @@ WISHES = {
 DESCRIPTION = """\
 Build PyTorch development images from matrix.yaml, and prove that each is what its tag says.
 
-  python build.py --matrix              build, check and tag every cell
+  python build.py --matrix              build, check and tag the cells of the group default
   python build.py py311-cu130           build, check and tag one cell
   python build.py --select '*-cu130-*'  build, check and tag those that match
   python build.py quickstart            install what is missing here, build one cell, train a CNN in it
@@ -86,7 +86,7 @@ def parser() -> "tuple[argparse.ArgumentParser, Collection[str]]":
 
     build = stage("build", "build, check and tag cells (the default stage)")
     cells(build, "none; see --matrix")
-    build.add_argument("--matrix", action="store_true", help="every cell of the matrix")
+    build.add_argument("--matrix", action="store_true", help="the matrix's group default; every cell: --group all")
     build.add_argument("--rebuild", action="store_true", help="build again what has not changed")
     build.add_argument(
         "--jobs", type=positive, default=HALF, metavar="N", help="cells at once; default: half the cores"
@@ -184,7 +184,8 @@ def run(options: argparse.Namespace) -> int:
     if options.stage == "check":
         return selftest.run(ROOT, machine.Consent(options.yes), say, quick=options.quick)
     project = stages.open_project(ROOT, options.matrix_file)
-    chosen = project.matrix.select([*options.cells, *options.select], options.group)
+    groups = [*options.group, "default"] if getattr(options, "matrix", False) else options.group
+    chosen = project.matrix.select([*options.cells, *options.select], groups)
     if options.stage == "build":
         return finish(stages.build_cells(project, chosen, how(options), say), options.json)
     if options.stage == "test":

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import shutil
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from docker.models.containers import Container
 from docker.types import DeviceRequest
 
 from torchdev import process
+from torchdev.catalog import ARCHITECTURES
 from torchdev.errors import BuildError, EngineError, GpuError
 
 TIMEOUT = 600
@@ -54,6 +56,22 @@ class Engine:
     def info(self) -> dict[str, Any]:
         """What the engine says of itself."""
         return dict(self._client.info())
+
+    def platform(self) -> str:
+        """The platform that the engine runs without emulation, such as linux/amd64."""
+        machine = str(self.info()["Architecture"])
+        return f"linux/{ARCHITECTURES.get(machine, machine)}"
+
+    def platforms(self, folder: Path) -> tuple[str, ...]:
+        """The platforms that the engine can build for, its own first; others by emulation. Logs go into a folder."""
+        log = folder / "platforms.log"
+        try:
+            self.buildx(["inspect"], log)
+        except BuildError:
+            return (self.platform(),)
+        named = re.search(r"^Platforms: *(.+)$", log.read_text(encoding="utf-8"), re.MULTILINE)
+        found = re.split(r", *", named[1].replace("*", "")) if named else []
+        return tuple(dict.fromkeys((self.platform(), *found)))
 
     def disk(self) -> "Path | None":
         """The folder where the engine keeps its data, if the engine is on this machine."""

@@ -17,7 +17,6 @@ from torchdev.matrix import Cell
 
 UV = "0.13.9"
 """The uv that resolves here, installs in builds and is part of every image."""
-PLATFORM = "linux/amd64"
 PYTORCH = "pytorch"
 """The origin of a wheel that only the PyTorch index has, since its flavour is not the one on PyPI."""
 
@@ -93,7 +92,7 @@ def inputs_digest(cell: Cell) -> str:
     inputs = {
         "python": cell.python,
         "flavour": cell.flavour,
-        "platform": PLATFORM,
+        "platform": cell.platform,
         "uv": UV,
         "requirements": cell.requirements,
         "constraints": cell.constraints,

@@ -15,13 +15,15 @@ from torchdev.terms import ANY, Query
 
 LONGEST_TAG = 128
 """Characters of a tag, by the OCI distribution specification."""
+ALL, DEFAULT = "all", "default"
+"""Groups of every matrix: all cells, and those that --matrix builds, which are all unless the matrix names them."""
 ALWAYS = ("setuptools",)
 """What torch.compile and C++ extensions import, and not every release of PyTorch requires (2.9.1 on Python 3.11)."""
 
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One combination of Python, CUDA flavour, PyTorch, cuDNN and variant, with all it is asked to contain."""
+    """One combination of Python, CUDA flavour, PyTorch, cuDNN, variant and architecture, with all it is to contain."""
 
     python: str
     flavour: str
@@ -30,17 +32,24 @@ class Cell:
     place: Place = field(compare=False)
     constraints: tuple[str, ...] = ()
     cudnn: "str | None" = None
-    variant: str = "plain"
+    variant: str = ids.PLAIN
+    arch: str = ids.AMD64
+    legacy: "str | None" = field(default=None, compare=False)
 
     @property
     def id(self) -> str:
         """The name of the cell: its folder, tag, test id and selector."""
-        return ids.cell_id(self.python, self.flavour, self.torch, self.cudnn, self.variant)
+        return ids.cell_id(self.python, self.flavour, self.torch, self.cudnn, self.variant, self.arch)
 
     @property
     def short(self) -> str:
         """The short tag, such as py311-cu130, that points at the newest PyTorch of those that have it."""
-        return ids.short_tag(self.python, self.flavour, self.cudnn, self.variant)
+        return ids.short_tag(self.python, self.flavour, self.cudnn, self.variant, self.arch)
+
+    @property
+    def platform(self) -> str:
+        """The platform as registries and engines name it, such as linux/arm64."""
+        return f"linux/{self.arch}"
 
     @property
     def cuda(self) -> "str | None":
@@ -57,6 +66,7 @@ class Cell:
         wished = {"python": self.python, "cuda": self.flavour, "torch": self.torch}
         wished |= {"cudnn": self.cudnn} if self.cudnn else {}
         wished |= {"variant": self.variant} if self.devel else {}
+        wished |= {"arch": self.arch} if self.arch != ids.AMD64 else {}
         return wished | {name: ANY for name in COMPANIONS if any(r.startswith(f"{name}==") for r in self.requirements)}
 
 
@@ -108,19 +118,23 @@ def load(path: Path) -> Matrix:
     if not cells:
         raise document.error(("rows",), "the matrix is empty", "name at least one row that is not excluded")
     aliases = _aliases(cells, file.aliases, document)
-    return Matrix(file.image, document.file, cells, aliases, dict(_groups(cells, aliases, file.groups, document)))
+    groups = {ALL: cells, DEFAULT: cells} | dict(_groups(cells, aliases, file.groups, document))
+    return Matrix(file.image, document.file, cells, aliases, groups)
 
 
 def _cells(file: MatrixFile, document: Document, section: str, rows: "list[Row]") -> Iterator[Cell]:
     for number, row in enumerate(rows):
         path: Trail = (section, number)
-        python, cuda, torch, cudnn, variant = (_values(row, file.axes, axis, path, document) for axis in AXES)
+        python, cuda, torch, cudnn, variant, arch = (_values(row, file.axes, axis, path, document) for axis in AXES)
         constraints = (*file.constraints, *row.constraints)
-        for p, c, t, d, v in product(python, cuda, torch, cudnn or [None], variant or ["plain"]):
-            companions = _companions(file, t or "", path, document)
+        optional = (cudnn or [None], variant or [ids.PLAIN], arch or [ids.AMD64])
+        for p, c, t, d, v, a in product(python, cuda, torch, *optional):
+            wanted = file.companions if row.companions is None else row.companions
+            companions = _companions(wanted, t or "", path, document)
             requirements = (f"torch=={t}", *companions, *ALWAYS, *file.packages, *row.packages)
-            cell = Cell(p or "", c or "", t or "", requirements, document.place(path), constraints, d, v or "plain")
-            yield _possible(cell, path, document)
+            place = document.place(path)
+            chosen = (d, v or ids.PLAIN, a or ids.AMD64, row.legacy)
+            yield _possible(Cell(p or "", c or "", t or "", requirements, place, constraints, *chosen), path, document)
 
 
 def _values(row: Row, axes: Axes, axis: str, path: Trail, document: Document) -> "list[str | None]":
@@ -130,13 +144,13 @@ def _values(row: Row, axes: Axes, axis: str, path: Trail, document: Document) ->
     return found or []
 
 
-def _companions(file: MatrixFile, torch: str, path: Trail, document: Document) -> "list[str]":
+def _companions(wanted: "list[str]", torch: str, path: Trail, document: Document) -> "list[str]":
     """Exact requirements of the torchvision and torchaudio that belong to a release."""
-    if torch not in releases.known() and file.companions:
+    if torch not in releases.known() and wanted:
         step = f"use one it knows ({', '.join(releases.known())}), or companions: [] to go without"
         raise document.error((*path, "torch"), f"torchdev's catalog has no PyTorch {torch}", step)
     belonging = releases.companions_of(torch)
-    return [f"{name}=={belonging[name]}" for name in file.companions if name in belonging]
+    return [f"{name}=={belonging[name]}" for name in wanted if name in belonging]
 
 
 def _possible(cell: Cell, path: Trail, document: Document) -> Cell:
@@ -152,7 +166,7 @@ def _possible(cell: Cell, path: Trail, document: Document) -> Cell:
         raise document.error(
             _place(path, said, document), explain.refusal(cell.id, said), f"the nearest that can: {near}"
         )
-    own = releases.find(cell.torch, cell.flavour, "amd64", cell.python)
+    own = releases.find(cell.torch, cell.flavour, cell.arch, cell.python)
     if own and cell.cudnn and cell.cudnn == own.build.cudnn:
         what = f"PyTorch {cell.torch} ({cell.flavour}) pins cuDNN {cell.cudnn} already: leave it out"
         raise document.error((*path, "cudnn"), what)
@@ -176,7 +190,7 @@ def _exclude(cells: "list[Cell]", exclusions: "list[Exclusion]", document: Docum
 
 
 def _matches(cell: Cell, exclusion: Exclusion) -> bool:
-    values = (cell.python, cell.flavour, cell.torch, cell.cudnn, cell.variant)
+    values = (cell.python, cell.flavour, cell.torch, cell.cudnn, cell.variant, cell.arch)
     return all(
         wanted is None or value in wanted
         for value, wanted in zip(values, (getattr(exclusion, axis) for axis in AXES), strict=True)
@@ -214,6 +228,8 @@ def _groups(
     cells: "tuple[Cell, ...]", aliases: "dict[str, Cell]", given: "dict[str, list[str]]", document: Document
 ) -> "Iterator[tuple[str, tuple[Cell, ...]]]":
     for group, members in given.items():
+        if group == ALL:
+            raise document.error(("groups", group), f'"{ALL}" is every cell, and can\'t be another group', key=True)
         chosen: set[str] = set()
         for number, name in enumerate(members):
             found = named(name, cells, aliases)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from torchdev import bases, builder, lock, process, render, resolve, verify
 from torchdev.engine import CELL_LABEL, Engine
-from torchdev.errors import Exit, TorchdevError
+from torchdev.errors import EngineError, Exit, TorchdevError
 from torchdev.host import Host
 from torchdev.places import Places
 from torchdev.plan import INTERPRETER, SHARED, Plan, make_plan
@@ -42,7 +42,7 @@ class Options:
 class Site:
     """Where and how cells are built. `made` are the bases that were bootstrapped, `missing` those that could not be.
 
-    `meeting` is the folder of turns.
+    `meeting` is the folder of turns; `platforms` are the engine's, its own first.
     """
 
     engine: Engine
@@ -54,15 +54,38 @@ class Site:
     disk: Disk
     meeting: Path
     missing: "Mapping[bases.Base, TorchdevError]" = dataclasses.field(default_factory=dict)
+    platforms: tuple[str, ...] = ("linux/amd64",)
 
     def stands(self, plan: Plan) -> builder.Stands:
-        """What stands in for a plan's official bases."""
-        return builder.stands_for(self.engine, plan, self.made)
+        """What stands in for a plan's official bases; those made here are for the engine's own platform alone."""
+        own = plan.lock.platform == self.platforms[0]
+        return builder.stands_for(self.engine, plan, self.made) if own else {}
+
+    def refusal(self, plan: Plan) -> "TorchdevError | None":
+        """Why a plan can't be built here; None if nothing is known that speaks against it."""
+        bases = (plan.debian, plan.python, plan.tool)
+        missing = next((self.missing[base] for base in bases if base in self.missing), None)
+        return platform_refusal(plan.lock.platform, self.platforms, bootstrapped=bool(self.made)) or missing
 
     def build(self, plan: Plan, stage: str = "") -> None:
         """Build a cell's candidate, or a stage of it."""
         echo = sys.stderr if self.options.verbose else None
         builder.build(self.engine, self.host, plan, self.places, self.stands(plan), echo, stage)
+
+
+def platform_refusal(platform: str, engine: "tuple[str, ...]", *, bootstrapped: bool) -> "EngineError | None":
+    """Why an engine with these platforms, its own first, can't build for a platform; None if it can."""
+    if platform not in engine:
+        arch = platform.partition("/")[2]
+        step = (
+            f"build on a machine with {arch}, or have the engine emulate it, which takes many times as long: "
+            f"docker run --privileged --rm tonistiigi/binfmt --install {arch}"
+        )
+        return EngineError(f"the engine builds for {', '.join(engine)}, not for {platform}", next_step=step)
+    if bootstrapped and platform != engine[0]:
+        what = f"no registry answers, and bases can be made here only for the engine's own platform, {engine[0]}"
+        return EngineError(what, next_step=f"build where a registry has the bases for {platform}")
+    return None
 
 
 def run(site: Site, plans: tuple[Plan, ...]) -> "list[Result]":
@@ -87,7 +110,7 @@ def _first_of_each(site: Site, plans: tuple[Plan, ...]) -> "list[Plan]":
     """One plan for each set of shared layers that more than one cell still to be built has."""
     groups: dict[str, list[Plan]] = {}
     for plan in plans:
-        if not built(site, plan) and not {plan.debian, plan.python, plan.tool} & site.missing.keys():
+        if not built(site, plan) and not site.refusal(plan):
             groups.setdefault(plan.shared, []).append(plan)
     return [group[0] for group in groups.values() if len(group) > 1]
 
@@ -140,9 +163,8 @@ def _cell(site: Site, plan: Plan) -> Result:
 
 def _alone_with(site: Site, plan: Plan) -> Result:
     """Bring a cell up; if interrupted, take away the candidate that came of it."""
-    for base in (plan.debian, plan.python, plan.tool):
-        if base in site.missing:
-            raise site.missing[base]
+    if refusal := site.refusal(plan):
+        raise refusal
     site.engine.remove_containers(f"{CELL_LABEL}={plan.candidate}")
     before = site.engine.image(plan.candidate)
     try:

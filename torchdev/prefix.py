@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import platform
 import re
 import tarfile
 from collections.abc import Iterable, Iterator
@@ -10,16 +11,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from torchdev.catalog import ARCHITECTURES
 from torchdev.errors import InputError
-from torchdev.lock import PLATFORM
 from torchdev.plan import EPOCH
 
 OPTION = "--python-prefix"
 HOME = "/usr/local"
 """Where Python is in the official images."""
 ELF = b"\x7fELF"
-MACHINES = {"linux/amd64": 62}
+MACHINES = {"linux/amd64": 62, "linux/arm64": 183}
 """Platform to the e_machine of its programs, by the ELF specification."""
+PLATFORM = f"linux/{ARCHITECTURES.get(platform.machine(), platform.machine())}"
+"""The platform of this machine, and so of what is installed on it."""
 MACHINE_NAMES = {3: "32-bit x86", 40: "32-bit ARM", 62: "x86-64", 183: "ARM 64", 243: "RISC-V"}
 LEFT_OUT = frozenset({"__pycache__", "site-packages", "test", "tests", "idle_test"})
 """Folders of the library that the stand-in does not have: tests as in the official image, other packages on purpose."""
@@ -98,7 +101,7 @@ def _no_program(path: Path) -> "Refusal | None":
         step = "give the folder of the real program, not of a script that looks for it (a pyenv shim, say)"
         return f"bin/{path.name} is not a program", step
     machine = int.from_bytes(head[18:20], "little")
-    if machine != MACHINES[PLATFORM]:
+    if machine != MACHINES.get(PLATFORM):
         name = MACHINE_NAMES.get(machine, f"another processor ({machine})")
         return f"bin/{path.name} is for {name}, not for {PLATFORM}", f"give one that is compiled for {PLATFORM}"
     if b"ld-musl" in head:

@@ -96,7 +96,7 @@ def _companion_fact(name: str, with_them: str, rest: "Sequence[Combination]", so
     if not own:
         last = max((b.version for b in load().of(name)), key=numbers)
         return Fact(f"{name} ends with {last}: none belongs to {with_them}", sources)
-    wheels = [b for b in load().of(name) if b.version in own]
+    wheels = [b for b in load().of(name) if b.version in own and b.arch in {c.arch for c in rest}]
     pythons = sorted({w.python for b in wheels for w in b.wheels if not w.python.endswith("t")}, key=numbers)
     return Fact(f"{name} {_span(own)} belongs to {with_them}, and has wheels for Python {_span(pythons)}", sources)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from torchdev.engine import Image
 from torchdev.errors import Exit
+from torchdev.ids import AMD64
 from torchdev.matrix import Cell, Matrix
 from torchdev.plan import Plan
 from torchdev.verify import Outcome, Verdict
@@ -65,9 +66,10 @@ def storage_text(found: Storage) -> str:
 
 def cells_text(matrix: Matrix, cells: "Iterable[Cell]") -> str:
     """The cells, one a line, with their shorter tags."""
-    rows = [("CELL", "PYTHON", "CUDA", "PYTORCH", "TAGS")]
+    rows = [("CELL", "PYTHON", "CUDA", "PYTORCH", "TAGS", "")]
     for cell in cells:
-        rows.append((cell.id, cell.python, cell.cuda or "none", cell.torch, " ".join(matrix.aliases_of(cell))))
+        note = f"legacy: {cell.legacy}" if cell.legacy else ""
+        rows.append((cell.id, cell.python, cell.cuda or "none", cell.torch, " ".join(matrix.aliases_of(cell)), note))
     return _table(rows)
 
 
@@ -82,6 +84,8 @@ def cells_json(matrix: Matrix, cells: "Iterable[Cell]") -> str:
             "torch": cell.torch,
             "cudnn": cell.cudnn,
             "variant": cell.variant,
+            "arch": cell.arch,
+            "legacy": cell.legacy,
             "aliases": list(matrix.aliases_of(cell)),
             "requirements": list(cell.requirements),
         }
@@ -91,10 +95,11 @@ def cells_json(matrix: Matrix, cells: "Iterable[Cell]") -> str:
 
 
 def shards(cells: "Iterable[Cell]") -> dict[str, list[str]]:
-    """CUDA flavour to the ids of its cells, which have most in common: to be built on one machine."""
+    """Flavour and architecture to the ids of their cells, which have most in common: to be built on one machine."""
     found: dict[str, list[str]] = {}
     for cell in cells:
-        found.setdefault(cell.flavour, []).append(cell.id)
+        name = cell.flavour if cell.arch == AMD64 else f"{cell.flavour}-{cell.arch}"
+        found.setdefault(name, []).append(cell.id)
     return found
 
 

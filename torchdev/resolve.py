@@ -21,7 +21,7 @@ from torchdev import pytorch, releases, terms, wheels
 from torchdev.bases import TOOL_PYTHON
 from torchdev.errors import BuildError, InputError
 from torchdev.host import Host, local_wheels, sha256_of
-from torchdev.lock import PLATFORM, PYTORCH, UV, Lock, Package, inputs_digest
+from torchdev.lock import PYTORCH, UV, Lock, Package, inputs_digest
 from torchdev.matrix import Cell
 from torchdev.resolver import Wanted, compile_cell
 
@@ -42,7 +42,7 @@ def resolve(cell: Cell, host: Host, known: "dict[str, int] | None" = None) -> Lo
 
 
 def _resolve(cell: Cell, host: Host, known: dict[str, int]) -> Lock:
-    if releases.is_on_pypi(cell.torch, cell.flavour):
+    if releases.is_on_pypi(cell.torch, cell.flavour, cell.arch):
         found = compile_cell(cell, host, _wanted(cell))
         packages = _pinned(found, cell, host, known)
         bundled = None if _cuda(packages) else _bundled_cuda(found, cell, host)
@@ -53,7 +53,7 @@ def _resolve(cell: Cell, host: Host, known: dict[str, int]) -> Lock:
     _check_flavour(cell, packages, bundled)
     if cell.cudnn:
         _check_cudnn(cell, host)
-    return Lock(cell.id, cell.python, PLATFORM, inputs_digest(cell), tool[0], packages)
+    return Lock(cell.id, cell.python, cell.platform, inputs_digest(cell), tool[0], packages)
 
 
 def complete(lock: Lock, cell: Cell, host: Host) -> Lock:
@@ -106,14 +106,16 @@ def _offered(name: str, cell: Cell, host: Host) -> "Offer | None":
     version = f"{required.partition('==')[2]}+{cell.flavour}"
     known = pytorch.known_files(cell.flavour)
     local = {path.name: path for path in local_wheels(host, name)}
-    file = wheels.best((f for f in local if _version(f) == version), cell.python)
+    file = wheels.best((f for f in local if _version(f) == version), cell.python, cell.arch)
     if file:
         return _agreed(Offer(file, sha256_of(local[file]), local[file]), known, cell)
     links = {link.file: link for link in pytorch.read_page(host, cell.flavour, name) or []}
-    file = wheels.best((f for f in links if _version(f) == version), cell.python)
+    file = wheels.best((f for f in links if _version(f) == version), cell.python, cell.arch)
     if file:
         return _agreed(Offer(file, links[file].sha256, links[file].url), known, cell)
-    file = wheels.best((f for f in known if f.startswith(f"{name}-") and _version(f) == version), cell.python)
+    file = wheels.best(
+        (f for f in known if f.startswith(f"{name}-") and _version(f) == version), cell.python, cell.arch
+    )
     return Offer(file, known[file], None) if file else None
 
 
@@ -131,7 +133,7 @@ def _torch_requirements(offer: "Offer | None", version: str, cell: Cell, host: H
     if offer and offer.place:
         with wheels.opened(offer.place, host) as archive:
             return wheels.requirements(archive)
-    known = pytorch.known_requirements(cell.torch, cell.flavour, cell.python)
+    known = pytorch.known_requirements(cell.torch, cell.flavour, cell.python, cell.arch)
     if known is None:
         what = f"torch {version} is only on the PyTorch index, which does not answer at {host.pytorch_index}"
         step = (
@@ -147,7 +149,13 @@ def _package(offer: "Offer | None", name: str, version: str, cell: Cell, host: H
     tag = f"cp{cell.python.replace('.', '')}"
     if offer is None:
         return Package(
-            name, version, f"{name}-{version}-{tag}-{tag}-manylinux_2_28_x86_64.whl", None, None, None, PYTORCH
+            name,
+            version,
+            f"{name}-{version}-{tag}-{tag}-manylinux_2_28_{wheels.machine_of(cell.arch)}.whl",
+            None,
+            None,
+            None,
+            PYTORCH,
         )
     if offer.place is None:
         return Package(name, version, offer.file, offer.sha256, None, None, PYTORCH)
@@ -160,7 +168,7 @@ def _package(offer: "Offer | None", name: str, version: str, cell: Cell, host: H
 def _filled(package: Package, links: "list[pytorch.Link]", cell: Cell, host: Host) -> Package:
     """A locked wheel with what the PyTorch index says of it."""
     files = {link.file: link for link in links if _version(link.file) == package.version}
-    file = package.file if package.file in files else wheels.best(files, cell.python)
+    file = package.file if package.file in files else wheels.best(files, cell.python, cell.arch)
     if file is None or (package.sha256 and file != package.file):
         step = f"see {host.pytorch_index}/{cell.flavour}/{package.name}/"
         raise BuildError(f"the PyTorch index has no {package.file}", where=cell.id, next_step=step)
@@ -199,10 +207,10 @@ def _version(file: str) -> str:
 def _pinned(found: "Iterable[dict[str, Any]]", cell: Cell, host: Host, known: dict[str, int]) -> tuple[Package, ...]:
     def pin(entry: "dict[str, Any]") -> Package:
         files = {_file(wheel): wheel for wheel in entry["wheels"]}
-        file = wheels.best(files, cell.python)
+        file = wheels.best(files, cell.python, cell.arch)
         sha256 = files[file]["hashes"].get("sha256") if file else None
         if not file or not sha256:
-            lacks = "sha256" if file else f"wheel for Python {cell.python} on {PLATFORM}"
+            lacks = "sha256" if file else f"wheel for Python {cell.python} on {cell.platform}"
             what = f"the index has no {lacks} of {entry['name']} {entry['version']}"
             raise BuildError(what, where=cell.id, next_step=f"constrain {entry['name']} to another version")
         installed = known.get(sha256)
@@ -229,7 +237,7 @@ def _cuda(packages: tuple[Package, ...]) -> "str | None":
 def _bundled_cuda(found: "Iterable[dict[str, Any]]", cell: Cell, host: Host) -> "str | None":
     """The CUDA version inside PyTorch's own wheel."""
     links = {_file(wheel): str(wheel["url"]) for e in found if e["name"] == "torch" for wheel in e["wheels"]}
-    file = wheels.best(links, cell.python)
+    file = wheels.best(links, cell.python, cell.arch)
     if not file:
         return None
     with wheels.opened(links[file], host) as archive:

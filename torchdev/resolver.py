@@ -13,8 +13,10 @@ from uv import find_uv_bin
 from torchdev.bases import TOOL_PYTHON, suite_of
 from torchdev.errors import BuildError
 from torchdev.host import Host
+from torchdev.ids import AMD64
 from torchdev.lock import UV
 from torchdev.matrix import Cell
+from torchdev.wheels import machine_of
 
 UV_KEPT = ("UV_HTTP_TIMEOUT", "UV_HTTP_RETRIES", "UV_CACHE_DIR", "UV_KEYRING_PROVIDER", "UV_CONCURRENT_DOWNLOADS")
 """uv's variables that do not change what is resolved; the indexes are in the uv.toml that is written for it."""
@@ -53,14 +55,16 @@ def index_refusal(host: Host) -> "str | None":
 
 def compile_cell(cell: Cell, host: Host, wanted: Wanted, python: str = "") -> "list[dict[str, Any]]":
     """The packages of the pylock.toml (PEP 751) that uv writes for the cell's platform and its Python, or another."""
-    done, text = _run(host, python or cell.python, cell.python, wanted)
+    done, text = _run(host, python or cell.python, cell.python, wanted, cell.arch)
     if done.returncode:
         raise _not_resolved(cell, done.stderr)
     packages: list[dict[str, Any]] = tomllib.loads(text)["packages"]
     return packages
 
 
-def _run(host: Host, python: str, image: str, wanted: Wanted) -> "tuple[subprocess.CompletedProcess[str], str]":
+def _run(
+    host: Host, python: str, image: str, wanted: Wanted, arch: str = AMD64
+) -> "tuple[subprocess.CompletedProcess[str], str]":
     """Uv's outcome, and the pylock.toml it wrote for a Python on the Debian of another Python's images."""
     major, minor = suite_of(image).glibc
     with tempfile.TemporaryDirectory() as name:
@@ -69,7 +73,7 @@ def _run(host: Host, python: str, image: str, wanted: Wanted) -> "tuple[subproce
             (folder / f"{file}.txt").write_text("".join(f"{line}\n" for line in lines))
         (folder / "uv.toml").write_text(host.uv_toml())
         command = [find_uv_bin(), *COMPILE, "--python-version", LAST_PATCH.get(python, python)]
-        command.append(f"--python-platform=x86_64-manylinux_{major}_{minor}")
+        command.append(f"--python-platform={machine_of(arch)}-manylinux_{major}_{minor}")
         command += [f"--find-links={path}" for path in wanted.folders]
         done = subprocess.run(command, cwd=folder, env=_environment(host, folder), capture_output=True, text=True)
         return done, "" if done.returncode else (folder / "pylock.toml").read_text()

@@ -13,7 +13,7 @@ from torchdev.document import Document, Trail, read
 from torchdev.errors import InputError
 
 SCHEMA_FILE = "matrix.schema.json"
-AXES = ("python", "cuda", "torch", "cudnn", "variant")
+AXES = ("python", "cuda", "torch", "cudnn", "variant", "arch")
 CHOSEN_ELSEWHERE = ("torch", "torchvision", "torchaudio")
 T = TypeVar("T")
 WORDS: dict[str, str] = {}
@@ -30,6 +30,7 @@ Flavour = Annotated[str, _matching(r"^(cpu|cu[0-9]{3})$", "a PyTorch flavour suc
 Torch = Annotated[str, _matching(r"^[0-9]+\.[0-9]+\.[0-9]+$", 'a full version such as "2.13.0"')]
 Cudnn = Annotated[str, _matching(r"^[0-9]+(\.[0-9]+){3}$", 'a full cuDNN version such as "9.20.0.48"')]
 Variant = Annotated[str, _matching(r"^(plain|devel)$", "a variant: plain or devel")]
+Arch = Annotated[str, _matching(r"^(amd64|arm64)$", "a processor architecture: amd64 or arm64")]
 Companion = Annotated[str, _matching(r"^(torchvision|torchaudio)$", "a companion: torchvision or torchaudio")]
 Repository = Annotated[
     str,
@@ -57,7 +58,7 @@ def _requirement(text: str) -> str:
 
 def _filled(text: str) -> str:
     if not text.strip():
-        raise PydanticCustomError("reason", "an exclusion needs a reason")
+        raise PydanticCustomError("reason", "this needs a reason")
     return text
 
 
@@ -82,6 +83,7 @@ class Axes(_Model):
     torch: Many[Torch] | None = None
     cudnn: Many[Cudnn] | None = Field(default=None, description="another cuDNN than the one that PyTorch pins")
     variant: Many[Variant] | None = Field(default=None, description="devel adds nvcc and CUDA's headers")
+    arch: Many[Arch] | None = Field(default=None, description="the processor's architecture; amd64 unless given")
 
 
 class Row(Axes):
@@ -89,6 +91,10 @@ class Row(Axes):
 
     packages: list[Package] = Field(default=[], description="packages beside those of the whole matrix")
     constraints: list[Package] = Field(default=[], description="bounds on packages beside those of the whole matrix")
+    companions: list[Companion] | None = Field(default=None, description="instead of those of the whole matrix")
+    legacy: Annotated[str, AfterValidator(_filled)] | None = Field(
+        default=None, description="why one should move on from these cells; said wherever they are listed"
+    )
 
 
 class Exclusion(Axes):

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from torchdev.bases import SOURCE_SUITES
 from torchdev.engine import Engine
 from torchdev.errors import Exit
 from torchdev.machine import Consent, ensure_engine, ensure_mmdebstrap, registry_answers
@@ -66,9 +67,13 @@ def run(root: Path, consent: Consent, say: Say, *, quick: bool = False) -> int:
 
 
 def siblings(project: Project) -> tuple[Cell, ...]:
-    """The first cell of the matrix, and one, if there is one, that shares all with it that lies below Python."""
-    first, *others = project.plans(project.matrix.cells)
-    return first.cell, *[plan.cell for plan in others if plan.shared == first.shared][:1]
+    """The first cell of the matrix, and one, if there is one, that shares all with it that lies below Python.
+
+    Its Python is one that can be bootstrapped, so that the tests need no registry.
+    """
+    first, *others = project.plans(project.by_lock(project.matrix.cells)[0])
+    alike = (plan.cell for plan in others if plan.shared == first.shared and plan.cell.python in SOURCE_SUITES)
+    return first.cell, *list(alike)[:1]
 
 
 def _passes(name: str, command: "list[str]", root: Path, say: Say) -> bool:

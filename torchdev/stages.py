@@ -49,8 +49,13 @@ class Project:
         return self.places.images
 
     def rendered(self) -> render.Files:
-        """Every generated file of the checkout, as it should be."""
-        return render.render(self.plans(self.matrix.cells), self.places.templates)
+        """Every generated file of the checkout, as it should be; of a cell without lock there is none."""
+        return render.render(self.plans(self.by_lock(self.matrix.cells)[0]), self.places.templates)
+
+    def by_lock(self, cells: "tuple[Cell, ...]") -> "tuple[tuple[Cell, ...], tuple[Cell, ...]]":
+        """The cells that have a lock, and those that have none."""
+        there = {cell for cell in cells if (self.images / cell.id / "lock.json").exists()}
+        return tuple(c for c in cells if c in there), tuple(c for c in cells if c not in there)
 
     def plans(self, cells: "tuple[Cell, ...]") -> tuple[Plan, ...]:
         """A plan for each cell; a missing or stale lock is an InputError."""
@@ -148,7 +153,7 @@ def bootstrap_bases(project: Project, cells: "tuple[Cell, ...]", given: "list[st
 
     `given` names Pythons that are installed here, as SERIES=FOLDER, of which to make those series.
     """
-    plans = project.plans(cells)
+    plans = project.plans(project.by_lock(cells)[0])
     prefixes = {series: prefix.read_prefix(series, folder) for series, folder in prefix.parse(given).items()}
     for series in prefixes.keys() - {base.series for plan in plans for base in (plan.python, plan.tool)}:
         what = f"none of the named cells has Python {series}"
@@ -162,8 +167,16 @@ def bootstrap_bases(project: Project, cells: "tuple[Cell, ...]", given: "list[st
 def build_cells(project: Project, cells: "tuple[Cell, ...]", options: Options, say: Say) -> "list[Result]":
     """Build, check and tag cells; one that fails does not stop the others."""
     render.check(project.rendered(), project.images)
-    site = _site(project, cells, options, say)
-    return pipeline.run(site, project.plans(cells))
+    locked, unlocked = project.by_lock(cells)
+    if not locked:
+        return [_without_lock(cell) for cell in unlocked]
+    site = _site(project, locked, options, say)
+    return [*pipeline.run(site, project.plans(locked)), *map(_without_lock, unlocked)]
+
+
+def _without_lock(cell: Cell) -> Result:
+    error = f"{cell.id}: it has no lock\n  next: python build.py lock {cell.id}, where its packages can be reached"
+    return Result(cell.id, State.FAILED, error=error, code=Exit.INPUT)
 
 
 def print_bake(project: Project, cells: "tuple[Cell, ...]", say: Say) -> str:
@@ -183,10 +196,14 @@ def _site(project: Project, cells: "tuple[Cell, ...]", options: Options, say: Sa
     """The engine, with every base there that the cells need and that can be made, unless none is to be made."""
     engine, host = Engine(), read_host()
     meeting = _meeting(engine)
-    wanted = [base for plan in project.plans(cells) for base in (plan.debian, plan.python, plan.tool)]
+    platforms = engine.platforms(project.places.work / "logs")
+    plans = [plan for plan in project.plans(cells) if plan.lock.platform == platforms[0]] or project.plans(cells)
+    wanted = [base for plan in plans for base in (plan.debian, plan.python, plan.tool)]
     made = bootstrap.choose(engine, wanted, forbid=not options.allow_bootstrap)
-    missing = _make_bases(engine, host, made, project, meeting, say) if made and make else {}
-    return Site(engine, host, project.places, tuple(made), options, say, Disk(engine.disk()), meeting, missing)
+    native = any(plan.lock.platform == platforms[0] for plan in plans)
+    missing = _make_bases(engine, host, made, project, meeting, say) if made and make and native else {}
+    disk = Disk(engine.disk())
+    return Site(engine, host, project.places, tuple(made), options, say, disk, meeting, missing, platforms)
 
 
 def _meeting(engine: Engine) -> Path:

@@ -13,14 +13,16 @@ from packaging.utils import parse_wheel_filename
 from remotezip import RemoteZip
 
 from torchdev.bases import suite_of
+from torchdev.catalog import ARCHITECTURES
 from torchdev.host import Host
+from torchdev.ids import AMD64
 
 MINIMUM_GLIBC = 17
 
 
-def best(files: "Iterable[str]", python: str) -> "str | None":
+def best(files: "Iterable[str]", python: str, arch: str = AMD64) -> "str | None":
     """The wheel file that an installer would take for a Python series on the images' base; None if none fits."""
-    order = _tag_order(python)
+    order = _tag_order(python, machine_of(arch))
     ranked = [(rank, file) for file in files if (rank := _rank(file, order)) is not None]
     return min(ranked)[1] if ranked else None
 
@@ -30,12 +32,18 @@ def _rank(file: str, order: dict[str, int]) -> "int | None":
     return min(ranks) if ranks else None
 
 
-def _tag_order(python: str) -> dict[str, int]:
+def machine_of(arch: str) -> str:
+    """The architecture as wheels and uv name it: aarch64 for arm64."""
+    return next(machine for machine, name in ARCHITECTURES.items() if name == arch)
+
+
+def _tag_order(python: str, machine: str) -> dict[str, int]:
     """Wheel tags that the cell's interpreter accepts, best first, as its installer would rank them."""
     version = tuple(int(part) for part in python.split("."))
     major, newest = suite_of(python).glibc
-    manylinux = [f"manylinux_{major}_{minor}_x86_64" for minor in range(newest, MINIMUM_GLIBC - 1, -1)]
-    platforms = [*manylinux, "manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64", "linux_x86_64"]
+    manylinux = [f"manylinux_{major}_{minor}_{machine}" for minor in range(newest, MINIMUM_GLIBC - 1, -1)]
+    old = [f"manylinux{year}_{machine}" for year in ("2014", "2010", "1")]
+    platforms = [*manylinux, *old, f"linux_{machine}"]
     interpreter = f"cp{''.join(map(str, version))}"
     tags = [*cpython_tags(version, platforms=platforms), *compatible_tags(version, interpreter, platforms)]
     return {str(tag): rank for rank, tag in reversed(list(enumerate(tags)))}
