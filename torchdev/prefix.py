@@ -26,6 +26,8 @@ PLATFORM = f"linux/{ARCHITECTURES.get(platform.machine(), platform.machine())}"
 MACHINE_NAMES = {3: "32-bit x86", 40: "32-bit ARM", 62: "x86-64", 183: "ARM 64", 243: "RISC-V"}
 LEFT_OUT = frozenset({"__pycache__", "site-packages", "test", "tests", "idle_test"})
 """Folders of the library that the stand-in does not have: tests as in the official image, other packages on purpose."""
+OF_THE_MACHINE = frozenset({"EXTERNALLY-MANAGED", "sitecustomize.py", "usercustomize.py"})
+"""Files by which the machine's owner, or an installer such as uv, makes a Python fit the machine."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def wanted(path: PurePosixPath, series: str) -> bool:
     if place == "bin":
         own = rf"python{series}m?(-config)?|(2to3|pyvenv)-{series}|(idle|pydoc){series}"
         return re.fullmatch(own.replace(".", r"\."), name) is not None
-    if name.endswith((".pyc", ".pyo")) or re.fullmatch(r"libpython.*\.a", name):
+    if name.endswith((".pyc", ".pyo")) or re.fullmatch(r"libpython.*\.a", name) or name in OF_THE_MACHINE:
         return False
     if place == "lib" and len(path.parts) == 2:
         return re.match(rf"libpython({re.escape(series)}m?|3)\.so", name) is not None

@@ -2,13 +2,16 @@
 
 import tarfile
 from pathlib import Path, PurePosixPath
+from typing import cast
 
 import pytest
 
 from tests.unit.conftest import ROOT
 from torchdev import bootstrap, prefix
-from torchdev.bases import BOOKWORM, BULLSEYE, bases_of
-from torchdev.errors import Exit, InputError
+from torchdev.bases import BOOKWORM, BULLSEYE, Base, bases_of
+from torchdev.engine import Engine
+from torchdev.errors import EngineError, Exit, InputError
+from torchdev.host import Host
 from torchdev.places import Places
 
 X86, ARM = 62, 183
@@ -23,6 +26,7 @@ LEFT = (
     "bin/pip3", "bin/ipython", "bin/python3.9", "bin/python3.8-gdb.py", "bin/python3.80", "lib/libpython3.8.a",
     "lib/libpython3.9.so.1.0", "lib/libssl.so.3", "lib/pkgconfig/openssl.pc", "lib/python3.8/site-packages/numpy/c.py",
     "lib/python3.8/test/test_ssl.py", "lib/python3.8/ctypes/test/test_x.py", "lib/python3.8/idlelib/idle_test/x.py",
+    "lib/python3.8/EXTERNALLY-MANAGED", "lib/python3.8/sitecustomize.py",
     "lib/python3.8/__pycache__/os.cpython-38.pyc", "lib/python3.8/old.pyc", "lib/python3.9/os.py",
     "lib/python3.8/config-3.8-x86_64-linux-gnu/libpython3.8.a", "include/numpy/x.h", "share/man/man1/git.1",
 )  # fmt: skip
@@ -174,6 +178,31 @@ def test_recipe_follows_files_suite_and_content() -> None:
     ]
     assert len(set(found)) == 4
     assert bootstrap.recipe(BOOKWORM, places, bootstrap.PREFIX_FILES, "a") == found[2]
+
+
+@pytest.mark.parametrize("series", [("3.8",), ("3.6", "3.8")])
+def test_debian_that_fails_takes_its_own_pythons_along(
+    monkeypatch: pytest.MonkeyPatch, series: tuple[str, ...]
+) -> None:
+    """What stands on another Debian is made all the same; if there is no other, the run ends."""
+    wanted = [base for python in series for base in bases_of(python, {})]
+    done: list[str] = []
+
+    def make(engine: object, base: Base, host: Host, labels: dict[str, str]) -> None:
+        if base.suite == BOOKWORM:
+            raise EngineError("no mirror")
+
+    monkeypatch.setattr(bootstrap, "_wanted", lambda *arguments: True)
+    monkeypatch.setattr(bootstrap, "_debian", make)
+    monkeypatch.setattr(bootstrap, "_of_source", lambda engine, host, base, places, say: done.append(base.name))
+    arguments = (cast("Engine", None), Host(), wanted, Places(ROOT, ROOT / "matrix.yaml"), lambda text: None)
+    if len(series) == 1:
+        with pytest.raises(EngineError, match="no mirror"):
+            bootstrap.bootstrap(*arguments)
+        return
+    failed = bootstrap.bootstrap(*arguments)
+    assert {base.suite for base in failed} == {BOOKWORM}
+    assert done == ["python:3.6-slim-bullseye", "python:3.11-slim-bullseye"]
 
 
 def test_debian_follows_from_python() -> None:
