@@ -17,8 +17,8 @@ from torchdev import environment
 if TYPE_CHECKING:
     from torchdev.matrix import Cell
     from torchdev.pipeline import Options
+    from torchdev.project import Project
     from torchdev.report import Result
-    from torchdev.stages import Project
 
 ROOT = Path(__file__).resolve().parent
 HALF = max(1, (os.cpu_count() or 1) // 2)
@@ -173,6 +173,7 @@ def run(options: argparse.Namespace) -> int:
     if options.stage == "explain":
         return answer(options)
     from torchdev import doctor, machine, selftest, stages
+    from torchdev.project import open_project
 
     if options.stage == "doctor":
         findings = doctor.examine(ROOT)
@@ -183,7 +184,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if options.stage == "check":
         return selftest.run(ROOT, machine.Consent(options.yes), say, quick=options.quick)
-    project = stages.open_project(ROOT, options.matrix_file)
+    project = open_project(ROOT, options.matrix_file)
     groups = [*options.group, "default"] if getattr(options, "matrix", False) else options.group
     chosen = project.matrix.select([*options.cells, *options.select], groups)
     if options.stage == "build":

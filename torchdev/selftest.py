@@ -11,9 +11,10 @@ from torchdev.errors import Exit
 from torchdev.machine import Consent, ensure_engine, ensure_mmdebstrap, registry_answers
 from torchdev.matrix import Cell
 from torchdev.pipeline import Options
+from torchdev.project import Project, open_project
 from torchdev.report import exit_code, results_text
 from torchdev.schema import SCHEMA_FILE
-from torchdev.stages import Project, build_cells, open_project
+from torchdev.stages import build_cells
 
 Say = Callable[[str], None]
 BIN = Path(sys.executable).parent

@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from torchdev import (
@@ -22,59 +21,16 @@ from torchdev import (
     verify,
 )
 from torchdev.engine import Engine
-from torchdev.errors import Exit, InputError, TorchdevError
+from torchdev.errors import BuildError, Exit, InputError, TorchdevError
 from torchdev.host import Host, read_host
-from torchdev.matrix import Cell, Matrix, load
+from torchdev.matrix import Cell
 from torchdev.pipeline import Options, Site
-from torchdev.places import Places
-from torchdev.plan import Plan, make_plan
+from torchdev.project import Project
 from torchdev.report import Result, State, Storage, headline, storage, verdicts_text
-from torchdev.schema import SCHEMA_FILE, json_schema
 from torchdev.turns import Disk, alone, cache_folder
 from torchdev.verify import Outcome
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Project:
-    """A matrix, and where it and all that is generated from it stands."""
-
-    places: Places
-    matrix: Matrix
-
-    @property
-    def images(self) -> Path:
-        """Where generated files and locks are."""
-        return self.places.images
-
-    def rendered(self) -> render.Files:
-        """Every generated file of the checkout, as it should be; of a cell without lock there is none."""
-        return render.render(self.plans(self.by_lock(self.matrix.cells)[0]), self.places.templates)
-
-    def by_lock(self, cells: "tuple[Cell, ...]") -> "tuple[tuple[Cell, ...], tuple[Cell, ...]]":
-        """The cells that have a lock, and those that have none."""
-        there = {cell for cell in cells if (self.images / cell.id / "lock.json").exists()}
-        return tuple(c for c in cells if c in there), tuple(c for c in cells if c not in there)
-
-    def plans(self, cells: "tuple[Cell, ...]") -> tuple[Plan, ...]:
-        """A plan for each cell; a missing or stale lock is an InputError."""
-        digests = bases.read_digests(self.places.bases)
-        return tuple(
-            make_plan(
-                self.matrix.image,
-                cell,
-                lock.read_lock(self.images / cell.id / "lock.json", cell),
-                bases.bases_of(cell.python, digests),
-                self.matrix.aliases_of(cell),
-            )
-            for cell in cells
-        )
-
-
-def open_project(root: Path, matrix_file: Path) -> Project:
-    """Read the matrix of a checkout."""
-    return Project(Places(root, matrix_file), load(matrix_file))
 
 
 def refresh_catalog(say: Say, *, accept_removed: bool) -> None:
@@ -89,7 +45,10 @@ def refresh_catalog(say: Say, *, accept_removed: bool) -> None:
 
 
 def lock_cells(project: Project, cells: "tuple[Cell, ...]", say: Say) -> None:
-    """Resolve the named cells, or all, and write their locks; what was resolved before keeps its sizes."""
+    """Resolve the named cells, or all, and write their locks; what was resolved before keeps its sizes.
+
+    One that can't be resolved keeps no other from its lock; they are named at the end, in a BuildError.
+    """
     host = read_host()
     known_locks = _known_locks(project)
     known = {
@@ -98,17 +57,36 @@ def lock_cells(project: Project, cells: "tuple[Cell, ...]", say: Say) -> None:
         for package in found.packages
         if package.sha256 and package.installed
     }
+
+    def one(cell: Cell) -> "TorchdevError | None":
+        try:
+            say(_write_lock(project, lock.completed_by(resolve.resolve(cell, host, known), known_locks)))
+        except TorchdevError as error:
+            say(f"error: {error}")
+            return error
+        return None
+
     with ThreadPoolExecutor(2) as pool:
-        for resolved in pool.map(lambda cell: resolve.resolve(cell, host, known), cells):
-            found = lock.completed_by(resolved, known_locks)
-            path = project.images / found.cell / "lock.json"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            text = lock.to_text(found)
-            changed = not path.exists() or path.read_text(encoding="utf-8") != text
-            path.write_text(text, encoding="utf-8")
-            size = sum(package.size or 0 for package in found.packages) / 1e9
-            say(f"{found.cell}: {len(found.packages)} wheels, {size:.1f} GB{'' if changed else ', unchanged'}")
-    say("next: python build.py render")
+        refusals = dict(zip(cells, pool.map(one, cells), strict=True))
+    failed = {cell: error for cell, error in refusals.items() if error}
+    if len(cells) == 1 and failed:
+        raise failed[cells[0]]
+    if failed:
+        names = ", ".join(cell.id for cell in failed)
+        raise BuildError(f"{len(failed)} of {len(cells)} cells could not be locked: {names}", next_step=render.COMMAND)
+    say(f"next: {render.COMMAND}")
+
+
+def _write_lock(project: Project, found: lock.Lock) -> str:
+    """Write a lock; a line that says what is in it."""
+    path = project.images / found.cell / "lock.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = lock.to_text(found)
+    changed = not path.exists() or path.read_text(encoding="utf-8") != text
+    path.write_text(text, encoding="utf-8")
+    size = sum(package.size or 0 for package in found.packages) / 1e9
+    unresolved = f", {len(found.unresolved)} of them unresolved" if found.unresolved else ""
+    return f"{found.cell}: {len(found.packages)} wheels{unresolved}, {size:.1f} GB{'' if changed else ', unchanged'}"
 
 
 def _known_locks(project: Project) -> "list[lock.Lock]":
@@ -136,16 +114,22 @@ def lock_bases(project: Project, say: Say) -> None:
 
 def render_images(project: Project, *, check: bool, say: Say) -> None:
     """Write images/, or with `check` fail if anything there is not as it would be written."""
-    files, schema = project.rendered(), project.places.checkout / SCHEMA_FILE
+    files, texts = project.rendered(), project.pages()
+    other = [name for name, text in texts.items() if not _same(project.places.checkout / name, text)]
     if check:
         render.check(files, project.images)
-        if not schema.exists() or schema.read_text(encoding="utf-8") != json_schema():
-            raise InputError("the schema of matrix.yaml is out of date", where=schema.name, next_step=render.COMMAND)
+        if other:
+            raise InputError(f"out of date: {', '.join(other)}", next_step=render.COMMAND)
         say(f"images/ is up to date ({len(project.matrix.cells)} cells)")
         return
-    schema.write_text(json_schema(), encoding="utf-8")
-    changed = render.write(files, project.images)
-    say("\n".join([*(f"images/{name}" for name in changed), f"{len(changed)} files changed"]))
+    for name in other:
+        (project.places.checkout / name).write_text(texts[name], encoding="utf-8")
+    changed = [*other, *(f"images/{name}" for name in render.write(files, project.images))]
+    say("\n".join([*changed, f"{len(changed)} files changed"]))
+
+
+def _same(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == text
 
 
 def bootstrap_bases(project: Project, cells: "tuple[Cell, ...]", given: "list[str]", say: Say) -> None:

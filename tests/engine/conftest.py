@@ -9,7 +9,7 @@ from tests.unit.conftest import ROOT
 from torchdev.engine import Engine
 from torchdev.errors import EngineError
 from torchdev.plan import Plan
-from torchdev.stages import Project, open_project
+from torchdev.project import Project, open_project
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from torchdev.errors import BuildError, Exit, GpuError
 from torchdev.host import Host, read_host
 from torchdev.places import Places
 from torchdev.plan import Plan
-from torchdev.stages import Project
+from torchdev.project import Project
 
 
 @pytest.fixture

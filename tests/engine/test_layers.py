@@ -11,8 +11,8 @@ import pytest
 
 from torchdev.engine import Engine
 from torchdev.plan import EPOCH, Plan
+from torchdev.project import Project
 from torchdev.report import storage
-from torchdev.stages import Project
 
 STEP = "mkdir -p /made/deep && date +%s > /made/deep/then && rm /made/deep/then && touch /made/deep/file /etc/made"
 TAG = "torchdev-test:layers"

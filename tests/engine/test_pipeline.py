@@ -23,8 +23,8 @@ from torchdev.matrix import load
 from torchdev.pipeline import Options, Site
 from torchdev.places import Places
 from torchdev.plan import Plan
+from torchdev.project import Project
 from torchdev.report import State
-from torchdev.stages import Project
 from torchdev.turns import Disk
 from torchdev.verify import Outcome, Verdict
 

@@ -15,7 +15,7 @@ from torchdev.bases import Base, python_image, suite_of
 from torchdev.engine import Engine
 from torchdev.errors import BuildError, InputError, TorchdevError
 from torchdev.host import read_host
-from torchdev.stages import Project
+from torchdev.project import Project
 
 SERIES = "{}.{}".format(*platform.python_version_tuple())
 

@@ -20,7 +20,7 @@ from torchdev.engine import Engine, copy_into
 from torchdev.errors import GpuError
 from torchdev.matrix import Cell, load
 from torchdev.plan import Plan
-from torchdev.stages import open_project
+from torchdev.project import open_project
 
 ROOT = Path(__file__).parents[2]
 

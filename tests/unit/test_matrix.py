@@ -11,6 +11,7 @@ from tests.unit.conftest import MATRIX, ROOT
 from torchdev.errors import Exit, InputError
 from torchdev.matrix import Matrix, load
 from torchdev.releases import all_combinations
+from torchdev.report import cells_text
 from torchdev.schema import SCHEMA_FILE, json_schema
 
 MatrixOf = Callable[[str], Matrix]
@@ -198,3 +199,29 @@ def test_missing_file(tmp_path: Path) -> None:
 def test_committed_matrix_loads() -> None:
     """The matrix of this checkout is valid."""
     assert load(ROOT / "matrix.yaml").cells
+
+
+def test_groups_that_every_matrix_has(matrix_of: MatrixOf) -> None:
+    """`all` is every cell; `default`, which --matrix builds, too, unless the matrix names it."""
+    plain = matrix_of(MATRIX)
+    assert plain.groups["default"] == plain.groups["all"] == plain.cells
+    named = matrix_of(MATRIX + "groups: {default: [py313-cu130]}\n")
+    assert [cell.python for cell in named.groups["default"]] == ["3.13"]
+    with pytest.raises(InputError, match="is every cell"):
+        matrix_of(MATRIX + "groups: {all: [py313-cu130]}\n")
+
+
+def test_legacy_cells_say_why(matrix_of: MatrixOf) -> None:
+    """The reason stands beside the cell wherever it is listed; an empty one is none."""
+    matrix = matrix_of(MATRIX.replace("]}", "], legacy: CUDA 13.0 is old}"))
+    assert "legacy: CUDA 13.0 is old" in cells_text(matrix, matrix.cells)
+    with pytest.raises(InputError, match="needs a reason"):
+        matrix_of(MATRIX.replace("]}", '], legacy: " "}'))
+
+
+def test_a_row_can_go_without_companions(matrix_of: MatrixOf) -> None:
+    """PyTorch 1.10.2 has wheels for Python 3.6, and its torchvision has none."""
+    row = 'image: t\nrows:\n  - {python: "3.6", cuda: cu102, torch: "1.10.2"'
+    with pytest.raises(InputError, match=r"Python 3\.6, PyTorch 1\.10\.2 and torchvision can't be"):
+        matrix_of(row + "}\n")
+    assert matrix_of(row + ", companions: []}\n").cells[0].requirements == ("torch==1.10.2", "setuptools")

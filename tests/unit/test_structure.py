@@ -12,7 +12,8 @@ ORDER = (
     "errors", "document", "schema", "ids", "catalog", "facts", "releases", "terms",
     "reasons", "explain", "grid", "matrix", "places", "bases", "host",
     "wheels", "pytorch", "lock",
-    "resolver", "resolve", "indexes", "sources", "plan", "render", "diagnosis", "process", "engine", "builder",
+    "resolver", "resolve", "indexes", "sources", "plan", "pages", "render", "project",
+    "diagnosis", "process", "engine", "builder",
     "prefix", "bootstrap", "verify", "report", "turns", "pipeline", "stages", "doctor", "machine", "selftest",
 )  # fmt: skip
 """Lowest first: a module imports only from those before it."""
