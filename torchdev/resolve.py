@@ -21,6 +21,7 @@ from torchdev import pytorch, releases, terms, wheels
 from torchdev.bases import TOOL_PYTHON
 from torchdev.errors import BuildError, InputError
 from torchdev.host import Host, local_wheels, sha256_of
+from torchdev.indexes import Listed
 from torchdev.lock import PYTORCH, UV, Lock, Package, inputs_digest
 from torchdev.matrix import Cell
 from torchdev.resolver import Wanted, compile_cell
@@ -109,10 +110,10 @@ def _offered(name: str, cell: Cell, host: Host) -> "Offer | None":
     file = wheels.best((f for f in local if _version(f) == version), cell.python, cell.arch)
     if file:
         return _agreed(Offer(file, sha256_of(local[file]), local[file]), known, cell)
-    links = {link.file: link for link in pytorch.read_page(host, cell.flavour, name) or []}
+    links = {listed.wheel.file: listed for listed in pytorch.read_page(host, cell.flavour, name) or []}
     file = wheels.best((f for f in links if _version(f) == version), cell.python, cell.arch)
     if file:
-        return _agreed(Offer(file, links[file].sha256, links[file].url), known, cell)
+        return _agreed(Offer(file, links[file].wheel.sha256, links[file].url), known, cell)
     file = wheels.best(
         (f for f in known if f.startswith(f"{name}-") and _version(f) == version), cell.python, cell.arch
     )
@@ -165,16 +166,16 @@ def _package(offer: "Offer | None", name: str, version: str, cell: Cell, host: H
         )
 
 
-def _filled(package: Package, links: "list[pytorch.Link]", cell: Cell, host: Host) -> Package:
+def _filled(package: Package, page: "list[Listed]", cell: Cell, host: Host) -> Package:
     """A locked wheel with what the PyTorch index says of it."""
-    files = {link.file: link for link in links if _version(link.file) == package.version}
+    files = {listed.wheel.file: listed for listed in page if listed.version == package.version}
     file = package.file if package.file in files else wheels.best(files, cell.python, cell.arch)
     if file is None or (package.sha256 and file != package.file):
         step = f"see {host.pytorch_index}/{cell.flavour}/{package.name}/"
         raise BuildError(f"the PyTorch index has no {package.file}", where=cell.id, next_step=step)
-    link = files[file]
+    listed = files[file]
     known = {package.file: package.sha256} if package.sha256 else {}
-    offer = _agreed(Offer(file, link.sha256, link.url), known, cell)
+    offer = _agreed(Offer(file, listed.wheel.sha256, listed.url), known, cell)
     if offer.sha256 is None:
         step = f"see {host.pytorch_index}/{cell.flavour}/{package.name}/"
         raise BuildError(f"the PyTorch index gives no sha256 of {file}", where=cell.id, next_step=step)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from torchdev import indexes
 from torchdev.bases import bases_of
 from torchdev.document import Place
 from torchdev.lock import Lock, Package, inputs_digest
@@ -19,6 +20,12 @@ packages: [numpy]
 rows:
   - {python: ["3.11", "3.13"], cuda: cu130, torch: ["2.13.0"]}
 """
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test waits for an index to answer at the second try."""
+    monkeypatch.setattr(indexes, "RETRIES", 0)
 
 
 @pytest.fixture

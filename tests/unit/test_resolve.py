@@ -7,11 +7,13 @@ import subprocess
 import threading
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from torchdev import pytorch, resolve, resolver, wheels
+from torchdev.catalog import Wheel
 from torchdev.document import Place
 from torchdev.errors import BuildError, InputError
 from torchdev.host import Host
@@ -119,27 +121,26 @@ def test_cudnn_and_devel_become_what_uv_is_asked_for(cell: Cell) -> None:
 
 PAGE = """<!DOCTYPE html><html><body><h1>Links for torchvision</h1>
 <a href="/whl/cu118/torchvision-0.22.1%2Bcu118-cp39-cp39-manylinux_2_28_x86_64.whl#sha256={hash}"
-   data-dist-info-metadata="sha256=00" data-core-metadata="sha256=00">torchvision</a><br/>
-<a href="https://download-r2.pytorch.org/whl/cu118/torchvision-0.22.1%2Bcu118-cp310-cp310-manylinux_2_28_x86_64.whl">x</a>
-<a href="torchvision-0.22.1.tar.gz">source</a>
+   data-dist-info-metadata="sha256=00" data-core-metadata="sha256=00">torchvision-0.22.1+cu118-cp39-cp39-manylinux_2_28_x86_64.whl</a><br/>
+<a href="https://download-r2.pytorch.org/whl/cu118/torchvision-0.22.1%2Bcu118-cp310-cp310-manylinux_2_28_x86_64.whl"
+  >torchvision-0.22.1+cu118-cp310-cp310-manylinux_2_28_x86_64.whl</a>
+<a href="torchvision-0.22.1.tar.gz">torchvision-0.22.1.tar.gz</a>
 </body></html>"""
 
 
-def test_index_page_is_read_in_its_own_form() -> None:
+def test_index_page_is_read_in_its_own_form(tmp_path: Path) -> None:
     """Absolute and relative links, %2B for the plus sign, hash in the fragment, sources left out."""
-    links = pytorch.parse_page(PAGE.format(hash="ab" * 32), "https://example.org/whl/cu118/torchvision/")
-    assert links == [
-        pytorch.Link(
-            "torchvision-0.22.1+cu118-cp39-cp39-manylinux_2_28_x86_64.whl",
-            "https://example.org/whl/cu118/torchvision-0.22.1%2Bcu118-cp39-cp39-manylinux_2_28_x86_64.whl",
-            "ab" * 32,
-        ),
-        pytorch.Link(
-            "torchvision-0.22.1+cu118-cp310-cp310-manylinux_2_28_x86_64.whl",
-            "https://download-r2.pytorch.org/whl/cu118/torchvision-0.22.1%2Bcu118-cp310-cp310-manylinux_2_28_x86_64.whl",
-            None,
-        ),
+    (tmp_path / "cu118" / "torchvision").mkdir(parents=True)
+    (tmp_path / "cu118" / "torchvision" / "index.html").write_text(PAGE.format(hash="ab" * 32))
+    with serving(tmp_path) as url:
+        page = pytorch.read_page(Host(pytorch_index=url), "cu118", "torchvision") or []
+    names = [f"torchvision-0.22.1+cu118-cp3{n}-cp3{n}-manylinux_2_28_x86_64.whl" for n in (9, 10)]
+    paths = [f"/whl/cu118/{name.replace('+', '%2B')}" for name in names]
+    assert [(listed.version, listed.wheel) for listed in page] == [
+        ("0.22.1+cu118", Wheel(names[0], "ab" * 32)),
+        ("0.22.1+cu118", Wheel(names[1])),
     ]
+    assert [listed.url for listed in page] == [url + paths[0], f"https://download-r2.pytorch.org{paths[1]}"]
 
 
 def test_known_hashes_of_the_last_cuda_11_release() -> None:
@@ -181,9 +182,16 @@ def index(tmp_path: Path, incomplete: Lock) -> Iterator[Host]:
         digest = package.sha256 or "cd" * 32
         href = f"/cu118/{package.file.replace('+', '%2B')}#sha256={digest}"
         (folder / "index.html").write_text(f'<a href="{href}">{package.file}</a>')
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler(tmp_path))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield Host(pytorch_index=f"http://127.0.0.1:{server.server_port}")
+    with serving(tmp_path) as url:
+        yield Host(pytorch_index=url)
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """The URL of a server on loopback that has a folder's files."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler(folder))
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
 
 

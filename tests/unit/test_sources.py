@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.fake_index import FakeIndex, make_wheel, serving
-from torchdev import catalog, indexes, sources
+from torchdev import catalog, sources
 from torchdev.catalog import Catalog
 from torchdev.errors import BuildError
 from torchdev.host import Host
@@ -16,11 +16,6 @@ NCCL = 'nvidia-nccl-cu13==2.29.7; platform_system == "Linux" and platform_machin
 FLAGS = "sm_75 sm_80 sm_90 compute_90"
 EMPTY = Catalog((), {}, {})
 OLDER = "torch-1.9.0-cp39-cp39-manylinux1_x86_64.whl"
-
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(indexes, "RETRIES", 0)
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ PACKAGE = ROOT / "torchdev"
 ORDER = (
     "errors", "document", "schema", "ids", "catalog", "facts", "releases", "terms",
     "reasons", "explain", "grid", "matrix", "places", "bases", "host",
-    "wheels", "pytorch", "lock",
-    "resolver", "resolve", "indexes", "sources", "plan", "pages", "render", "project",
+    "indexes", "wheels", "pytorch", "lock",
+    "resolver", "resolve", "sources", "plan", "pages", "render", "project",
     "diagnosis", "process", "engine", "builder",
     "prefix", "bootstrap", "verify", "report", "turns", "pipeline", "stages", "doctor", "machine", "selftest",
 )  # fmt: skip
