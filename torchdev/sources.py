@@ -113,10 +113,10 @@ def _of_pytorch(old: Catalog, host: Host, flavours: "Iterable[str]", say: Say) -
         for project in PROJECTS:
             try:
                 listed = list_wheels(host, f"{host.pytorch_index}/{flavour}", project)
-            except Silent as error:
+            except Silent:
                 if pages:
                     raise
-                say(f"the PyTorch index does not answer; what is known of it stays as it was read ({error})")
+                say(f"{host.pytorch_index} does not answer; what is known of the PyTorch index stays as it was read")
                 return kept
             pages[flavour, project] = listed or []
     groups: dict[tuple[str, ...], list[Listed]] = {}

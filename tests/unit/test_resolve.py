@@ -121,8 +121,10 @@ def test_cudnn_and_devel_become_what_uv_is_asked_for(cell: Cell) -> None:
 
 PAGE = """<!DOCTYPE html><html><body><h1>Links for torchvision</h1>
 <a href="/whl/cu118/torchvision-0.22.1%2Bcu118-cp39-cp39-manylinux_2_28_x86_64.whl#sha256={hash}"
-   data-dist-info-metadata="sha256=00" data-core-metadata="sha256=00">torchvision-0.22.1+cu118-cp39-cp39-manylinux_2_28_x86_64.whl</a><br/>
-<a href="https://download-r2.pytorch.org/whl/cu118/torchvision-0.22.1%2Bcu118-cp310-cp310-manylinux_2_28_x86_64.whl"
+   data-dist-info-metadata="sha256=00" data-core-metadata="sha256=00"
+   >torchvision-0.22.1+cu118-cp39-cp39-manylinux_2_28_x86_64.whl</a><br/>
+<a
+  href="https://download-r2.pytorch.org/whl/cu118/torchvision-0.22.1%2Bcu118-cp310-cp310-manylinux_2_28_x86_64.whl"
   >torchvision-0.22.1+cu118-cp310-cp310-manylinux_2_28_x86_64.whl</a>
 <a href="torchvision-0.22.1.tar.gz">torchvision-0.22.1.tar.gz</a>
 </body></html>"""
