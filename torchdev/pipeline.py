@@ -65,7 +65,9 @@ class Site:
         """Why a plan can't be built here; None if nothing is known that speaks against it."""
         bases = (plan.debian, plan.python, plan.tool)
         missing = next((self.missing[base] for base in bases if base in self.missing), None)
-        return platform_refusal(plan.lock.platform, self.platforms, bootstrapped=bool(self.made)) or missing
+        return (
+            platform_refusal(plan.cell.id, plan.lock.platform, self.platforms, bootstrapped=bool(self.made)) or missing
+        )
 
     def build(self, plan: Plan, stage: str = "") -> None:
         """Build a cell's candidate, or a stage of it."""
@@ -73,18 +75,20 @@ class Site:
         builder.build(self.engine, self.host, plan, self.places, self.stands(plan), echo, stage)
 
 
-def platform_refusal(platform: str, engine: "tuple[str, ...]", *, bootstrapped: bool) -> "EngineError | None":
-    """Why an engine with these platforms, its own first, can't build for a platform; None if it can."""
+def platform_refusal(
+    cell: str, platform: str, engine: "tuple[str, ...]", *, bootstrapped: bool
+) -> "EngineError | None":
+    """Why an engine with these platforms, its own first, can't build a cell for a platform; None if it can."""
     if platform not in engine:
         arch = platform.partition("/")[2]
         step = (
             f"build on a machine with {arch}, or have the engine emulate it, which takes many times as long: "
             f"docker run --privileged --rm tonistiigi/binfmt --install {arch}"
         )
-        return EngineError(f"the engine builds for {', '.join(engine)}, not for {platform}", next_step=step)
+        return EngineError(f"the engine builds for {', '.join(engine)}, not for {platform}", where=cell, next_step=step)
     if bootstrapped and platform != engine[0]:
         what = f"no registry answers, and bases can be made here only for the engine's own platform, {engine[0]}"
-        return EngineError(what, next_step=f"build where a registry has the bases for {platform}")
+        return EngineError(what, where=cell, next_step=f"build where a registry has the bases for {platform}")
     return None
 
 

@@ -62,16 +62,16 @@ def test_wheels_are_chosen_for_the_architecture() -> None:
 
 def test_engine_that_can_not_build_for_a_platform_is_told_what_to_do() -> None:
     """Its own platforms, and both ways out; with bases made here only its own platform goes."""
-    refusal = platform_refusal("linux/arm64", ("linux/amd64", "linux/386"), bootstrapped=False)
+    refusal = platform_refusal("cell", "linux/arm64", ("linux/amd64", "linux/386"), bootstrapped=False)
     assert refusal
     assert refusal.code is Exit.ENGINE
     assert "linux/amd64, linux/386" in refusal.what
     assert "binfmt" in refusal.next_step
-    assert platform_refusal("linux/arm64", ("linux/amd64", "linux/arm64"), bootstrapped=False) is None
-    emulated = platform_refusal("linux/arm64", ("linux/amd64", "linux/arm64"), bootstrapped=True)
+    assert platform_refusal("cell", "linux/arm64", ("linux/amd64", "linux/arm64"), bootstrapped=False) is None
+    emulated = platform_refusal("cell", "linux/arm64", ("linux/amd64", "linux/arm64"), bootstrapped=True)
     assert emulated
     assert "only for the engine's own platform" in emulated.what
-    assert platform_refusal("linux/amd64", ("linux/amd64",), bootstrapped=True) is None
+    assert platform_refusal("cell", "linux/amd64", ("linux/amd64",), bootstrapped=True) is None
 
 
 @pytest.mark.parametrize(
