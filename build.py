@@ -102,7 +102,9 @@ def parser() -> "tuple[argparse.ArgumentParser, Collection[str]]":
     machine_readable(listing)
     listing.add_argument("--grid", action="store_true", help="list all that can exist instead: Python by CUDA")
     explaining = stage("explain", "say whether a combination can exist; if not, why, and what is nearest")
-    explaining.add_argument("cell", nargs="?", metavar="CELL", help="an id or short tag, in this matrix or not")
+    explaining.add_argument(
+        "cell", nargs="?", metavar="CELL", help="an id or short tag, in this matrix or not; or an alias of it"
+    )
     for axis, example in WISHES.items():
         explaining.add_argument(f"--{axis}", metavar="X", help=f"such as {example}")
     for axis in ("torchvision", "torchaudio"):
@@ -200,9 +202,12 @@ def run(options: argparse.Namespace) -> int:
 
 def answer(options: argparse.Namespace) -> int:
     """Print an explanation; the exit code says yes or no."""
-    from torchdev import explain
+    from torchdev import explain, ids, matrix
     from torchdev.errors import Exit
 
+    if options.cell and not ids.wishes(options.cell):
+        aliases = matrix.load(options.matrix_file).aliases
+        options.cell = aliases[options.cell].id if options.cell in aliases else options.cell
     axes = (*WISHES, "torchvision", "torchaudio")
     wishes = {axis: getattr(options, axis) for axis in axes if getattr(options, axis)}
     said = explain.answer(options.cell, wishes)
