@@ -75,9 +75,19 @@ def cudnn(torch: str, flavour: str) -> "str | None":
 
 def architectures(torch: str, flavour: str, arch: str) -> tuple[str, ...]:
     """The GPU architectures that a flavour of a release is compiled for; empty if they are not known here."""
-    end = "" if arch == "amd64" else f"/{arch}"
-    entry = _of("architectures", f"{torch}/{flavour}{end}", f"{_minor(torch)}/{flavour}{end}")
+    entry = _architectures(torch, flavour, arch)
     return tuple(entry["list"]) if entry else ()
+
+
+def architectures_source(torch: str, flavour: str, arch: str) -> "Source | None":
+    """Where these architectures were read; None if they are not known here."""
+    entry = _architectures(torch, flavour, arch)
+    return source(entry["source"]) if entry else None
+
+
+def _architectures(torch: str, flavour: str, arch: str) -> "dict[str, Any] | None":
+    end = "" if arch == "amd64" else f"/{arch}"
+    return _of("architectures", f"{torch}/{flavour}{end}", f"{_minor(torch)}/{flavour}{end}")
 
 
 def driver(cuda: str) -> "tuple[str, Source]":

@@ -64,6 +64,27 @@ def facts_about(axis: str, wish: str, others: Query, rest: "Sequence[Combination
         if oldest:
             minimum, source = facts.driver(oldest)
             return [Fact(f"CUDA {oldest.split('.')[0]} needs driver {minimum} or newer", (source,))]
+    if axis == "cudnn":
+        return _cudnn_facts(wish, others, with_them, rest, sources)
+    if axis in COMPANIONS:
+        return axis if value == ANY else f"{axis} {value}"
+    return NAMES[axis].format(value)
+
+
+def facts_about(axis: str, wish: str, others: Query, rest: "Sequence[Combination]") -> "list[Fact]":
+    """What those combinations have on an axis that are all else that is wished for."""
+    with_them = " and ".join(wish_text(*other) for other in others.items()) or "the catalog"
+    sources = tuple(dict.fromkeys(source for c in rest for source in c.sources))
+    if axis == "gpu":
+        # Those that are compiled for it show what truly forbids it; else the newest that is not.
+        own = [c for c in rest if gpu_refusal(wish, None, c) is None] or [c for c in rest if c.cuda] or rest
+        fact = gpu_refusal(wish, others.get("cudnn"), own[-1])
+        return [fact] if fact else []
+    if axis == "driver":
+        oldest = min((c.cuda for c in rest if c.cuda), key=numbers, default=None)
+        if oldest:
+            minimum, source = facts.driver(oldest)
+            return [Fact(f"CUDA {oldest.split('.')[0]} needs driver {minimum} or newer", (source,))]
     if axis == "cudnn" and "gpu" in others:
         return []  # it is the GPU that does not go with it
     if axis == "cudnn" and not others:
@@ -75,12 +96,29 @@ def facts_about(axis: str, wish: str, others: Query, rest: "Sequence[Combination
             text = f"{with_them} is built with cuDNN {_span(pinned)}; {rule}"
             return [Fact(text, (*sources, facts.cudnn_rule()))]
     if axis in COMPANIONS:
-        return [_companion_fact(axis, with_them, rest, sources)]
+        return [_companion_fact(axis, others, with_them, rest, sources)]
     values = {"python": _pythons, "torch": _releases, "cuda": _flavours}.get(axis)
+    if values and not others:
+        return [Fact(f"no PyTorch of the catalog is for {wish_text(axis, wish)}: it has {values(rest)}", sources)]
     if values:
         more = f" ({_releases(rest)})" if axis != "torch" and "torch" not in others else ""
         return [Fact(f"{with_them}: {values(rest)}{more}", sources)]
     return _other_facts(axis, wish, with_them, rest, sources)
+
+
+def _cudnn_facts(
+    wish: str, others: Query, with_them: str, rest: "Sequence[Combination]", sources: "tuple[Source, ...]"
+) -> "list[Fact]":
+    if not others:
+        return [_no_such_cudnn(wish)]
+    pinned = sorted({c.build.cudnn for c in rest if c.build.cudnn}, key=numbers)
+    if "gpu" in others:
+        return []  # it is the GPU that does not go with it
+    if not pinned:
+        return [Fact(f"{with_them}: no {wish_text('cudnn', wish)} can take the place of its own", sources)]
+    rule = "another must have the same major version and not be older"
+    text = f"{with_them} is built with cuDNN {_span(pinned)}; {rule}"
+    return [Fact(text, (*sources, facts.cudnn_rule()))]
 
 
 def _no_such_cudnn(wish: str) -> Fact:
@@ -91,7 +129,12 @@ def _no_such_cudnn(wish: str) -> Fact:
     return Fact(f"PyPI has no cuDNN {wish} that can serve any PyTorch; {words}", (load().sources[PYPI],))
 
 
-def _companion_fact(name: str, with_them: str, rest: "Sequence[Combination]", sources: "tuple[Source, ...]") -> Fact:
+def _companion_fact(
+    name: str, others: Query, with_them: str, rest: "Sequence[Combination]", sources: "tuple[Source, ...]"
+) -> Fact:
+    if "torch" not in others:
+        have = sorted({v for c in rest if (v := c.companion(name))}, key=numbers)
+        return Fact(f"{with_them}: {f'{name} {_span(have)}' if have else f'no {name}'}", sources)
     own = sorted({v for c in rest if (v := releases.companions_of(c.torch).get(name))}, key=numbers)
     if not own:
         last = max((b.version for b in load().of(name)), key=numbers)

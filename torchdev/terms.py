@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import cache
 
 from torchdev import facts, releases
-from torchdev.catalog import load, numbers
+from torchdev.catalog import PYPI, load, numbers
 from torchdev.errors import InputError
 from torchdev.facts import Fact
 from torchdev.ids import PLAIN
@@ -16,6 +16,8 @@ Query = dict[str, str]
 
 FIRST_NVCC = 13
 """The first CUDA major whose nvcc is a wheel on PyPI; nvidia-cuda-nvcc-cu12 has ptxas alone. Read on 2026-11-23."""
+CPU = "cpu"
+"""The flavour without CUDA: no nearer to one CUDA than to another."""
 ANY = "any"
 """Wished for, in whatever version."""
 WEIGHTS = {
@@ -25,8 +27,6 @@ WEIGHTS = {
 """How much it costs to give up a wish: a machine is harder to change than a version."""
 STEP = 0.02
 """What each release, Python or CUDA between the wish and the combination costs."""
-UNKNOWN = 0.5
-"""What it costs that a combination may not run on the wished GPU, since it is not known what it is compiled for."""
 
 
 FORMS = {
@@ -76,8 +76,7 @@ def given_up(query: Query, c: Combination) -> tuple[str, ...]:
 
 def distance(query: Query, c: Combination) -> float:
     """How far a combination is from what is wished for; 0 if it is that."""
-    unknown = UNKNOWN if "gpu" in query and not c.build.architectures else 0.0
-    return unknown + sum(WEIGHTS[axis] + STEP * _steps(axis, query[axis], c) for axis in given_up(query, c))
+    return sum(WEIGHTS[axis] + STEP * _steps(axis, query[axis], c) for axis in given_up(query, c))
 
 
 def begins(version: str, wish: str) -> bool:
@@ -133,11 +132,15 @@ def gpu_refusal(name: str, cudnn: "str | None", c: Combination) -> "Fact | None"
         return Fact("a cpu flavour uses no GPU", c.sources)
     if c.build.architectures and not facts.serves(c.build.architectures, gpu.capability):
         have = " ".join(c.build.architectures)
-        return Fact(f"{_name(c)} is compiled for {have}; {gpu.name} is sm_{gpu.capability.replace('.', '')}", c.sources)
+        said = facts.architectures_source(c.torch, c.flavour, c.arch) if c.build.origin != PYPI else None
+        text = f"{_name(c)} is compiled for {have}; {gpu.name} is sm_{gpu.capability.replace('.', '')}"
+        return Fact(text, (said,) if said else c.sources)
     first, last, source = facts.toolkit(c.cuda)
-    if not c.build.architectures and not numbers(first) <= numbers(gpu.capability) <= numbers(last):
+    if not numbers(first) <= numbers(gpu.capability) <= numbers(last):
         text = f"CUDA {c.cuda} compiles for compute capability {first} to {last}; {gpu.name} has {gpu.capability}"
         return Fact(text, (source,))
+    if not c.build.architectures:
+        return Fact(f"it is not known which GPUs {_name(c)} for {c.arch} is compiled for", c.sources)
     end = facts.cudnn_end(gpu.capability)
     own = cudnn_for(c, cudnn) if cudnn else c.build.cudnn
     if end and own and numbers(own) >= numbers(end[0]):
@@ -173,7 +176,7 @@ ADMITS: "dict[str, Callable[[Combination, str, Query], bool]]" = {
     "torchaudio": lambda c, wish, _: _has_companion(c, "torchaudio", wish),
     "variant": lambda c, wish, _: wish == PLAIN or int((c.cuda or "0").split(".")[0]) >= FIRST_NVCC,
     "glibc": lambda c, wish, _: numbers(c.build.runs_from or "2.0") <= numbers(wish),
-    "driver": lambda c, wish, _: c.cuda is not None and not _older(wish, facts.driver(c.cuda)[0]),
+    "driver": lambda c, wish, query: not _older(wish, facts.driver(c.cuda)[0]) if c.cuda else query.get("cuda") == CPU,
     "gpu": lambda c, wish, query: gpu_refusal(wish, query.get("cudnn"), c) is None,
 }
 """Axis to whether a combination is what is wished for on it; the whole query is given since a cuDNN decides on GPUs."""
@@ -193,6 +196,8 @@ def _steps(axis: str, wish: str, c: Combination) -> int:
     if axis == "python":
         return abs(numbers(c.python)[-1] - numbers(wish)[-1])
     if axis == "cuda":
+        if CPU in (wish, c.flavour):
+            return 0 if wish == CPU else len(_flavour_order())
         between = sorted((flavour_order(c.flavour), flavour_order(wish)))
         return sum(between[0] <= known < between[1] for known in _flavour_order())
     return 0

@@ -1,5 +1,6 @@
 """What can exist, what can't and why, and what is nearest."""
 
+import dataclasses
 import json
 
 import pytest
@@ -140,10 +141,21 @@ def test_every_release_on_pypi_is_whole() -> None:
             assert build.cudnn, torch
 
 
-def test_toolkits_bound_what_is_not_known() -> None:
-    """A flavour whose architectures are not known can't have one that its CUDA does not compile for."""
-    said = explain.answer(None, {"gpu": "RTX 5090", "cuda": "cu118", "torch": "2.7.1"})
-    assert "CUDA 11.8 compiles for compute capability 3.5 to 9.0" in explain.as_text(said)
+def test_what_is_not_known_of_a_flavour_is_no_yes() -> None:
+    """A GPU that its CUDA does not compile for is refused for that; another since nothing is known."""
+    known = releases.find("2.7.1", "cu118", "amd64", "3.12")
+    assert known
+    unknown = dataclasses.replace(known, build=dataclasses.replace(known.build, architectures=()))
+    assert "CUDA 11.8 compiles for compute capability 3.5 to 9.0" in str(terms.gpu_refusal("RTX 5090", None, unknown))
+    assert "it is not known which GPUs" in str(terms.gpu_refusal("A100", None, unknown))
+    assert terms.gpu_refusal("A100", None, known) is None
+
+
+def test_cpu_goes_with_any_driver_and_no_gpu() -> None:
+    """A cpu flavour needs no driver; what is asked for without a flavour is meant to use the GPU."""
+    assert explain.answer("py311-cpu", {"driver": "535"}).possible
+    assert not explain.answer("py311-cpu", {"gpu": "A100"}).possible
+    assert all(near.combination.cuda for near in explain.answer(None, {"driver": "535"}).found)
 
 
 @pytest.mark.parametrize(
