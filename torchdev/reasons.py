@@ -55,46 +55,9 @@ def facts_about(axis: str, wish: str, others: Query, rest: "Sequence[Combination
     with_them = " and ".join(wish_text(*other) for other in others.items()) or "the catalog"
     sources = tuple(dict.fromkeys(source for c in rest for source in c.sources))
     if axis == "gpu":
-        # Those that are compiled for it show what truly forbids it; else the newest that is not.
-        own = [c for c in rest if gpu_refusal(wish, None, c) is None] or [c for c in rest if c.cuda] or rest
-        fact = gpu_refusal(wish, others.get("cudnn"), own[-1])
-        return [fact] if fact else []
-    if axis == "driver":
-        oldest = min((c.cuda for c in rest if c.cuda), key=numbers, default=None)
-        if oldest:
-            minimum, source = facts.driver(oldest)
-            return [Fact(f"CUDA {oldest.split('.')[0]} needs driver {minimum} or newer", (source,))]
+        return _gpu_facts(wish, others, rest)
     if axis == "cudnn":
         return _cudnn_facts(wish, others, with_them, rest, sources)
-    if axis in COMPANIONS:
-        return axis if value == ANY else f"{axis} {value}"
-    return NAMES[axis].format(value)
-
-
-def facts_about(axis: str, wish: str, others: Query, rest: "Sequence[Combination]") -> "list[Fact]":
-    """What those combinations have on an axis that are all else that is wished for."""
-    with_them = " and ".join(wish_text(*other) for other in others.items()) or "the catalog"
-    sources = tuple(dict.fromkeys(source for c in rest for source in c.sources))
-    if axis == "gpu":
-        # Those that are compiled for it show what truly forbids it; else the newest that is not.
-        own = [c for c in rest if gpu_refusal(wish, None, c) is None] or [c for c in rest if c.cuda] or rest
-        fact = gpu_refusal(wish, others.get("cudnn"), own[-1])
-        return [fact] if fact else []
-    if axis == "driver":
-        oldest = min((c.cuda for c in rest if c.cuda), key=numbers, default=None)
-        if oldest:
-            minimum, source = facts.driver(oldest)
-            return [Fact(f"CUDA {oldest.split('.')[0]} needs driver {minimum} or newer", (source,))]
-    if axis == "cudnn" and "gpu" in others:
-        return []  # it is the GPU that does not go with it
-    if axis == "cudnn" and not others:
-        return [_no_such_cudnn(wish)]
-    if axis == "cudnn":
-        pinned = sorted({c.build.cudnn for c in rest if c.build.cudnn}, key=numbers)
-        if pinned:
-            rule = "another must have the same major version and not be older"
-            text = f"{with_them} is built with cuDNN {_span(pinned)}; {rule}"
-            return [Fact(text, (*sources, facts.cudnn_rule()))]
     if axis in COMPANIONS:
         return [_companion_fact(axis, others, with_them, rest, sources)]
     values = {"python": _pythons, "torch": _releases, "cuda": _flavours}.get(axis)
@@ -104,6 +67,13 @@ def facts_about(axis: str, wish: str, others: Query, rest: "Sequence[Combination
         more = f" ({_releases(rest)})" if axis != "torch" and "torch" not in others else ""
         return [Fact(f"{with_them}: {values(rest)}{more}", sources)]
     return _other_facts(axis, wish, with_them, rest, sources)
+
+
+def _gpu_facts(wish: str, others: Query, rest: "Sequence[Combination]") -> "list[Fact]":
+    # Those that are compiled for it show what truly forbids it; else the newest that is not.
+    own = [c for c in rest if gpu_refusal(wish, None, c) is None] or [c for c in rest if c.cuda] or rest
+    fact = gpu_refusal(wish, others.get("cudnn"), own[-1])
+    return [fact] if fact else []
 
 
 def _cudnn_facts(
@@ -147,6 +117,10 @@ def _companion_fact(
 def _other_facts(
     axis: str, wish: str, with_them: str, rest: "Sequence[Combination]", sources: "tuple[Source, ...]"
 ) -> "list[Fact]":
+    oldest = min((c.cuda for c in rest if c.cuda), key=numbers, default=None)
+    if axis == "driver" and oldest:
+        minimum, source = facts.driver(oldest)
+        return [Fact(f"CUDA {oldest.split('.')[0]} needs driver {minimum} or newer", (source,))]
     if axis == "glibc":
         needs = min((c.build.runs_from or "2.0" for c in rest), key=numbers)
         return [Fact(f"{with_them} needs glibc {needs} or newer", sources)]
