@@ -94,7 +94,7 @@ def test_size_limit_needs_every_wheel(lock: Lock) -> None:
 
 
 def test_committed_cells_agree_on_both_sides() -> None:
-    """Labels of the plan, ENV, ENTRYPOINT, CMD and WORKDIR of each Dockerfile are what the contract says of its cell."""
+    """Labels of the plan, ENV, ENTRYPOINT, CMD and WORKDIR of each Dockerfile are what the contract says."""
     project = open_project(ROOT, ROOT / "matrix.yaml")
     files = project.rendered()
     for plan in project.plans(project.by_lock(project.matrix.cells)[0]):
