@@ -30,7 +30,7 @@ def installed(facts: dict[str, Any], start: str) -> list[str]:
 
 @pytest.fixture(scope="session")
 def shell(host: Host) -> dict[str, Any]:
-    """What a shell tells of Python, of the user that containers run as (by the contract's names), and of the contract."""
+    """What a shell tells of Python, of the user that containers run as (by the contract's names), of the contract."""
     entry = host.check_output("getent passwd $(id -u)").split(":")
     groups = [int(group) for group in host.check_output("id -G").split()]
     return {
