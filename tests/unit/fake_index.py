@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 def make_wheel(
     project: str, version: str, requires: "tuple[str, ...]" = (), *, cuda: "str | None" = None, flags: str = ""
 ) -> bytes:
-    """A wheel as torch has it: METADATA, version.py, a library that names GPU architectures, one that needs glibc 2.28."""
+    """A wheel as torch has it: METADATA, version.py, a library with GPU architectures, one that needs glibc 2.28."""
     base, _, local = version.partition("+")
     info = f"{project}-{version}.dist-info"
     lines = ["Metadata-Version: 2.1", f"Name: {project}", f"Version: {version}"]
