@@ -125,6 +125,7 @@ def parser() -> "tuple[argparse.ArgumentParser, Collection[str]]":
     cells(testing)
     gpu(testing)
     machine_readable(testing)
+    testing.add_argument("--junit", type=Path, metavar="FILE", help="write the verdicts as JUnit XML, for CI systems")
     pushing = stage("push", "push images that are built and checked, with all their tags, to a registry")
     cells(pushing)
     pushing.add_argument("--to", required=True, metavar="REPOSITORY", help="such as ghcr.io/owner/torchdev")
@@ -192,7 +193,10 @@ def run(options: argparse.Namespace) -> int:
     if options.stage == "build":
         return finish(stages.build_cells(project, chosen, how(options), say), options.json)
     if options.stage == "test":
-        return finish(stages.test_cells(project, chosen, options.gpu, say), options.json)
+        results = stages.test_cells(project, chosen, options.gpu, say)
+        if options.junit:
+            stages.write_junit(options.junit, results)
+        return finish(results, options.json)
     if options.stage == "quickstart":
         cells = chosen if named(options) else chosen[:1]
         return machine.quickstart(project, cells, machine.Consent(options.yes), say)

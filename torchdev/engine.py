@@ -201,13 +201,23 @@ class Engine:
         finally:
             made.remove(force=True)
 
+    def config(self, image: str) -> dict[str, Any]:
+        """An image's configuration: Env, Labels, Entrypoint, Cmd, WorkingDir, User."""
+        return dict(self._client.images.get(image).attrs["Config"])
+
     def environment(self, image: str) -> "list[str]":
         """The variables that an image sets, as NAME=value."""
-        return list(self._client.images.get(image).attrs["Config"].get("Env") or [])
+        return list(self.config(image).get("Env") or [])
 
-    def history(self, image: str) -> "list[str]":
-        """The commands that an image's history records."""
-        return [str(entry["CreatedBy"]) for entry in self._client.images.get(image).history()]
+    def history(self, image: str) -> "list[dict[str, Any]]":
+        """What an image's history records, newest first: CreatedBy, and the Size that it added, in bytes."""
+        return [dict(entry) for entry in self._client.images.get(image).history()]
+
+    def layer_folders(self, image: str) -> "list[str]":
+        """Where the engine's machine has the layers of an image unpacked, lowest first; none where it does not say."""
+        data = (self._client.images.get(image).attrs.get("GraphDriver") or {}).get("Data") or {}
+        upper, lower = data.get("UpperDir"), data.get("LowerDir")
+        return [*reversed(lower.split(":") if lower else []), *([upper] if upper else [])]
 
     def gpu_refusal(self, image: str) -> "GpuError | None":
         """Why the engine gives a container of this image no GPU, and what to do then; None if it does."""

@@ -26,7 +26,9 @@ from torchdev.catalog import ARCHITECTURES, Wheel
 from torchdev.host import Host
 
 LIBRARY = "torch/lib/libtorch_python.so"
-"""The library that holds what torch.cuda.get_arch_list() answers; of its symbols' versions, the glibc is read too."""
+"""The library that holds what torch.cuda.get_arch_list() answers."""
+SMALL = re.compile(r"torch/lib/lib(c10\.so|gomp)")
+"""Libraries beside it of which the glibc is read, too: in older wheels they ask for a newer one."""
 FLAGS = re.compile(rb"(?:sm|compute)_\d+[a-z]?(?: (?:sm|compute)_\d+[a-z]?)+\x00|(?:sm|compute)_\d+[a-z]?\x00")
 LINUX = re.compile(rf"linux\w*_({'|'.join(ARCHITECTURES)})\.whl$")
 GLIBC = re.compile(rb"\x00GLIBC_2\.(\d+)(?=[\x00.])")
@@ -57,7 +59,7 @@ class Listed:
 class Inside:
     """What a wheel says of itself: Requires-Dist without extras, and its flavour.
 
-    Where its library was read, too: the GPU architectures it is compiled for, and the newest glibc it asks for (2.28).
+    Where its library was read, too: the GPU architectures it is compiled for, and the newest glibc asked for (2.28).
     """
 
     requires: tuple[str, ...]
@@ -107,7 +109,8 @@ def read_wheel(host: Host, listed: Listed, *, library: bool) -> Inside:
         requires = tuple(r for r in metadata.get_all("Requires-Dist") or [] if "extra ==" not in r)
         flavour = _flavour(archive.read(f"{listed.project}/version.py").decode(), listed)
         content = archive.read(LIBRARY) if library else b""
-    return Inside(requires, flavour, _flags(content), _glibc(content))
+        beside = [archive.read(name) for name in archive.namelist() if library and SMALL.match(name)]
+    return Inside(requires, flavour, _flags(content), _glibc(b"".join([content, *beside])))
 
 
 @contextmanager

@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from torchdev import facts, grid, releases
+from torchdev import checks, facts, grid, releases
 from torchdev.catalog import numbers
+from torchdev.contract import make_contract
 from torchdev.ids import AMD64, ARM64
 from torchdev.lock import Lock
 from torchdev.matrix import Cell, Matrix
@@ -24,7 +25,14 @@ def pages(root: Path, matrix: Matrix, locks: "dict[Cell, Lock | None]") -> dict[
         "README.md": with_grid(readme, matrix),
         "docs/grid.md": grid_page(),
         "docs/unlocked.md": unlocked_page(locks),
+        "docs/checks.md": checks_page(root, locks),
     }
+
+
+def checks_page(root: Path, locks: "dict[Cell, Lock | None]") -> str:
+    """What is checked, and which check holds an image to which field of a contract; all have the same fields."""
+    cell, lock = next((cell, lock) for cell, lock in locks.items() if lock)
+    return checks.page(checks.read_checks(root / "tests" / "image"), make_contract(cell, lock), GENERATED)
 
 
 def with_grid(text: str, matrix: Matrix) -> str:

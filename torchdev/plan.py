@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+from torchdev import facts, releases
 from torchdev.bases import Base, suite_of
 from torchdev.lock import PYTORCH, Lock, Package
 from torchdev.matrix import Cell
@@ -120,6 +121,14 @@ class Plan:
         return self.lock.cudnn or ("bundled" if self.cell.cuda else "none")
 
     @property
+    def gpus(self) -> str:
+        """The GPU architectures that PyTorch is compiled for, as far as the catalog knows them."""
+        cell = self.cell
+        found = releases.find(cell.torch, cell.flavour, cell.arch, cell.python)
+        known = " ".join(found.build.architectures) if found else ""
+        return known or ("not known" if cell.cuda else "none")
+
+    @property
     def labels(self) -> dict[str, str]:
         """Labels that say what is inside; those of the bases are for the official images."""
         versions = {
@@ -129,6 +138,8 @@ class Plan:
             "cudnn": self.cudnn,
             "torchvision": self.lock.version("torchvision") or "none",
             "torchaudio": self.lock.version("torchaudio") or "none",
+            "gpus": self.gpus,
+            "driver": facts.driver(self.cell.cuda)[0] if self.cell.cuda else "none",
         }
         return {
             "org.opencontainers.image.title": self.cell.id,

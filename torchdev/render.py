@@ -7,12 +7,15 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
+from torchdev.contract import make_contract, to_text
 from torchdev.errors import InputError
 from torchdev.plan import EPOCH, Plan, guarded
 
 BAKE_FILE = "docker-bake.json"
 KEPT = frozenset({"bases.json", "lock.json"})
 """Files under images/ that other stages write."""
+CONTRACT_FILE = "contract.json"
+"""In a cell's folder, and once more among the files that go into its image."""
 COMMAND = "python build.py render"
 
 Files = dict[str, str]
@@ -54,6 +57,7 @@ def _cell_files(plan: Plan, environment: Environment) -> Files:
     for folder in ("scripts", "steps", "files", *(("override",) if plan.cell.cudnn else ())):
         for name in sorted(path for path in environment.list_templates() if path.startswith(f"{folder}/")):
             files[name.removesuffix(".j2")] = _fill(environment, name, values)
+    files[CONTRACT_FILE] = files[f"files/{CONTRACT_FILE}"] = to_text(make_contract(plan.cell, plan.lock))
     files["wheels/uv/requirements.txt"] = f"{plan.lock.uv.requirement}\n"
     for layer in plan.layers:
         if layer.packages:

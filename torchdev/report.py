@@ -1,6 +1,8 @@
-"""Results as text for a terminal and as JSON for programs."""
+"""Results as text for a terminal, and as JSON or JUnit's XML for programs."""
 
 import json
+import re
+import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +16,8 @@ from torchdev.matrix import Cell, Matrix
 from torchdev.plan import Plan
 from torchdev.verify import Outcome, Verdict
 
+UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")
+"""Characters that XML 1.0 can't hold."""
 GRAVEST_FIRST = (Exit.INTERRUPTED, Exit.ENGINE, Exit.BUILD, Exit.INPUT, Exit.CHECK)
 
 
@@ -150,6 +154,24 @@ def results_text(results: "list[Result]") -> str:
 def results_json(results: "list[Result]", found: "Storage | None" = None) -> str:
     """The same for a program."""
     return json.dumps({"cells": [asdict(r) for r in results], "storage": asdict(found) if found else None}, indent=2)
+
+
+def results_junit(results: "list[Result]") -> str:
+    """The verdicts as JUnit's XML, which CI systems show: a suite a cell; not-run is skipped, with its reason."""
+    top = ElementTree.Element("testsuites")
+    for result in results:
+        count = Counter(verdict.outcome for verdict in result.verdicts)
+        numbers = {"tests": len(result.verdicts), "failures": count[Outcome.FAIL], "skipped": count[Outcome.NOT_RUN]}
+        attributes = {"name": result.cell, "time": f"{result.seconds:.1f}"}
+        attributes |= {name: str(number) for name, number in numbers.items()}
+        suite = ElementTree.SubElement(top, "testsuite", attributes)
+        for v in result.verdicts:
+            case = ElementTree.SubElement(suite, "testcase", classname=v.cell, name=v.check, time=f"{v.seconds:.3f}")
+            tag = {Outcome.FAIL: "failure", Outcome.NOT_RUN: "skipped"}.get(v.outcome)
+            if tag:
+                ElementTree.SubElement(case, tag, message=UNPRINTABLE.sub("?", v.why))
+    ElementTree.indent(top)
+    return ElementTree.tostring(top, encoding="unicode", xml_declaration=True) + "\n"
 
 
 def exit_code(results: "list[Result]") -> int:

@@ -26,7 +26,7 @@ from torchdev.host import Host, read_host
 from torchdev.matrix import Cell
 from torchdev.pipeline import Options, Site
 from torchdev.project import Project
-from torchdev.report import Result, State, Storage, headline, storage, verdicts_text
+from torchdev.report import Result, State, Storage, headline, results_junit, storage, verdicts_text
 from torchdev.turns import Disk, alone, cache_folder
 from torchdev.verify import Outcome
 
@@ -229,6 +229,17 @@ def test_cells(project: Project, cells: "tuple[Cell, ...]", gpu: str, say: Say) 
             Result(plan.cell.id, state, image, plan.tags, verdicts, headline(verdicts) if failed else "", code, seconds)
         )
     return results
+
+
+def write_junit(file: Path, results: "list[Result]") -> None:
+    """Write the verdicts of a run as JUnit's XML, into a folder that need not be there yet."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(results_junit(results), encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"can't be written: {error.strerror}", where=str(file), next_step="name another file"
+        ) from None
 
 
 def push_cells(project: Project, cells: "tuple[Cell, ...]", target: str, say: Say) -> None:

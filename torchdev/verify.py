@@ -104,7 +104,7 @@ def memory(places: Places, image: str, gpu: str) -> Path:
     driver = " driver" if Path("/proc/driver/nvidia/version").exists() else ""
     digest = hashlib.sha256(f"{image} {gpu}{driver}".encode())
     for path in sorted(
-        [*(places.checkout / "tests" / "image").glob("*.py"), *(places.checkout / "workloads").iterdir()]
+        [*(places.checkout / "tests" / "image").rglob("*.py"), *(places.checkout / "workloads").iterdir()]
     ):
         if path.is_file():
             digest.update(path.read_bytes())

@@ -1,8 +1,8 @@
-"""One running container of the image under test, and what its cell's lock says it must be.
+"""Running containers of the image under test, and the contract of its cell: what it must be.
 
     python build.py test CELL [--gpu require]
 
-Expectations come from matrix.yaml and the lock; nothing is read off the image to compare it with itself.
+Expectations come from the contract, matrix.yaml and the lock; nothing is read off the image to compare it with itself.
 """
 
 import json
@@ -21,8 +21,10 @@ from torchdev.errors import GpuError
 from torchdev.matrix import Cell, load
 from torchdev.plan import Plan
 from torchdev.project import open_project
+from torchdev.render import CONTRACT_FILE
 
 ROOT = Path(__file__).parents[2]
+PROGRAMS = Path(__file__).parent / "programs"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,6 +33,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--image", required=True, help="name of the image")
     parser.addoption("--gpu", choices=("auto", "require", "none"), default="auto")
     parser.addoption("--matrix-file", type=Path, default=ROOT / "matrix.yaml")
+    text = "instead of images/CELL/contract.json; with several, each check of the contract runs against each"
+    parser.addoption("--contract", type=Path, action="append", default=[], help=text)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the checks of the contract against each one that is given."""
+    given = metafunc.config.getoption("--contract")
+    if given and "contract" in metafunc.fixturenames:
+        metafunc.parametrize("contract", given, indirect=True, scope="session", ids=lambda path: path.stem)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: "list[pytest.Item]") -> None:
@@ -83,6 +94,20 @@ def plan(request: pytest.FixtureRequest) -> Plan:
 
 
 @pytest.fixture(scope="session")
+def contract(request: pytest.FixtureRequest, plan: Plan) -> dict[str, Any]:
+    """What the image under test must be, as images/CELL/contract.json says; or another, to see checks fail."""
+    project = open_project(ROOT, request.config.getoption("--matrix-file"))
+    path = getattr(request, "param", project.images / plan.cell.id / CONTRACT_FILE)
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+@pytest.fixture(scope="session")
+def config(engine: Engine, image: str) -> dict[str, Any]:
+    """The image's configuration, as the engine tells it."""
+    return engine.config(image)
+
+
+@pytest.fixture(scope="session")
 def gpu(request: pytest.FixtureRequest, engine: Engine, image: str) -> Gpu:
     """Ask the engine for a GPU once."""
     mode = request.config.getoption("--gpu")
@@ -92,9 +117,10 @@ def gpu(request: pytest.FixtureRequest, engine: Engine, image: str) -> Gpu:
 
 @pytest.fixture(scope="session")
 def container(engine: Engine, image: str, gpu: Gpu) -> Iterator[str]:
-    """Id of a running container, with the workloads in /opt and every GPU there is."""
+    """Id of a running container, with workloads and programs in /opt and every GPU there is."""
     with engine.container(image, gpus=gpu.present) as running:
         copy_into(running, ROOT / "workloads", "/opt")
+        copy_into(running, PROGRAMS, "/opt")
         yield str(running.id)
 
 
@@ -106,10 +132,18 @@ def host(container: str) -> Host:
 
 @pytest.fixture(scope="session")
 def facts(host: Host) -> dict[str, Any]:
-    """What torch in the container says of itself."""
-    program = (
-        "import json, platform, torch; "
-        "print(json.dumps({'python': platform.python_version(), 'torch': torch.__version__, "
-        "'cuda': torch.version.cuda, 'cudnn': torch.backends.cudnn.version()}))"
-    )
-    return dict(json.loads(host.check_output(f'python -c "{program}"')))
+    """What torch in the container, and the Python that runs it, say of themselves."""
+    return result(host, "facts.py")
+
+
+@pytest.fixture(scope="session")
+def untouched(engine: Engine, image: str) -> Iterator[Host]:
+    """A container in which no other check has worked, without a network, as root."""
+    with engine.container(image, user="0", network_mode="none") as running:
+        copy_into(running, PROGRAMS, "/opt")
+        yield testinfra.get_host(f"docker://0@{running.id}")
+
+
+def result(host: Host, command: str) -> dict[str, Any]:
+    """What a program of tests/image/programs prints, in a container that has them."""
+    return dict(json.loads(host.check_output(f"python -B /opt/programs/{command}")))

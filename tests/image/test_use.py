@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 import zipfile
 from typing import Any
 
@@ -146,7 +147,11 @@ def test_compile_has_a_compiler(host: Host) -> None:
     assert host.check_output(f'cd /tmp && python -c "{program}"').splitlines()[-1] == "equal"
 
 
-@pytest.mark.parametrize("user", ["1000", "12345:0", "12345:12345", "0"])
+MINE = f"{os.getuid()}:{os.getgid()}"
+"""As in docker run -u $(id -u):$(id -g)."""
+
+
+@pytest.mark.parametrize("user", dict.fromkeys(["1000", "12345:0", "12345:12345", MINE, "0:0"]))
 def test_any_user_has_a_home(engine: Any, image: str, plan: Plan, user: str) -> None:
     """Under any uid and gid, torch and its compiler import and HOME is a folder that can be written."""
     program = "import torch; torch._dynamo" if compiles(plan.cell) else "import torch"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 def make_wheel(
     project: str, version: str, requires: "tuple[str, ...]" = (), *, cuda: "str | None" = None, flags: str = ""
 ) -> bytes:
-    """A wheel as torch has it: METADATA, version.py, and a library that names GPU architectures and a glibc."""
+    """A wheel as torch has it: METADATA, version.py, a library with GPU architectures, one that needs glibc 2.28."""
     base, _, local = version.partition("+")
     info = f"{project}-{version}.dist-info"
     lines = ["Metadata-Version: 2.1", f"Name: {project}", f"Version: {version}"]
@@ -23,8 +23,9 @@ def make_wheel(
         archive.writestr(f"{info}/METADATA", "\n".join(lines) + "\n")
         shown = f"{base}+{local or (f'cu{cuda.replace(chr(46), str())}' if cuda else 'cpu')}"
         archive.writestr(f"{project}/version.py", f"__version__ = '{shown}'\ncuda: object = {cuda!r}\n")
-        library = b"\x7fELF\x00GLIBC_2.17\x00GLIBC_2.28\x00" + flags.encode() + b"\x00"
+        library = b"\x7fELF\x00GLIBC_2.14\x00GLIBC_2.17\x00" + flags.encode() + b"\x00"
         archive.writestr("torch/lib/libtorch_python.so", library)
+        archive.writestr("torch/lib/libgomp-a34b3233.so.1", b"\x7fELF\x00GLIBC_2.28\x00")
     return buffer.getvalue()
 
 

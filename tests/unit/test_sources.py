@@ -53,7 +53,8 @@ def test_wheels_are_read_for_what_they_say(index: FakeIndex) -> None:
     found = {(b.project, b.flavour, b.arch): b for b in refreshed(index).builds}
     cuda = found["torch", "cu130", "amd64"]
     assert (cuda.pythons, cuda.cudnn, cuda.nccl) == (("3.12", "3.13"), "9.20.0.48", "2.29.7")
-    assert (cuda.architectures, cuda.runs_from) == (("sm_75", "sm_80", "sm_90", "compute_90"), "2.28")
+    assert cuda.architectures == ("sm_75", "sm_80", "sm_90", "compute_90")
+    assert (cuda.glibc, cuda.runs_from) == ("2.28", "2.28")
     assert cuda.requirements("3.12") == ("filelock", CUDNN, NCCL, "setuptools")
     assert cuda.requirements("3.13") == ("filelock", CUDNN, NCCL)
     assert found["torch", "cpu", "arm64"].nccl is None

@@ -10,9 +10,9 @@ from tests.unit.conftest import ROOT
 PACKAGE = ROOT / "torchdev"
 ORDER = (
     "errors", "document", "schema", "ids", "catalog", "facts", "releases", "terms",
-    "reasons", "explain", "grid", "matrix", "places", "bases", "host",
+    "reasons", "explain", "grid", "matrix", "places", "bases", "host", "traces",
     "indexes", "wheels", "pytorch", "lock",
-    "resolver", "resolve", "sources", "plan", "pages", "render", "project",
+    "resolver", "resolve", "sources", "contract", "checks", "plan", "pages", "render", "project",
     "diagnosis", "process", "engine", "builder",
     "prefix", "bootstrap", "verify", "report", "turns", "pipeline", "stages", "doctor", "machine", "selftest",
 )  # fmt: skip
@@ -78,7 +78,7 @@ def test_no_committed_file_is_large() -> None:
 
 OLDEST = (3, 7)
 """The oldest grammar that ast knows; 3.6, which some cells have, differs from it in nothing that is used here."""
-OF_IMAGES = ("workloads/*.py", "templates/override/*", "templates/bootstrap/check-python")
+OF_IMAGES = ("workloads/*.py", "templates/override/*", "templates/bootstrap/check-python", "tests/image/programs/*.py")
 
 
 def test_programs_that_run_in_images_suit_old_pythons() -> None:

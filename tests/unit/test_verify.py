@@ -18,6 +18,7 @@ from torchdev.report import (
     Storage,
     exit_code,
     headline,
+    results_junit,
     results_text,
     shards_json,
     storage,
@@ -92,6 +93,22 @@ def test_table_shows_size_and_tags() -> None:
     assert "5.70 GB" in text
     assert "t:a t:b" in text
     assert "built" in text
+
+
+def test_junit_keeps_what_each_check_came_to(tmp_path: Path) -> None:
+    """Read again, the outcomes are the same; a suite is named by its cell; what XML can't hold is replaced."""
+    skipped = Verdict("a", "gpu", Outcome.NOT_RUN, "no GPU <here>", 0.0)
+    odd = Verdict("a", "odd", Outcome.FAIL, "\x1b[31mred", 0.2)
+    path = tmp_path / "junit.xml"
+    path.write_text(results_junit([Result("a", State.FAILED, IMAGE, verdicts=(PASSED, FAILED, skipped, odd))]))
+    found = [(v.check, v.outcome, v.why) for v in read_report("a", path)]
+    assert found == [
+        ("good", Outcome.PASS, ""),
+        ("bad", Outcome.FAIL, "1 != 2"),
+        ("gpu", Outcome.NOT_RUN, "no GPU <here>"),
+        ("odd", Outcome.FAIL, "?[31mred"),
+    ]
+    assert '<testsuite name="a" time="0.0" tests="4" failures="2" skipped="1">' in path.read_text()
 
 
 def test_table_says_why_a_cell_failed() -> None:

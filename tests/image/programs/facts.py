@@ -1,0 +1,83 @@
+"""What torch, and the Python that runs it, say of themselves: JSON on standard output. Runs on Python 3.6, too."""
+
+import glob
+import json
+import os
+import platform
+import re
+import struct
+import sys
+
+import torch
+
+SITE = os.path.realpath(os.path.dirname(os.path.dirname(torch.__file__)))
+LEGACY = {"manylinux1": 5, "manylinux2010": 12, "manylinux2014": 17}
+
+
+def dynamic_strings(path):
+    """The names that a 64-bit ELF file imports and exports, of which symbol versions are a part."""
+    found = b""
+    with open(path, "rb") as file:
+        head = file.read(64)
+        if head[:4] != b"\x7fELF":
+            return found
+        (at,) = struct.unpack_from("<Q", head, 40)
+        size, count = struct.unpack_from("<HH", head, 58)
+        file.seek(at)
+        table = file.read(size * count)
+        for number in range(count):
+            kind, flags, _, start, length = struct.unpack_from("<IQQQQ", table, number * size + 4)
+            if kind == 3 and flags & 2:  # a string table that is loaded
+                file.seek(start)
+                found += file.read(length)
+    return found
+
+
+def needed_glibc():
+    """The minor version of glibc 2 that torch's libraries ask for, or that its wheel's tag names, if that is newer."""
+    libraries = glob.glob(SITE + "/torch/lib/*.so*") + glob.glob(SITE + "/torch/_C*.so")
+    found = [int(n) for path in libraries for n in re.findall(rb"\0GLIBC_2\.(\d+)", dynamic_strings(path))]
+    for path in glob.glob(SITE + "/torch-*.dist-info/WHEEL"):
+        with open(path) as file:
+            for tag in re.findall("manylinux[0-9_]*", file.read()):
+                found.append(int(tag.split("_")[2]) if "_2_" in tag else LEGACY.get(tag.rstrip("_"), 0))
+    return "2.{}".format(max(found))
+
+
+def distributions():
+    """[name, version] of every installed distribution, as its METADATA says, one that is there twice, too."""
+    found = []
+    for path in sorted(glob.glob(SITE + "/*.dist-info/METADATA")):
+        with open(path, encoding="utf-8") as file:
+            head = file.read().split("\n\n")[0]
+        name = re.search("^Name: *(.+)$", head, re.MULTILINE).group(1)
+        version = re.search("^Version: *(.+)$", head, re.MULTILINE).group(1)
+        found.append([re.sub("[-_.]+", "-", name).lower(), version.strip()])
+    return found
+
+
+def nccl():
+    """The version of the NCCL that torch is linked with; None if it has none."""
+    try:
+        return ".".join(str(part) for part in torch.cuda.nccl.version())
+    except (AttributeError, RuntimeError):
+        return None
+
+
+flags = getattr(torch._C, "_cuda_getArchFlags", lambda: None)()
+json.dump(
+    {
+        "python": platform.python_version(),
+        "site_packages": SITE,
+        "executable": sys.executable,
+        "distributions": distributions(),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+        "nccl": nccl(),
+        "architectures": flags.split() if flags else [],
+        "needs_glibc": needed_glibc(),
+        "has_glibc": os.confstr("CS_GNU_LIBC_VERSION").split()[1],
+    },
+    sys.stdout,
+)

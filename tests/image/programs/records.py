@@ -1,0 +1,88 @@
+"""Holds every installed file against the RECORD of its wheel: JSON on standard output. Runs on every Python from 3.6.
+
+An argument --rows adds the rows of every RECORD, to be held against the wheels themselves.
+"""
+
+import base64
+import csv
+import glob
+import hashlib
+import json
+import os
+import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+SITE = "/usr/local/lib/python/site-packages"
+
+
+def source_of(bytecode):
+    """Where the source of a file in a __pycache__ is; importlib refuses names with one more dot."""
+    folder, name = os.path.split(os.path.dirname(bytecode))[0], os.path.basename(bytecode)
+    return os.path.join(folder, re.sub(r"\.cpython-\d+(\.opt-\d)?\.pyc$", ".py", name))
+
+
+def digest(path):
+    """sha256 of a file as RECORD writes it (PEP 376, 427)."""
+    found = hashlib.sha256()
+    with open(path, "rb", buffering=0) as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            found.update(block)
+    return "sha256=" + base64.urlsafe_b64encode(found.digest()).rstrip(b"=").decode()
+
+
+def rows_of_records():
+    """Folder of metadata to the rows (path, hash, size) of its RECORD."""
+    found = {}
+    for record in sorted(glob.glob(SITE + "/*.dist-info/RECORD")):
+        with open(record, newline="", encoding="utf-8") as file:
+            found[os.path.basename(os.path.dirname(record))] = [row[:3] for row in csv.reader(file)]
+    return found
+
+
+def unlisted(listed):
+    """Files of site-packages that no RECORD lists; bytecode counts by its source."""
+    found = []
+    for folder, _, names in os.walk(SITE):
+        for name in names:
+            path = os.path.join(folder, name)
+            if os.path.basename(folder) == "__pycache__":
+                path = source_of(path)
+            if path not in listed:
+                found.append(os.path.join(folder, name))
+    return sorted(found)
+
+
+def main():
+    """Compare, and print what differs."""
+    records = rows_of_records()
+    wanted, owners, unhashed = {}, {}, []
+    for info, rows in records.items():
+        for path, sha256, _ in rows:
+            place = os.path.normpath(os.path.join(SITE, path))
+            wanted.setdefault(place, set())
+            owners[place] = info
+            if sha256:
+                wanted[place].add(sha256)
+            elif not path.endswith(("/RECORD", ".pyc")):
+                unhashed.append(info + ": " + path)
+    there = [path for path in wanted if os.path.isfile(path)]
+    with ThreadPoolExecutor(2) as pool:
+        digests = dict(zip(there, pool.map(digest, there)))
+    gone = [[owners[path], path] for path in wanted if path not in digests and not path.endswith(".pyc")]
+    result = {
+        "files": len(there),
+        "changed": sorted(path for path, found in digests.items() if wanted[path] - {found}),
+        "gone": sorted(gone),
+        "unlisted": unlisted(wanted),
+        "unhashed": unhashed,
+        "unrecorded": sorted(
+            os.path.basename(path) for path in glob.glob(SITE + "/*.dist-info") if os.path.basename(path) not in records
+        ),
+    }
+    if "--rows" in sys.argv:
+        result["rows"] = records
+    json.dump(result, sys.stdout)
+
+
+main()

@@ -1,0 +1,235 @@
+"""The image is what its contract says, field by field. `proves` names the fields that a check turns red for.
+
+docs/checks.md lists them; tests/engine/test_contract.py changes each field and sees its check fail.
+"""
+
+import json
+from typing import Any
+
+import pytest
+from testinfra.host import Host
+
+from tests.image.conftest import Engine
+
+Contract = dict[str, Any]
+OF_BASES = ("org.opencontainers.image.base.", "io.torchdev.base.", "io.torchdev.bootstrap.", "io.torchdev.inputs")
+"""Labels that depend on the bases an image was really built from."""
+FROM_BASE = "pip"
+"""The one distribution that comes from the Python base, where no lock names it."""
+
+
+def numbers(version: str, count: int = 3) -> tuple[int, ...]:
+    """The first numbers of a version."""
+    return tuple(int(part) for part in version.split(".")[:count])
+
+
+def installed(facts: dict[str, Any], start: str) -> list[str]:
+    """Versions of the installed distributions whose name begins so."""
+    return [version for name, version in facts["distributions"] if name.startswith(start)]
+
+
+@pytest.fixture(scope="session")
+def shell(host: Host) -> dict[str, Any]:
+    """What a shell tells of Python, of the user that containers run as (by the contract's names), of the contract."""
+    entry = host.check_output("getent passwd $(id -u)").split(":")
+    groups = [int(group) for group in host.check_output("id -G").split()]
+    return {
+        "python3": host.check_output("command -v python3"),
+        "user": {"name": entry[0], "uid": int(entry[2]), "gid": int(entry[3]), "groups": groups, "home": entry[5]},
+        "writable": {folder for folder in (entry[5], host.check_output("pwd")) if not host.run(f"test -w {folder}").rc},
+        "contract": host.run("cat /usr/local/share/torchdev/contract.json").stdout,
+    }
+
+
+@pytest.fixture(scope="session")
+def unpacked(engine: Engine, image: str) -> int:
+    """Bytes of all layers."""
+    return sum(int(entry["Size"]) for entry in engine.history(image))
+
+
+@pytest.mark.proves("schema")
+def test_contract_has_the_known_form(contract: Contract) -> None:
+    """These checks understand form 1."""
+    assert contract["schema"] == 1
+
+
+@pytest.mark.proves("cell")
+def test_image_is_of_the_cell(contract: Contract, config: dict[str, Any]) -> None:
+    """Its label names the cell."""
+    assert config["Labels"]["io.torchdev.cell"] == contract["cell"]
+
+
+@pytest.mark.proves("python.series")
+def test_python_is_of_the_series(contract: Contract, facts: dict[str, Any]) -> None:
+    """`python` is the Python that the tag names."""
+    assert ".".join(facts["python"].split(".")[:2]) == contract["python"]["series"]
+
+
+@pytest.mark.proves("python.executable")
+def test_python_is_where_it_must_be(contract: Contract, shell: dict[str, Any]) -> None:
+    """The python3 that is found first."""
+    assert shell["python3"] == contract["python"]["executable"]
+
+
+@pytest.mark.proves("python.site_packages")
+def test_packages_lie_where_they_must(contract: Contract, facts: dict[str, Any]) -> None:
+    """Torch was imported from there."""
+    assert facts["site_packages"] == contract["python"]["site_packages"]
+
+
+@pytest.mark.proves("torch.distribution")
+def test_torch_distribution_is_the_locked_one(contract: Contract, facts: dict[str, Any]) -> None:
+    """There is one, of that version."""
+    found = [version for name, version in facts["distributions"] if name == "torch"]
+    assert found == [contract["torch"]["distribution"]]
+
+
+@pytest.mark.proves("torch.version")
+def test_torch_says_its_version(contract: Contract, facts: dict[str, Any]) -> None:
+    """torch.__version__ names version and flavour."""
+    assert facts["torch"] == contract["torch"]["version"]
+
+
+@pytest.mark.proves("torch.cuda")
+def test_torch_is_for_the_cuda(contract: Contract, facts: dict[str, Any]) -> None:
+    """torch.version.cuda is the CUDA of the tag, or None."""
+    assert facts["cuda"] == contract["torch"]["cuda"]
+
+
+@pytest.mark.proves("torch.cudnn")
+def test_cudnn_is_the_one_loaded(contract: Contract, facts: dict[str, Any]) -> None:
+    """The cuDNN that is loaded (91002 is 9.10.2, 8902 is 8.9.2), and the wheel it is from, where it is from one."""
+    expected = contract["torch"]["cudnn"]
+    if expected is None:
+        assert (facts["cudnn"] is None) == (facts["cuda"] is None)
+        if facts["cuda"]:
+            pytest.skip("a cuDNN is loaded; neither lock nor catalog says which is inside this PyTorch's wheel")
+        return
+    major, minor, patch = numbers(expected)
+    assert facts["cudnn"] == major * (10_000 if major >= 9 else 1000) + minor * 100 + patch
+    assert installed(facts, "nvidia-cudnn-") in ([], [expected])
+
+
+@pytest.mark.proves("torch.nccl")
+def test_nccl_is_the_one_linked(contract: Contract, facts: dict[str, Any]) -> None:
+    """What torch.cuda.nccl.version() answers, which needs no GPU, and the wheel it is from."""
+    expected = contract["torch"]["nccl"]
+    if expected is None and facts["cuda"]:
+        assert facts["nccl"]
+        pytest.skip(f"neither lock nor catalog says which NCCL is inside this PyTorch's wheel; it is {facts['nccl']}")
+    assert facts["nccl"] == (expected and ".".join(expected.split(".")[:3]))
+    assert installed(facts, "nvidia-nccl-") in ([], [expected])
+
+
+@pytest.mark.proves("torch.architectures")
+def test_architectures_are_those_of_the_catalog(contract: Contract, facts: dict[str, Any]) -> None:
+    """The GPU architectures that the library itself says it is compiled for."""
+    expected = contract["torch"]["architectures"]
+    if not expected and facts["cuda"]:
+        assert facts["architectures"]
+        pytest.skip("the catalog does not know what this PyTorch is compiled for")
+    assert facts["architectures"] == expected
+
+
+@pytest.mark.proves("torch.minimum_driver")
+def test_label_names_the_driver(contract: Contract, config: dict[str, Any]) -> None:
+    """The oldest driver that serves this CUDA."""
+    assert config["Labels"].get("io.torchdev.driver") == (contract["torch"]["minimum_driver"] or "none")
+
+
+@pytest.mark.proves("torch.glibc")
+def test_glibc_is_new_enough(contract: Contract, facts: dict[str, Any]) -> None:
+    """Torch's libraries and its wheel ask for the glibc that the contract names, and the image's is not older."""
+    expected = contract["torch"]["glibc"]
+    if expected is None:
+        pytest.skip("the catalog does not know which glibc this PyTorch needs")
+    assert facts["needs_glibc"] == expected
+    assert numbers(facts["has_glibc"]) >= numbers(expected)
+
+
+@pytest.mark.proves("packages")
+def test_every_locked_package_is_installed_and_no_other(contract: Contract, facts: dict[str, Any]) -> None:
+    """Each once, in the locked version; beside them the pip of the Python base alone."""
+    from_base = {FROM_BASE} - contract["packages"].keys()
+    found = [[name, version] for name, version in facts["distributions"] if name not in from_base]
+    assert sorted(found) == sorted([name, version] for name, version in contract["packages"].items())
+
+
+@pytest.mark.proves("user.name", "user.uid")
+def test_user_is_the_one_of_the_contract(contract: Contract, shell: dict[str, Any]) -> None:
+    """Without any option, a container runs as that user."""
+    user = shell["user"]
+    assert [user["name"], user["uid"]] == [contract["user"]["name"], contract["user"]["uid"]]
+
+
+@pytest.mark.proves("user.gid", "user.groups")
+def test_group_0_is_a_supplementary_one(contract: Contract, shell: dict[str, Any]) -> None:
+    """A group of the user's own comes first; dev containers rewrite it, and group 0 would be root's."""
+    user = shell["user"]
+    assert [user["gid"], user["groups"]] == [contract["user"]["gid"], contract["user"]["groups"]]
+
+
+@pytest.mark.proves("user.home")
+def test_home_is_the_users(contract: Contract, shell: dict[str, Any]) -> None:
+    """As passwd says, and the user may write there."""
+    assert shell["user"]["home"] == contract["user"]["home"]
+    assert shell["user"]["home"] in shell["writable"]
+
+
+@pytest.mark.proves("environment")
+def test_environment_is_that_and_no_other(contract: Contract, config: dict[str, Any]) -> None:
+    """The variables that the image sets."""
+    assert dict(entry.split("=", 1) for entry in config["Env"]) == contract["environment"]
+
+
+@pytest.mark.proves("labels")
+def test_labels_say_what_is_inside(contract: Contract, config: dict[str, Any]) -> None:
+    """Labels are those of the contract and no others, but for those that name the bases."""
+    found = {key: value for key, value in config["Labels"].items() if not key.startswith(OF_BASES)}
+    assert found == contract["labels"]
+
+
+@pytest.mark.proves("entrypoint")
+def test_entrypoint_is_tini(contract: Contract, config: dict[str, Any]) -> None:
+    """It reaps, and gives a HOME to users without one."""
+    assert config["Entrypoint"] == contract["entrypoint"]
+
+
+@pytest.mark.proves("cmd")
+def test_command_is_a_shell(contract: Contract, config: dict[str, Any]) -> None:
+    """What runs if nothing is asked for."""
+    assert config["Cmd"] == contract["cmd"]
+
+
+@pytest.mark.proves("workdir")
+def test_work_is_done_in_the_workdir(contract: Contract, config: dict[str, Any], shell: dict[str, Any]) -> None:
+    """It is there, and the user may write in it."""
+    assert config["WorkingDir"] == contract["workdir"]
+    assert config["WorkingDir"] in shell["writable"]
+
+
+@pytest.mark.proves("size_limit")
+def test_image_is_no_larger_than_it_may_be(contract: Contract, unpacked: int) -> None:
+    """All layers unpacked: a second copy of CUDA, a cache or a layer of moved files would show."""
+    if contract["size_limit"] is None:
+        pytest.skip("the lock does not say what each wheel unpacks to")
+    assert unpacked <= contract["size_limit"]
+
+
+@pytest.mark.proves("support")
+def test_support_statement_is_true(contract: Contract, facts: dict[str, Any], config: dict[str, Any]) -> None:
+    """From the first to the last architecture that the library names, and the driver of the label."""
+    driver = config["Labels"].get("io.torchdev.driver")
+    if not facts["cuda"]:
+        expected = "no GPU: CPU only"
+    else:
+        first, last = facts["architectures"][0], facts["architectures"][-1]
+        newest = f"sm_{last[8:]} and newer" if last.startswith("compute_") else last
+        unknown = config["Labels"].get("io.torchdev.gpus") == "not known"
+        expected = f"GPUs {'not known' if unknown else f'{first} to {newest}'}, driver {driver} or newer"
+    assert contract["support"] == expected
+
+
+def test_contract_is_in_the_image(contract: Contract, shell: dict[str, Any]) -> None:
+    """The same as outside, for programs that run there."""
+    assert json.loads(shell["contract"] or "null") == contract

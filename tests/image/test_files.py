@@ -1,0 +1,92 @@
+"""The files of the image: those of the locked wheels, byte for byte, and nothing that others may change or become."""
+
+import csv
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from testinfra.host import Host
+
+from tests.image.conftest import result
+from tests.image.test_contract import FROM_BASE
+from torchdev.host import find_wheels, read_host
+from torchdev.plan import Plan
+
+SLIMMED: tuple[str, ...] = ()
+"""Paths of wheels' files that images lack on purpose; none is left out so far."""
+SETUID = {
+    "/usr/bin/chage", "/usr/bin/chfn", "/usr/bin/chsh", "/usr/bin/expiry", "/usr/bin/gpasswd", "/usr/bin/mount",
+    "/usr/bin/newgrp", "/usr/bin/passwd", "/usr/bin/su", "/usr/bin/umount", "/usr/bin/wall", "/usr/bin/write",
+    "/usr/sbin/unix_chkpwd",
+    # bullseye, whose /bin and /sbin may be folders of their own
+    "/bin/mount", "/bin/su", "/bin/umount", "/sbin/unix_chkpwd",
+}  # fmt: skip
+"""Programs that Debian installs setuid or setgid: those of its base, and none of what is added to it."""
+
+
+@pytest.fixture(scope="module")
+def records(untouched: Host) -> dict[str, Any]:
+    """What came of holding every installed file against the RECORD of its wheel."""
+    return result(untouched, "records.py --rows")
+
+
+@pytest.fixture(scope="module")
+def survey(untouched: Host) -> dict[str, Any]:
+    """What a walk through the whole image as root has found."""
+    return result(untouched, "survey.py")
+
+
+def test_installed_files_are_those_of_their_records(records: dict[str, Any], contract: dict[str, Any]) -> None:
+    """Each has the sha256 that the RECORD of its wheel names; none is gone, none is there that no RECORD lists."""
+    assert records["files"] > 5000
+    gone = [path for info, path in records["gone"] if not info.startswith(f"{FROM_BASE}-") and path not in SLIMMED]
+    found = {name: records[name] for name in ("changed", "unlisted", "unhashed", "unrecorded")} | {"gone": gone}
+    assert found == {name: [] for name in found}
+    infos = [name.removesuffix(".dist-info").rpartition("-")[0].replace("_", "-").lower() for name in records["rows"]]
+    assert sorted(set(infos) | {FROM_BASE}) == sorted({*(n.replace("_", "-") for n in contract["packages"]), FROM_BASE})
+
+
+def test_records_are_those_of_the_locked_wheels(records: dict[str, Any], plan: Plan) -> None:
+    """A RECORD in the image is that of the wheel with the locked sha256, where this machine has the wheel itself.
+
+    uv adds the scripts that it makes; a cuDNN other than the one torch pins is written into torch's METADATA.
+    """
+    wanted = [(package.name, package.file, package.sha256) for package in plan.lock.packages]
+    wheels = find_wheels(read_host(), wanted)
+    if not wheels:
+        pytest.skip("no locked wheel lies in a folder of this machine; that they were installed is uv's word")
+    for wheel in wheels.values():
+        info, expected = rows_of(wheel)
+        found = {path: sha256 for path, sha256, _ in records["rows"].get(info, []) if path != f"{info}/RECORD"}
+        changed = {f"{info}/METADATA"} if plan.cell.cudnn else set()
+        differ = {path for path, sha256 in expected.items() if found.get(path) != sha256} - changed
+        added = {path for path in found.keys() - expected.keys() if not path.startswith("../../../")}
+        assert (wheel.name, differ, added) == (wheel.name, set(), set())
+
+
+def rows_of(wheel: Path) -> tuple[str, dict[str, str]]:
+    """The name of a wheel's .dist-info, and path to sha256 of all in its RECORD that is installed as it stands."""
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(".dist-info/RECORD"))
+        rows = csv.reader(io.StringIO(archive.read(name).decode("utf-8")))
+        kept = {row[0]: row[1] for row in rows if ".data/" not in row[0] and row[0] != name}
+    return name.split("/")[0], {path: sha256 for path, sha256 in kept.items() if not path.endswith("/")}
+
+
+def test_bytecode_is_of_its_sources(survey: dict[str, Any]) -> None:
+    """Each .pyc names time and size of the source beside it, so that it is used, and an edited source is seen."""
+    assert survey["stale_bytecode"] == []
+
+
+def test_nothing_is_writable_by_others(survey: dict[str, Any]) -> None:
+    """But for folders such as /tmp, where none can remove what is another's."""
+    assert survey["files"] > 10_000
+    assert survey["writable"] == []
+
+
+def test_no_setuid_programs_but_debians(survey: dict[str, Any]) -> None:
+    """None that makes its user root, by mode or by capability, beside those of Debian's base."""
+    assert set(survey["setuid"]) - SETUID == set()
+    assert survey["capable"] == []

@@ -1,0 +1,57 @@
+"""The libraries: every extension module loads, and there is one CUDA and one cuDNN."""
+
+from typing import Any
+
+import pytest
+from testinfra.host import Host
+
+from tests.image.conftest import result
+from torchdev.plan import Plan
+
+LIBRARIES = (
+    "libcublas", "libcudart", "libcudnn", "libcufft", "libcurand", "libcusolver", "libcusparse", "libnccl",
+    "libnvjitlink", "libnvrtc", "libnvshmem",
+)  # fmt: skip
+"""Of CUPTI, Triton's wheel has copies of its own, which its profiler opens by path."""
+
+
+@pytest.fixture(scope="module")
+def modules(host: Host) -> dict[str, Any]:
+    """What importing every extension module, and asking every libcudnn, has told."""
+    return result(host, "modules.py")
+
+
+def test_every_extension_module_of_python_imports(modules: dict[str, Any]) -> None:
+    """Those that are there, and those that a Python lacks which was compiled without a library."""
+    assert len(modules["modules"]) > 30
+    assert {name: why for name, why in modules["modules"].items() if why} == {}
+
+
+@pytest.mark.cuda
+def test_all_of_cudnn_is_of_one_version(modules: dict[str, Any], contract: dict[str, Any]) -> None:
+    """Each libcudnn that exports cudnnGetVersion answers the same (libcudnn_ext exports none)."""
+    found = modules["cudnn"]
+    assert len({answer for answer in found.values() if answer is not None}) == 1, found
+    silent = [path for path, answer in found.items() if answer is None]
+    assert all("libcudnn_ext" in path for path in silent)
+    if any(name.startswith("nvidia-cudnn-") for name in contract["packages"]):
+        assert len({path.rpartition("/")[0] for path in found}) == 1
+
+
+def test_one_cuda_is_loadable(host: Host, plan: Plan) -> None:
+    """No library of CUDA is on the loader's own paths, and none is there twice under one name."""
+    assert not [
+        line for line in host.check_output("ldconfig -p").splitlines() if any(name in line for name in LIBRARIES)
+    ]
+    pattern = " -o ".join(f"-name '{name}*.so*'" for name in LIBRARIES)
+    found = host.check_output(f"find / -xdev -type f \\( {pattern} \\) 2> /dev/null || true").split()
+    names = [path.rpartition("/")[2] for path in found]
+    assert sorted(names) == sorted(set(names))
+    assert bool(names) == (plan.cell.cuda is not None)
+
+
+@pytest.mark.cuda
+def test_no_driver_library_is_shipped(untouched: Host) -> None:
+    """The driver's libraries come from the host, by the NVIDIA toolkit; stubs that are for linking lie in stubs."""
+    names = " -o ".join(f"-name '{name}.so*'" for name in ("libcuda", "libnvidia-ml", "libnvidia-ptxjitcompiler"))
+    assert untouched.check_output(f"find / -xdev \\( {names} \\) -not -path '*/stubs/*' -print") == ""

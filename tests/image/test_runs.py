@@ -1,0 +1,28 @@
+"""The ways in which images are run: locked down, as anyone, and with modules that were edited."""
+
+from typing import Any
+
+import pytest
+
+from tests.image.conftest import Engine
+
+COMPUTE = "import torch; x = torch.arange(6.0).reshape(2, 3); print((x @ x.T).tolist())"
+COMPUTED = "[[5.0, 14.0], [14.0, 50.0]]"
+LOCKED_DOWN: dict[str, dict[str, Any]] = {
+    "read-only root": {"read_only": True},
+    "no network, no capabilities": {"network_mode": "none", "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"]},
+}
+
+
+@pytest.mark.parametrize("options", LOCKED_DOWN.values(), ids=LOCKED_DOWN)
+def test_torch_computes_when_locked_down(engine: Engine, image: str, options: dict[str, Any]) -> None:
+    """Nothing that an import writes, looks up or downloads is needed."""
+    assert engine.run(image, ["python", "-c", COMPUTE], **options) == (0, f"{COMPUTED}\n")
+
+
+def test_an_edited_module_takes_effect(engine: Engine, image: str, contract: dict[str, Any]) -> None:
+    """The user may edit an installed module, and Python takes the source, not the bytecode that was there before."""
+    module = f"{contract['python']['site_packages']}/typing_extensions.py"
+    ask = "python -c 'import typing_extensions as t; print(t.__cached__ is not None, getattr(t, \"EDITED\", None))'"
+    script = f"{ask}; echo 'EDITED = 1' >> {module}; {ask}"
+    assert engine.run(image, ["sh", "-c", script]) == (0, "True None\nTrue 1\n")

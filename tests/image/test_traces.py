@@ -1,0 +1,80 @@
+"""Nothing of the machine that built the image, and nothing that a build leaves behind, in any layer.
+
+The builder's settings are read as a build reads them (torchdev/host.py), so this holds on the machine that built.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import testinfra
+from testinfra.host import Host
+
+from tests.image.conftest import PROGRAMS, Engine, result
+from torchdev.engine import copy_into
+from torchdev.host import read_host
+from torchdev.traces import traces
+
+WORDS = {
+    "BEGIN CERTIFICATE": "a certificate",
+    "index-url": "an index setting",
+    "PIP_": "a setting of pip",
+    "UV_": "a setting of uv",
+    "SSL_CERT": "a CA setting",
+    "_PROXY=": "a proxy",
+    "_proxy=": "a proxy",
+}
+"""What has no business in configuration and history, whatever the machine is."""
+
+
+@pytest.fixture(scope="module")
+def searched(engine: Engine, image: str) -> Iterator[dict[str, Any]]:
+    """What was found in the layers, each mounted as the engine has it unpacked, files that a later one hides, too."""
+    folders = engine.layer_folders(image)
+    if not folders:
+        pytest.skip("the engine does not say where it has the layers unpacked (seen with overlay2 alone)")
+    mounts = {folder: {"bind": f"/layers/{number:02}", "mode": "ro"} for number, folder in enumerate(folders)}
+    with engine.container(image, user="0", network_mode="none", volumes=mounts) as running:
+        copy_into(running, PROGRAMS, "/opt")
+        with tempfile.TemporaryDirectory() as folder:
+            texts = Path(folder, "texts")
+            texts.mkdir()
+            (texts / "texts.json").write_text(json.dumps(list(traces(read_host()))), encoding="utf-8")
+            copy_into(running, texts, "/opt")
+        yield result(testinfra.get_host(f"docker://0@{running.id}"), "layers.py")
+
+
+def test_layers_hold_nothing_of_the_builder(searched: dict[str, Any]) -> None:
+    """No index address, password, proxy, wheel folder or CA certificate of this machine, in small files and texts."""
+    names = list(traces(read_host()).values())
+    assert searched["files"] > 10_000
+    assert [(names[number], layer, path) for number, layer, path in searched["texts"]] == []
+
+
+def test_layers_hold_no_caches(searched: dict[str, Any]) -> None:
+    """Of pip, uv or apt; no logs, temporary files or mounted secrets, not even hidden by a later layer."""
+    assert searched["left"] == []
+
+
+def test_history_and_configuration_hold_nothing_of_the_builder(engine: Engine, image: str) -> None:
+    """Neither this machine's settings nor any setting of a package index."""
+    text = json.dumps([engine.config(image), engine.history(image)])
+    assert [what for word, what in (traces(read_host()) | WORDS).items() if word in text] == []
+
+
+def test_ca_bundle_is_debians(untouched: Host) -> None:
+    """Its certificates are those of the package ca-certificates, whose files dpkg finds unchanged."""
+    changed = untouched.run("dpkg --verify ca-certificates").stdout.splitlines()
+    # Documentation is left out of slim images.
+    assert [line for line in changed if not line.split()[-1].startswith(("/usr/share/doc/", "/usr/share/man/"))] == []
+    assert untouched.check_output("find /usr/local/share/ca-certificates -type f") == ""
+    bundle = "/etc/ssl/certs/ca-certificates.crt"
+    script = (
+        "cat $(dpkg -L ca-certificates | grep '\\.crt$') | grep -v -e ----- | tr -d '\\n' > /tmp/package; "
+        f"awk '/^-----BEGIN/{{body=\"\";next}} /^-----END/{{print body;next}} {{body=body $0}}' {bundle} "
+        '| while read -r body; do grep -qF "$body" /tmp/package || echo unknown; done'
+    )
+    assert untouched.check_output(script) == ""

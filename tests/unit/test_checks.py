@@ -1,0 +1,43 @@
+"""The checks of tests/image as docs/checks.md tells them: each field of the contract has one."""
+
+import json
+from pathlib import Path
+
+from tests.unit.conftest import ROOT
+from torchdev.checks import field, leaves, page, proving, read_checks
+from torchdev.contract import make_contract
+from torchdev.lock import Lock
+from torchdev.matrix import Cell
+
+CHECKS = read_checks(ROOT / "tests" / "image")
+
+
+def test_every_field_has_a_check(cell: Cell, lock: Lock) -> None:
+    """And no check claims a field that there is not."""
+    fields = {field(path) for path in leaves(make_contract(cell, lock))}
+    assert {name for check in CHECKS for name in check.proves} == fields
+    assert all(len(proving(CHECKS, name)) == 1 for name in fields)
+
+
+def test_every_check_says_what_it_shows() -> None:
+    """By its first sentence, which the page shows."""
+    assert len(CHECKS) > 40
+    assert [check.name for check in CHECKS if not check.about] == []
+    assert len({check.name for check in CHECKS}) == len(CHECKS)
+
+
+def test_a_field_without_a_check_shows(cell: Cell, lock: Lock, tmp_path: Path) -> None:
+    """Its row is empty."""
+    (tmp_path / "test_a.py").write_text('@pytest.mark.proves("cell")\ndef test_a():\n    """It | is."""\n')
+    text = page(read_checks(tmp_path), make_contract(cell, lock), "")
+    assert "| cell | test_a |" in text
+    assert "| schema |  |" in text
+    assert "| test_a | It \\| is. |" in text
+
+
+def test_leaves_are_every_value() -> None:
+    """Lists as one; the keys of tables belong to one field."""
+    contract = json.loads('{"a": 1, "torch": {"cuda": null, "list": [1, 2]}, "labels": {"x.y": "z"}}')
+    found = list(leaves(contract))
+    assert found == [("a",), ("torch", "cuda"), ("torch", "list"), ("labels", "x.y")]
+    assert [field(path) for path in found] == ["a", "torch.cuda", "torch.list", "labels"]

@@ -1,0 +1,51 @@
+"""What would give the builder away: each of its settings is searched for, and nothing that is public."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+from torchdev.host import Host
+from torchdev.traces import traces
+
+PRIVATE = "-----BEGIN CERTIFICATE-----\nfirstline\nmiddleline\nlastline\n-----END CERTIFICATE-----\n"
+
+
+def test_a_machine_with_nothing_of_its_own_leaves_no_trace() -> None:
+    """The public indexes are named by many packages, and so are public authorities' certificates."""
+    host = Host(index="https://pypi.org/simple", ca_bundle=Path(DEFAULT_CA_BUNDLE_PATH))
+    assert traces(host) == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"index": "https://pypi.corp.example/simple"}, {"pypi.corp.example"}),
+        (
+            {"extra_indexes": ("https://me:s3cr%21et@mirror.corp:8443/x",)},
+            {"mirror.corp:8443", "s3cr%21et", "s3cr!et"},
+        ),
+        ({"find_links": ("http://files.corp/wheels/",)}, {"files.corp"}),
+        ({"pytorch_index": "https://torch.corp/whl"}, {"torch.corp"}),
+        ({"proxies": (("HTTPS_PROXY", "proxy.corp:3128"), ("NO_PROXY", "a.b.c.d"))}, {"proxy.corp:3128"}),
+        ({"proxies": (("HTTP_PROXY", "http://localhost:3128"),)}, set()),
+        ({"folders": (Path("/opt/wheels"),)}, {"/opt/wheels"}),
+    ],
+)
+def test_addresses_and_passwords_are_traces(settings: dict[str, object], expected: set[str]) -> None:
+    """Of every kind of setting that a build is given."""
+    assert set(traces(dataclasses.replace(Host(), **settings))) == expected  # type: ignore[arg-type]
+
+
+def test_passwords_of_netrc_are_traces(tmp_path: Path) -> None:
+    """Names of users are not: they are words like any other."""
+    (tmp_path / "netrc").write_text("machine pypi.corp login reader password hunter2hunter2\n")
+    assert set(traces(Host(netrc=tmp_path / "netrc"))) == {"hunter2hunter2"}
+
+
+def test_a_certificate_of_ones_own_is_a_trace(tmp_path: Path) -> None:
+    """In a bundle beside the public ones; by a line from its middle, since first lines are much alike."""
+    bundle = tmp_path / "ca.pem"
+    bundle.write_text(Path(DEFAULT_CA_BUNDLE_PATH).read_text(encoding="utf-8") + PRIVATE)
+    assert set(traces(Host(ca_bundle=bundle))) == {"middleline"}

@@ -1,0 +1,145 @@
+"""What a finished image must be: derived from matrix, catalog, lock and base, and never read off an image.
+
+What writes an image's labels and variables is not asked here, and asks nothing of this: a mistake on one side shows
+against the other. The checks of tests/image hold images to it field by field (docs/checks.md).
+"""
+
+import json
+from typing import Any
+
+from torchdev import facts, releases
+from torchdev.ids import ARM64
+from torchdev.lock import Lock
+from torchdev.matrix import Cell
+from torchdev.releases import Combination
+
+SCHEMA = 1
+SITE_PACKAGES = "/usr/local/lib/python/site-packages"
+"""The same folder for every Python (docs/decisions/0001-one-site-packages.md)."""
+HOME = "/home/dev"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+CUDA_PATH = "/usr/local/cuda/bin"
+NAMELESS = (2, 6)
+"""The first PyTorch whose wheels for ARM on PyPI name their flavour in torch.__version__ (read off the wheels)."""
+
+BESIDE_WHEELS = 650_000_000
+"""Bytes that all but the wheels may add.
+
+Measured: Debian 122 MB (the official slim image: 75), its packages 289, Python 56, uv 38: 505 MB together. The rest is
+room for newer versions of these.
+"""
+BYTECODE = 120_000_000, 0.02
+"""Bytes that bytecode may add to wheels, and a share of them. Measured: 184 MB to 5.7 GB, 145 MB to 0.8 GB."""
+
+Contract = dict[str, Any]
+
+
+def make_contract(cell: Cell, lock: Lock) -> Contract:
+    """What the image of a cell must be, as it is written to images/CELL/contract.json."""
+    own = releases.find(cell.torch, cell.flavour, cell.arch, cell.python)
+    torch = _torch(cell, lock, own)
+    return {
+        "schema": SCHEMA,
+        "cell": cell.id,
+        "python": {
+            "series": cell.python,
+            "executable": "/usr/local/bin/python3",
+            "site_packages": SITE_PACKAGES,
+        },
+        "torch": torch,
+        "packages": {package.name: package.version for package in lock.packages},
+        "user": {"name": "dev", "uid": 1000, "gid": 1000, "groups": [1000, 0], "home": HOME},
+        "environment": {
+            "PATH": f"{CUDA_PATH}:{PATH}" if cell.devel else PATH,
+            "LANG": "C.UTF-8",
+            "HOME": HOME,
+            "USER": "dev",
+        },
+        "labels": _labels(cell, lock, torch),
+        "entrypoint": ["/usr/bin/tini", "-g", "--", "/usr/local/bin/torchdev-entrypoint"],
+        "cmd": ["bash"],
+        "workdir": "/workspace",
+        "size_limit": size_limit(lock),
+        "support": support(cell.cuda, torch["architectures"], torch["minimum_driver"]),
+    }
+
+
+def to_text(contract: Contract) -> str:
+    """A contract as it is committed: a package a line."""
+    return json.dumps(contract, indent=2) + "\n"
+
+
+def _torch(cell: Cell, lock: Lock, own: "Combination | None") -> "dict[str, Any]":
+    """What PyTorch must be; of a release that the catalog does not know, what the lock and the matrix say."""
+    build = own.build if own else None
+    nccl = next((p.version for p in lock.packages if p.name.startswith("nvidia-nccl-")), None)
+    return {
+        "distribution": lock.version("torch"),
+        "version": version(cell, lock.version("torch") or cell.torch),
+        "cuda": cell.cuda,
+        "cudnn": lock.cudnn or (build.cudnn if build else None),
+        "nccl": nccl or (build.nccl if build else None),
+        "architectures": list(build.architectures) if build else [],
+        "minimum_driver": facts.driver(cell.cuda)[0] if cell.cuda else None,
+        "glibc": build.runs_from if build else None,
+    }
+
+
+def version(cell: Cell, distribution: str) -> str:
+    """What torch.__version__ says: the flavour, too, except in older wheels for ARM on PyPI."""
+    nameless = cell.arch == ARM64 and "+" not in distribution and _minor(cell.torch) < NAMELESS
+    return distribution if nameless or "+" in distribution else f"{distribution}+{cell.flavour}"
+
+
+def _minor(torch: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in torch.split(".")[:2])
+
+
+def size_limit(lock: Lock) -> "int | None":
+    """The most bytes that an image may unpack to; None while some wheel is not known to the byte."""
+    sizes = [package.installed for package in lock.packages]
+    known = [size for size in sizes if size is not None]
+    if len(known) < len(sizes):
+        return None
+    least, share = BYTECODE
+    return sum(known) + least + int(share * sum(known)) + BESIDE_WHEELS
+
+
+def support(cuda: "str | None", architectures: "list[str]", driver: "str | None") -> str:
+    """What an image runs on, in a line; PTX (compute_90) serves every GPU from its own capability on."""
+    if cuda is None:
+        return "no GPU: CPU only"
+    if not architectures:
+        return f"GPUs not known, driver {driver} or newer"
+    first, last = architectures[0], architectures[-1]
+    newest = f"{last.replace('compute_', 'sm_')} and newer" if last.startswith("compute_") else last
+    return f"GPUs {first} to {newest}, driver {driver} or newer"
+
+
+def _labels(cell: Cell, lock: Lock, torch: "dict[str, Any]") -> dict[str, str]:
+    """Every label but those that say which bases an image has."""
+    own = {
+        "cell": cell.id,
+        "variant": "devel" if cell.devel else "plain",
+        "python": cell.python,
+        "torch": cell.torch,
+        "cuda": cell.cuda or "none",
+        "cudnn": lock.cudnn or ("bundled" if cell.cuda else "none"),
+        "torchvision": _locked(lock, "torchvision"),
+        "torchaudio": _locked(lock, "torchaudio"),
+        "gpus": " ".join(torch["architectures"]) or ("not known" if cell.cuda else "none"),
+        "driver": torch["minimum_driver"] or "none",
+        "lock": lock.digest,
+    }
+    image = {
+        "title": cell.id,
+        "description": "PyTorch development image made by torchdev",
+        "version": cell.torch,
+    }
+    return {f"org.opencontainers.image.{key}": value for key, value in image.items()} | {
+        f"io.torchdev.{key}": value for key, value in own.items()
+    }
+
+
+def _locked(lock: Lock, name: str) -> str:
+    return lock.version(name) or "none"
