@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from pypi_simple import PYPI_SIMPLE_ENDPOINT
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from torchdev.host import Host
@@ -14,7 +15,7 @@ PRIVATE = "-----BEGIN CERTIFICATE-----\nfirstline\nmiddleline\nlastline\n-----EN
 
 def test_a_machine_with_nothing_of_its_own_leaves_no_trace() -> None:
     """The public indexes are named by many packages, and so are public authorities' certificates."""
-    host = Host(index="https://pypi.org/simple", ca_bundle=Path(DEFAULT_CA_BUNDLE_PATH))
+    host = Host(index=PYPI_SIMPLE_ENDPOINT, ca_bundle=Path(DEFAULT_CA_BUNDLE_PATH))
     assert traces(host) == {}
 
 
