@@ -105,13 +105,13 @@ def test_constraints_are_those_of_the_matrix_and_the_row(matrix_of: MatrixOf) ->
 
 
 def test_500_cells_load_in_two_seconds(matrix_of: MatrixOf) -> None:
-    """A row a cell, which is the slowest form."""
+    """A row a cell, which is the slowest form; of processor time, whatever else the machine does."""
     existing = [c for c in all_combinations() if c.arch == "amd64"][:500]
     row = '  - {{python: "{}", cuda: {}, torch: "{}"}}\n'
     rows = [row.format(c.python, c.flavour, c.torch) for c in existing]
-    began = time.perf_counter()
+    began = time.process_time()
     assert len(matrix_of("image: t\ncompanions: []\nrows:\n" + "".join(rows)).cells) == 500
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_schema_for_editors_is_current() -> None:
