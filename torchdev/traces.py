@@ -37,7 +37,8 @@ def traces(host: Host) -> dict[str, str]:
     urls = [*(url for url in (host.index, host.pytorch_index) if url), *host.extra_indexes, *host.find_links]
     found = dict(_of_urls("the address of a package index", urls))
     found |= _of_urls("a proxy", (value for name, value in host.proxies if name != "NO_PROXY"))
-    found |= {str(folder): "a folder of wheels" for folder in host.folders}
+    # One right below the root, such as /wheels, has a name that may stand anywhere.
+    found |= {str(folder): "a folder of wheels" for folder in host.folders if len(folder.parts) > 2}
     if host.netrc:
         found |= dict(_of_netrc(host.netrc))
     if host.ca_bundle:

@@ -31,7 +31,7 @@ def test_a_machine_with_nothing_of_its_own_leaves_no_trace() -> None:
         ({"pytorch_index": "https://torch.corp/whl"}, {"torch.corp"}),
         ({"proxies": (("HTTPS_PROXY", "proxy.corp:3128"), ("NO_PROXY", "a.b.c.d"))}, {"proxy.corp:3128"}),
         ({"proxies": (("HTTP_PROXY", "http://localhost:3128"),)}, set()),
-        ({"folders": (Path("/opt/wheels"),)}, {"/opt/wheels"}),
+        ({"folders": (Path("/opt/wheels"), Path("/wheels"))}, {"/opt/wheels"}),
     ],
 )
 def test_addresses_and_passwords_are_traces(settings: dict[str, object], expected: set[str]) -> None:
