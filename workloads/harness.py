@@ -23,8 +23,6 @@ from typing import Callable, NamedTuple
 import torch
 
 PASSED, MISSED, CANNOT_RUN = 0, 1, 2
-THREADS = 2
-"""Threads of each program on the CPU at most, so that its figures and seconds are alike on large machines."""
 
 
 class CannotRun(Exception):
@@ -121,7 +119,9 @@ def run(workload: Workload, options: argparse.Namespace) -> "dict[str, object]":
     require(options.device)
     workload.needs(options)
     find_scratch()
-    torch.set_num_threads(min(THREADS, torch.get_num_threads()))
+    # Threads add numbers in another order on each machine; and where they lack a core, all wait for the last: on two
+    # busy cores, two of them took ten times as long as one.
+    torch.set_num_threads(1)
     began = time.perf_counter()
     runs = [workload.measure(options, seed) for seed in options.seeds]
     limits = dict(workload.limits)
