@@ -5,13 +5,11 @@ python -m workloads.compile --eager   # must fail: the graph is captured, but no
 """
 
 import argparse
-import atexit
 import importlib.util
 import os
 import shutil
 import sys
 import tempfile
-from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -58,27 +56,17 @@ def gradients(model: nn.Module, function: object, x: Tensor) -> "list[Tensor]":
     return [scores.detach(), *torch.autograd.grad((scores * weights).sum(), list(model.parameters()))]
 
 
-@lru_cache(maxsize=None)
-def cache() -> Path:
-    """The folder of all that is compiled here, removed when the program ends; later seeds find in it what they need."""
-    folder = tempfile.mkdtemp()
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    os.environ.update(TORCHINDUCTOR_CACHE_DIR=folder, TRITON_CACHE_DIR=str(Path(folder, "triton")))
-    # One process compiles: more would each take memory, and could outlive the folder.
-    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
-    return Path(folder)
-
-
 def measure(options: argparse.Namespace, seed: int) -> "dict[str, object]":
     """The largest difference by compiling, and the number of files of machine code that were made for it."""
     torch.manual_seed(seed)
     model, x = Gated().to(options.device), torch.randn(BATCH, WIDTH).to(options.device)
     expected = gradients(model, model, x)
-    folder = cache()
+    # One process compiles: more would each take memory, and could outlive the folder.
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
     torch._dynamo.reset()
     compiled = torch.compile(model, backend="eager" if options.control else "inductor")
     found = gradients(model, compiled, x)
-    made = [path for path in folder.rglob("*") if path.suffix == SUFFIX[options.device.type]]
+    made = [path for path in Path(tempfile.gettempdir()).rglob("*") if path.suffix == SUFFIX[options.device.type]]
     errors = [float((left - right).abs().max()) for left, right in zip(found, expected)]
     return {"error": max(errors), "compiled": len(made)}
 

@@ -9,10 +9,12 @@ Nothing is ever moved from a GPU to the CPU: a device that can't be used ends th
 """
 
 import argparse
+import atexit
 import json
 import math
 import os
 import resource
+import shutil
 import sys
 import tempfile
 import time
@@ -88,12 +90,20 @@ def name_of(used: torch.device) -> str:
     return torch.cuda.get_device_name(used) if used.type == "cuda" else "cpu"
 
 
-def find_scratch() -> None:
-    """Where no usual folder for temporary files can be written, as with a read-only root, use shared memory."""
+def make_scratch() -> Path:
+    """A folder for all that is written, removed when the program ends; in /dev/shm if no usual place can be written.
+
+    Torch itself leaves a folder for compiled code even where nothing is compiled.
+    """
     try:
-        tempfile.gettempdir()
+        parent = tempfile.gettempdir()
     except FileNotFoundError:
-        os.environ["TMPDIR"] = tempfile.tempdir = "/dev/shm"
+        parent = "/dev/shm"
+    folder = tempfile.mkdtemp(dir=parent)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
+    os.environ.update(TORCHINDUCTOR_CACHE_DIR=folder, TRITON_CACHE_DIR=str(Path(folder, "triton")))
+    return Path(folder)
 
 
 def load_saved(path: Path, wanted: torch.device) -> object:
@@ -118,7 +128,7 @@ def run(workload: Workload, options: argparse.Namespace) -> "dict[str, object]":
     """Measure once per seed. `seconds` is wall time, `peak_mib` the largest process's resident memory."""
     require(options.device)
     workload.needs(options)
-    find_scratch()
+    make_scratch()
     # Threads add numbers in another order on each machine; and where they lack a core, all wait for the last: on two
     # busy cores, two of them took ten times as long as one.
     torch.set_num_threads(1)
