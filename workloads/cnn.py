@@ -4,23 +4,21 @@
     python -m workloads.cnn --shuffle-labels   # must fail: there is nothing to learn
     python -m workloads.cnn --device cuda      # fails where there is no usable GPU
 
-One line of JSON on standard output; exit status 0 if every seed reached the threshold, else 1.
+One line of JSON on standard output; workloads/harness.py says what the exit status means.
 """
 
 import argparse
-import json
 import sys
 import tempfile
-import time
-from inspect import signature
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from workloads import digits
+from workloads import digits, harness
+from workloads.harness import Limit, Workload, load_saved
 
-THRESHOLD = 0.90
+LIMITS = {"accuracy": Limit(">=", 0.90), "loaded_equal": Limit(">=", 1)}
 EPOCHS = 10
 LEARNING_RATE = 0.01
 # With plain SGD at this rate, ten epochs are too few; momentum 0.9 and small batches suffice.
@@ -77,46 +75,35 @@ def survives_saving(model: SmallCNN, images: Tensor) -> bool:
         path = Path(folder, "model.pt")
         torch.save(model.state_dict(), path)
         copy = SmallCNN().to(images.device).eval()
-        # PyTorch before 1.13 knows no such argument.
-        safe = {"weights_only": True} if "weights_only" in signature(torch.load).parameters else {}
-        copy.load_state_dict(torch.load(path, map_location=images.device, **safe))
+        copy.load_state_dict(load_saved(path, images.device))
     return torch.equal(model(images), copy(images))
 
 
-def run(device: torch.device, seeds: "list[int]", epochs: int, shuffle: bool) -> "dict[str, object]":
-    """Train once per seed and report accuracies, whether loading gave equal scores, and seconds taken."""
-    training, held_out = (split.to(device) for split in digits.load())
-    if shuffle:
-        order = torch.randperm(len(training.labels), generator=torch.Generator().manual_seed(0)).to(device)
+def measure(options: argparse.Namespace, seed: int) -> "dict[str, object]":
+    """Accuracy on held-out digits, and whether a saved and loaded model computes the same (1 or 0)."""
+    training, held_out = (split.to(options.device) for split in digits.load())
+    if options.control:
+        order = torch.randperm(len(training.labels), generator=torch.Generator().manual_seed(0)).to(options.device)
         training = digits.Split(training.images, training.labels[order])
-    began = time.perf_counter()
-    models = [train(training, seed, epochs) for seed in seeds]
-    accuracies = [accuracy(model, held_out) for model in models]
-    return {
-        "device": str(device),
-        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "seeds": seeds,
-        "accuracies": [round(value, 4) for value in accuracies],
-        "loaded_equal": all(survives_saving(model, held_out.images) for model in models),
-        "reached": min(accuracies) >= THRESHOLD,
-        "seconds": round(time.perf_counter() - began, 1),
-    }
+    model = train(training, seed, options.epochs)
+    return {"accuracy": accuracy(model, held_out), "loaded_equal": int(survives_saving(model, held_out.images))}
 
 
-def main(arguments: "list[str] | None" = None) -> int:
-    """Parse the command line, train, print one line of JSON; 0 if the threshold was reached on every seed."""
-    parser = argparse.ArgumentParser(prog="python -m workloads.cnn", description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--device", default="cpu", type=torch.device, help="cpu, cuda or cuda:N; never changed in silence"
-    )
-    parser.add_argument("--seeds", default=[0, 1, 2], type=int, nargs="+")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """How often to go through the training data."""
     parser.add_argument("--epochs", default=EPOCHS, type=int, choices=range(1, EPOCHS + 1), metavar=f"1..{EPOCHS}")
-    parser.add_argument("--shuffle-labels", action="store_true", help="train on labels in random order")
-    options = parser.parse_args(arguments)
-    result = run(options.device, options.seeds, options.epochs, options.shuffle_labels)
-    print(json.dumps(result))
-    return 0 if result["reached"] and result["loaded_equal"] else 1
 
+
+def summarise(result: "dict[str, object]") -> "dict[str, object]":
+    """The result with its accuracies, and with one answer on loading for all seeds."""
+    measured = result["measured"]
+    return dict(result, accuracies=measured["accuracy"], loaded_equal=all(measured["loaded_equal"]))
+
+
+WORKLOAD = Workload(
+    measure, LIMITS, "--shuffle-labels", "labels are in random order",
+    add_arguments=add_arguments, summarise=summarise, seeds=(0, 1, 2),
+)  # fmt: skip
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(harness.main(WORKLOAD, __doc__))

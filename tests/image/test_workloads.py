@@ -1,0 +1,130 @@
+"""The workloads pass inside the image, and each notices when it is spoiled."""
+
+import base64
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from docker.models.containers import Container
+from testinfra.backend.base import CommandResult
+from testinfra.host import Host
+
+from tests.image.conftest import ROOT, Gpu
+from torchdev.engine import Engine
+from torchdev.plan import Plan
+from workloads.__main__ import NAMES
+
+RUN = "cd /opt && PYTHONDONTWRITEBYTECODE=1 python -m workloads"
+CANNOT_RUN = 2
+PART = {"vision": "torchvision", "audio": "torchaudio"}
+"""The distribution that a workload needs beside torch."""
+OWN_TESTS = {"cnn"}
+"""Workloads whose runs have a test module of their own."""
+COMPILE = pytest.param("compile", marks=pytest.mark.compile)
+EACH = [COMPILE if name == "compile" else name for name in NAMES if name not in OWN_TESTS]
+
+
+def run(host: Host, name: str, arguments: str = "") -> CommandResult:
+    """Run a workload to its end."""
+    return host.run(f"{RUN}.{name} {arguments}")
+
+
+def result_of(done: CommandResult) -> dict[str, Any]:
+    """The one line of JSON that a workload prints."""
+    lines = done.stdout.splitlines()
+    assert len(lines) == 1, done.stdout + done.stderr
+    return dict(json.loads(lines[0]))
+
+
+def skip_absent(host: Host, plan: Plan, name: str) -> None:
+    """Not-run where the lock has no distribution that the workload needs; the workload must say just that."""
+    if name not in PART or plan.lock.version(PART[name]):
+        return
+    done = run(host, name)
+    assert (done.rc, done.stdout) == (CANNOT_RUN, ""), done.stdout + done.stderr
+    assert f"{PART[name]} is not installed" in done.stderr
+    pytest.skip(f"{PART[name]} is not part of the cell")
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_workload_passes_on_the_cpu(host: Host, plan: Plan, name: str) -> None:
+    """Every limit is kept; only what the lock leaves out may be missing."""
+    skip_absent(host, plan, name)
+    done = run(host, name)
+    result = result_of(done)
+    assert (done.rc, result["reached"], result["device"]) == (0, True, "cpu"), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_workload_notices_when_it_is_spoiled(host: Host, plan: Plan, name: str) -> None:
+    """With its negative control, it ends by itself, says what it measured, and that a limit was missed."""
+    skip_absent(host, plan, name)
+    done = run(host, name, "--control")
+    result = result_of(done)
+    assert (done.rc, result["reached"], result["control"]) == (1, False, True), done.stdout + done.stderr
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("name", EACH)
+def test_workload_passes_on_the_gpu(host: Host, gpu: Gpu, plan: Plan, name: str) -> None:
+    """The same on the GPU, where there is one."""
+    skip_absent(host, plan, name)
+    gpu.need()
+    done = run(host, name, "--device cuda")
+    result = result_of(done)
+    assert (done.rc, result["reached"]) == (0, True), done.stdout + done.stderr
+    assert result["device"].startswith("cuda")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in PART])
+def test_workload_refuses_a_gpu_that_is_not_there(host: Host, name: str) -> None:
+    """Without a visible GPU, --device cuda ends before anything is printed; nothing falls back to the CPU."""
+    done = host.run(f"{RUN.replace('python', 'CUDA_VISIBLE_DEVICES= python', 1)}.{name} --device cuda")
+    assert (done.rc, done.stdout) == (CANNOT_RUN, ""), done.stdout
+    assert "can't run: " in done.stderr
+
+
+def test_a_required_gpu_that_is_not_there_is_a_failure(host: Host) -> None:
+    """The table counts what was not run, and --gpu require makes a failure of it."""
+    hidden = RUN.replace("python", "CUDA_VISIBLE_DEVICES= python", 1)
+    without = host.run(f"{hidden} autograd --json")
+    assert without.rc == CANNOT_RUN
+    assert json.loads(without.stdout)["headline"] == "1 passed, 0 failed, 1 not run"
+    required = host.run(f"{hidden} autograd --json --gpu require")
+    assert required.rc == 1
+    assert json.loads(required.stdout)["headline"] == "1 passed, 1 failed, 0 not run"
+
+
+@pytest.fixture(scope="module")
+def bare(engine: Engine, image: str) -> Iterator[Container]:
+    """A container with nothing: read-only root, no network, 64 MB of shared memory, a user that nobody knows."""
+    shared = {"/dev/shm": "size=64m,mode=1777"}
+    with engine.container(image, read_only=True, network_mode="none", user="12345:12345", tmpfs=shared) as running:
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+            for path in sorted((ROOT / "workloads").glob("*.*")):
+                archive.add(path, f"workloads/{path.name}")
+        text = base64.b64encode(packed.getvalue()).decode()
+        # The engine copies no files into a read-only container; an argument can have 128 KiB.
+        for start in range(0, len(text), 100_000):
+            execute(running, f"echo {text[start : start + 100_000]} >> /dev/shm/packed")
+        execute(running, "cd /dev/shm && base64 -d packed | tar xz && rm packed")
+        yield running
+
+
+def execute(container: Container, command: str) -> str:
+    """What a command that must succeed says in a container, on both streams."""
+    status, output = container.exec_run(["sh", "-c", command])
+    assert status == 0, output.decode()
+    return str(output.decode())
+
+
+@pytest.mark.parametrize("name", ["ddp", "loader", "save"])
+def test_workload_in_a_bare_container(bare: Container, name: str) -> None:
+    """Processes find each other, workers hand over their data, files are written and removed, all in /dev/shm."""
+    said = execute(bare, f"cd /dev/shm && python -B -m workloads.{name}")
+    assert json.loads(said.splitlines()[-1])["reached"] is True
+    assert execute(bare, "ls -A /dev/shm").split() == ["workloads"]
