@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -102,7 +101,8 @@ def test_lock_without_a_network_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [("list",), ("render", "--check")])
 def test_quick_stages_are_quick(arguments: tuple[str, ...]) -> None:
-    """Under two seconds."""
-    began = time.perf_counter()
+    """Under two seconds of processor time, whatever else the machine does."""
+    began = os.times()
     assert build_py(*arguments).returncode == 0
-    assert time.perf_counter() - began < 2
+    ended = os.times()
+    assert ended.children_user - began.children_user + ended.children_system - began.children_system < 2
