@@ -1,5 +1,7 @@
 """The GPU is visible and used; without one these checks are not-run, and say why."""
 
+from typing import Any
+
 import pytest
 from testinfra.host import Host
 
@@ -28,8 +30,6 @@ def test_image_bakes_in_no_gpu_variables(engine: object, image: str) -> None:
     assert [entry for entry in environment if entry.startswith(("NVIDIA_", "CUDA_", "NCCL_", "PET_"))] == []
 
 
-def test_architectures_are_compiled_in(host: Host, plan: Plan) -> None:
+def test_architectures_are_compiled_in(facts: dict[str, Any], plan: Plan) -> None:
     """A CUDA image holds code for at least one GPU architecture, as the library itself lists them."""
-    program = 'import torch; print(getattr(torch._C, "_cuda_getArchFlags", str)())'
-    flags = host.check_output(f"python -c '{program}'")
-    assert ("sm_" in flags) == (plan.cell.cuda is not None)
+    assert bool(facts["architectures"]) == (plan.cell.cuda is not None)
