@@ -45,7 +45,7 @@ def test_catalog_says_what_the_wheel_says(
     assert bool(ours) == ((torch, python) in wheels)
     if ours:
         cuda, cudnn, nccl = read(wheels[torch, python])
-        # A cuDNN inside PyTorch's own wheel, as before 1.13, is named by no METADATA; the catalog has it from elsewhere.
+        # A cuDNN inside the wheel, as before 1.13, is named by no METADATA; the catalog has it from elsewhere.
         pinned = [(c.cuda, None if c.build.inside else c.build.cudnn, c.build.nccl) for c in ours]
         assert pinned == [(cuda, cudnn, nccl)]
 
