@@ -5,6 +5,7 @@ python -m workloads.compile --eager   # must fail: the graph is captured, but no
 """
 
 import argparse
+import importlib
 import importlib.util
 import os
 import shutil
@@ -63,7 +64,8 @@ def measure(options: argparse.Namespace, seed: int) -> "dict[str, object]":
     expected = gradients(model, model, x)
     # One process compiles: more would each take memory, and could outlive the folder.
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
-    torch._dynamo.reset()
+    # PyTorch 2.0 does not know its own torch._dynamo before it is imported.
+    importlib.import_module("torch._dynamo").reset()
     compiled = torch.compile(model, backend="eager" if options.control else "inductor")
     found = gradients(model, compiled, x)
     made = [path for path in Path(tempfile.gettempdir()).rglob("*") if path.suffix == SUFFIX[options.device.type]]

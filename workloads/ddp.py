@@ -29,7 +29,7 @@ STEPS = 50
 BATCH = 16
 WIDTH = 16
 LEARNING_RATE = 0.1
-PATIENCE = timedelta(seconds=60)
+PATIENCE = timedelta(seconds=120)
 
 
 def needs(options: argparse.Namespace) -> None:
