@@ -17,7 +17,7 @@ ORDER = (
     "prefix", "bootstrap", "verify", "report", "turns", "pipeline", "stages", "doctor", "machine", "selftest",
 )  # fmt: skip
 """Lowest first: a module imports only from those before it."""
-STANDALONE = ("environment",)
+STANDALONE = ("environment", "arguments")
 
 
 def imports(path: Path) -> set[str]:

@@ -1,0 +1,163 @@
+"""The command line: every stage and its options, with what each is for.
+
+Standard library alone: it is read before the environment that has the other packages is entered.
+"""
+
+import argparse
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+RAW = argparse.RawDescriptionHelpFormatter
+HALF = max(1, (os.cpu_count() or 1) // 2)
+WISHES = {
+    "python": "3.11",
+    "cuda": "cu130",
+    "torch": "2.9.1 or 2.9",
+    "cudnn": "9.20",
+    "variant": "devel",
+    "arch": "arm64",
+    "gpu": "V100 or 7.0",
+    "driver": "535",
+    "glibc": "2.28",
+}
+"""What explain can be asked, and an example of each."""
+DESCRIPTION = """\
+Build PyTorch development images from matrix.yaml, and prove that each is what its tag says.
+
+  python build.py --matrix              build, check and tag the cells of the group default
+  python build.py py311-cu130           build, check and tag one cell
+  python build.py --select '*-cu130-*'  build, check and tag those that match
+  python build.py quickstart            install what is missing here, build one cell, train a CNN in it
+"""
+EPILOG = """\
+exit codes: 0 done, 1 explain says no, 2 invalid input, 3 a build or lock failed, 4 a check failed, 5 no engine,
+130 interrupted
+
+cells are named by id (py311-cu130-torch2.13.0), shorter tag (py311-cu130, latest) or glob ('py31*'); see: build.py list
+"""
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+class Command:
+    """The command line while it is put together: stages, and the options that several of them have."""
+
+    def __init__(self, matrix: Path) -> None:
+        self.top = argparse.ArgumentParser(prog="build.py", description=DESCRIPTION, epilog=EPILOG, formatter_class=RAW)
+        self.stages = self.top.add_subparsers(dest="stage", metavar="STAGE", title="stages")
+        self.matrix = matrix
+
+    def stage(self, name: str, text: str) -> argparse.ArgumentParser:
+        """Add a stage."""
+        about = text[0].upper() + text[1:] + "."
+        sub = self.stages.add_parser(name, help=text, description=about, epilog=EPILOG, formatter_class=RAW)
+        sub.add_argument("--matrix-file", type=Path, default=self.matrix, help="instead of matrix.yaml")
+        sub.set_defaults(cells=[], select=[], group=[])
+        return sub
+
+
+def parser(matrix: Path) -> "tuple[argparse.ArgumentParser, Collection[str]]":
+    """The command line, and the names of its stages; `matrix` is the file that is read where none is named."""
+    command = Command(matrix)
+    _add_build(command)
+    _add_knowledge(command)
+    _add_files(command)
+    _add_images(command)
+    _add_machine(command)
+    return command.top, command.stages.choices
+
+
+def _cells(sub: argparse.ArgumentParser, default: str = "every cell") -> None:
+    sub.add_argument("cells", nargs="*", metavar="CELL", help=f"id, tag or glob; default: {default}")
+    sub.add_argument("--select", action="append", default=[], metavar="GLOB", help="cells whose id matches")
+    sub.add_argument("--group", action="append", default=[], metavar="NAME", help="cells of a group of the matrix")
+
+
+def _json(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--json", action="store_true", help="write JSON to standard output")
+
+
+def _gpu(sub: argparse.ArgumentParser) -> None:
+    text = "auto: GPU checks are not-run where there is none; require: then they fail"
+    sub.add_argument("--gpu", choices=("auto", "require", "none"), default="auto", help=text)
+
+
+def _add_build(command: Command) -> None:
+    build = command.stage("build", "build, check and tag cells (the default stage)")
+    _cells(build, "none; see --matrix")
+    build.add_argument("--matrix", action="store_true", help="the matrix's group default; every cell: --group all")
+    build.add_argument("--rebuild", action="store_true", help="build again what has not changed")
+    build.add_argument(
+        "--jobs", type=positive, default=HALF, metavar="N", help="cells at once; default: half the cores"
+    )
+    build.add_argument("--no-test", action="store_true", help="tag without running the checks")
+    build.add_argument("--no-bootstrap", action="store_true", help="fail if no registry has the official bases")
+    build.add_argument("--verbose", action="store_true", help="show BuildKit's log; it is kept in .torchdev/logs")
+    _gpu(build)
+    _json(build)
+
+
+def _add_knowledge(command: Command) -> None:
+    listing = command.stage("list", "list the cells of the matrix")
+    _cells(listing)
+    listing.add_argument("--shard-by", choices=("cuda",), help="list groups that share most, to be built together")
+    _json(listing)
+    listing.add_argument("--grid", action="store_true", help="list all that can exist instead: Python by CUDA")
+    explaining = command.stage("explain", "say whether a combination can exist; if not, why, and what is nearest")
+    explaining.add_argument(
+        "cell", nargs="?", metavar="CELL", help="an id or short tag, in this matrix or not; or an alias of it"
+    )
+    for axis, example in WISHES.items():
+        explaining.add_argument(f"--{axis}", metavar="X", help=f"such as {example}")
+    for axis in ("torchvision", "torchaudio"):
+        explaining.add_argument(
+            f"--{axis}", nargs="?", const="any", metavar="X", help="with it, in any version or in X"
+        )
+    _json(explaining)
+    facts = command.stage("catalog", "refresh what is known of wheels from the package indexes")
+    facts.add_argument("action", choices=("refresh",))
+    facts.add_argument("--accept-removed", action="store_true", help="even if wheels are listed no longer")
+
+
+def _add_files(command: Command) -> None:
+    locking = command.stage("lock", "resolve cells and write images/CELL/lock.json")
+    _cells(locking)
+    locking.add_argument("--bases", action="store_true", help="instead, ask the registry for the bases' digests")
+    rendering = command.stage("render", "write images/CELL from matrix, locks and templates")
+    rendering.add_argument("--check", action="store_true", help="only compare; fail on any difference")
+    _cells(command.stage("bake", "print the bake file for docker buildx bake on this machine"))
+
+
+def _add_images(command: Command) -> None:
+    testing = command.stage("test", "run the checks against images that were built before")
+    _cells(testing)
+    _gpu(testing)
+    _json(testing)
+    testing.add_argument("--junit", type=Path, metavar="FILE", help="write the verdicts as JUnit XML, for CI systems")
+    pushing = command.stage("push", "push images that are built and checked, with all their tags, to a registry")
+    _cells(pushing)
+    pushing.add_argument("--to", required=True, metavar="REPOSITORY", help="such as ghcr.io/owner/torchdev")
+
+
+def _add_machine(command: Command) -> None:
+    making = command.stage("bootstrap", "make stand-ins for the official bases, from Debian's packages")
+    _cells(making)
+    text = (
+        "make the stand-in of a Python, such as 3.8, of one that is installed here: FOLDER is what it calls "
+        "sys.base_prefix, with bin, lib and include in it, and not a program, hence the option's name; may be repeated"
+    )
+    making.add_argument("--python-prefix", action="append", default=[], metavar="SERIES=FOLDER", help=text)
+    _json(command.stage("doctor", "say what this machine has and lacks"))
+    start = command.stage("quickstart", "install what is missing, build one cell and train the CNN in it")
+    _cells(start, "the first of the matrix")
+    checking = command.stage("check", "run all of torchdev's own tests, with two cells built and tested")
+    checking.add_argument("--quick", action="store_true", help="only what needs no engine")
+    for sub in (start, checking):
+        sub.add_argument("--yes", action="store_true", help="install without asking")
