@@ -56,7 +56,8 @@ def _cell_files(plan: Plan, environment: Environment) -> Files:
     files = {"Dockerfile": _fill(environment, "Dockerfile.j2", values)}
     for folder in ("scripts", "steps", "files", *(("override",) if plan.cell.cudnn else ())):
         for name in sorted(path for path in environment.list_templates() if path.startswith(f"{folder}/")):
-            files[name.removesuffix(".j2")] = _fill(environment, name, values)
+            if "__pycache__" not in name:
+                files[name.removesuffix(".j2")] = _fill(environment, name, values)
     files[CONTRACT_FILE] = files[f"files/{CONTRACT_FILE}"] = to_text(make_contract(plan.cell, plan.lock))
     files["wheels/uv/requirements.txt"] = f"{plan.lock.uv.requirement}\n"
     for layer in plan.layers:
@@ -143,6 +144,6 @@ def _same(path: Path, text: str, mode: int) -> bool:
 
 
 def _mode(name: str) -> int:
-    programs = ("/scripts/", "/steps/", "/override/", "/files/uv", "/files/entrypoint")
+    programs = ("/scripts/", "/steps/", "/override/", "/files/uv", "/files/entrypoint", "/files/torchdev-doctor")
     executable = any(part in name for part in programs)
     return 0o755 if executable else 0o644

@@ -1,0 +1,139 @@
+"""torchdev-doctor: what this container can and can't do, and why.
+
+Each subject is a module with read(), which looks, and judge(), which decides; they are read at the same time.
+Runs on Python 3.6, needs nothing but the standard library, and imports no torch unless --full is given.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import threading
+
+import container
+import gpu
+import network
+import packages
+from finding import FAULT, LIMIT, NOTE, OK, Finding, fault, limit
+
+HERE = gpu.HERE
+CONTRACT = "/usr/local/share/torchdev/contract.json"
+ANSWER = 2.6
+"""Seconds after which a subject that has not answered is given up."""
+EPILOG = (
+    "exit codes: 0 nothing is broken; 1 something is, or a required GPU can't be used; 2 this is no image of torchdev"
+)
+
+
+def read(contract):
+    """The facts of each subject, or the error that it ended with; one that is too slow is left out."""
+    found = {}
+    subjects = {
+        "gpu": gpu.read,
+        "container": container.read,
+        "network": network.read,
+        "packages": lambda: packages.read(contract),
+    }
+
+    def one(name, look):
+        try:
+            found[name] = look()
+        except Exception as error:
+            found[name] = error
+
+    threads = [threading.Thread(target=one, args=subject, daemon=True) for subject in subjects.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(ANSWER)
+    return dict(found)
+
+
+def examine(contract, found):
+    """Every finding, in the order of the subjects."""
+    findings = []
+    for name, module in (("gpu", gpu), ("container", container), ("network", network), ("packages", packages)):
+        if name not in found:
+            findings.append(limit(name, f"no answer within {ANSWER} seconds"))
+        elif isinstance(found[name], Exception):
+            what = f"could not be examined: {type(found[name]).__name__}: {found[name]}"
+            findings.append(fault(name, what))
+        else:
+            findings += module.judge(contract, found[name])
+    return findings
+
+
+def tried():
+    """What trial.py found, with torch imported; a process that ends early is a finding, too."""
+    done = subprocess.run(["python", "-B", HERE + "/trial.py"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    findings = [Finding(*json.loads(line)) for line in done.stdout.decode().splitlines() if line.startswith("[")]
+    if done.returncode:
+        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
+        findings.append(fault("torch", f"the trial ended with {done.returncode}: {last[0]}"))
+    return findings
+
+
+def required(findings):
+    """With --gpu require, a GPU that can't be used is a fault."""
+    return [one._replace(level=FAULT) if one.subject == "gpu" and one.level == LIMIT else one for one in findings]
+
+
+def as_text(contract, findings):
+    """A head of two lines, a finding a line with what to do below it, and the count of each level."""
+    torch = contract["torch"]
+    lines = [
+        "{}: Python {}, PyTorch {}, CUDA {}, cuDNN {}".format(
+            contract["cell"],
+            contract["python"]["series"],
+            torch["version"],
+            torch["cuda"] or "none",
+            torch["cudnn"] or "none",
+        ),
+        contract["support"],
+        "",
+    ]
+    for one in findings:
+        lines.append(f"{one.level:<6} {one.subject:<12} {one.what}")
+        if one.next:
+            lines.append("{:<20}next: {}".format("", one.next))
+    counts = [(sum(one.level == level for one in findings), level) for level in (OK, NOTE, LIMIT, FAULT)]
+    return "\n".join(lines + ["", ", ".join(f"{count} {level}" for count, level in counts if count)])
+
+
+def as_json(contract, findings):
+    """The same for programs."""
+    head = {key: contract[key] for key in ("cell", "torch", "support")}
+    return json.dumps(dict(head, findings=[one._asdict() for one in findings]), indent=2)
+
+
+def main():
+    """Examine, print, and tell by the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="torchdev-doctor", description="Say what this container can and can't do, and why.", epilog=EPILOG
+    )
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument(
+        "--full", action="store_true", help="import torch, compute, compile, and compare installed files, too"
+    )
+    parser.add_argument(
+        "--gpu", choices=("auto", "require"), default="auto", help="require: a GPU that can't be used is a fault"
+    )
+    options = parser.parse_args()
+    try:
+        with open(CONTRACT) as file:
+            contract = json.load(file)
+    except (OSError, ValueError) as error:
+        print(
+            f"torchdev-doctor: {CONTRACT}: {error}; this is no image of torchdev, or it was changed",
+            file=sys.stderr,
+        )
+        return 2
+    findings = examine(contract, read(contract)) + (tried() if options.full else [])
+    if options.gpu == "require":
+        findings = required(findings)
+    print(as_json(contract, findings) if options.json else as_text(contract, findings))
+    return int(any(one.level == FAULT for one in findings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
