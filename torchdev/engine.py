@@ -177,9 +177,8 @@ class Engine:
         requests = [DeviceRequest(count=-1, capabilities=[["gpu"]])] if gpus else []
         made: Container | None = None
         try:
-            made = self._client.containers.create(
-                image, ["sleep", "infinity"], device_requests=requests, shm_size="1g", labels=_labels(), **options
-            )
+            options = {"shm_size": "1g", "device_requests": requests, "labels": _labels(), **options}
+            made = self._client.containers.create(image, ["sleep", "infinity"], **options)
             made.start()
             yield made
         except (APIError, NotFound) as error:

@@ -10,6 +10,7 @@ import pytest
 from testinfra.host import Host
 
 from tests.image.conftest import compiles
+from torchdev.contract import SITE_PACKAGES
 from torchdev.plan import Plan
 
 IMPORT = "python -c 'import torch; print(torch.__version__)'"
@@ -106,16 +107,74 @@ def test_dependencies_agree(host: Host, check: str) -> None:
     assert done.rc == 0, done.stdout + done.stderr
 
 
+def whole(host: Host, plan: Plan) -> bool:
+    """Whether the one torch that is installed is the locked one, and its modules are there."""
+    found = host.check_output(f"cd {SITE_PACKAGES} && ls -d torch-*.dist-info torch/__init__.py torch/version.py")
+    return found.split() == [f"torch-{plan.lock.version('torch')}.dist-info", "torch/__init__.py", "torch/version.py"]
+
+
 @pytest.mark.parametrize("install", ["pip install --no-index", "uv pip install --offline --no-index"])
-def test_torch_is_not_replaced(host: Host, plan: Plan, facts: dict[str, Any], install: str) -> None:
+def test_torch_is_not_replaced(host: Host, plan: Plan, install: str) -> None:
     """Another torch is refused in the image's own Python, by name and version of the one it has."""
     put_wheel(host, "/tmp/other", "torch", "0.0.1")
     done = host.run(f"cd / && {install} --find-links /tmp/other torch==0.0.1")
-    assert host.check_output(IMPORT) == facts["torch"]
+    assert whole(host, plan)
     if install.startswith("pip") and old_pip(host):
         return  # it keeps what is installed, and says nothing of it
     assert done.rc != 0
     assert plan.lock.version("torch") in done.stdout + done.stderr
+
+
+UV = "uv pip install --offline --no-index --find-links /tmp/other"
+
+
+@pytest.mark.parametrize("install", ["pip install --no-index --find-links /tmp/other", UV])
+def test_another_flavour_of_the_same_version_is_refused(host: Host, plan: Plan, install: str) -> None:
+    """Where torch is 2.9.1, a requirement of torch==2.9.1 would admit 2.9.1+cpu from an index that has it."""
+    version = str(plan.lock.version("torch")).partition("+")[0]
+    put_wheel(host, "/tmp/other", "torch", f"{version}+other")
+    done = host.run(f"cd / && {install} torch=={version}+other")
+    assert whole(host, plan)
+    assert done.rc != 0 or (install.startswith("pip") and old_pip(host))
+
+
+@pytest.mark.parametrize("command", [
+    f"cd /tmp/free && {UV} --system torch==0.0.1",
+    f"cd /tmp/free && UV_SYSTEM_PYTHON=1 {UV} torch==0.0.1",
+    f"cd /tmp/free && {UV} --python /usr/local/bin/python3 torch==0.0.1",
+    f"cd /tmp/free && {UV.replace('uv pip', 'uv --directory / pip')} torch==0.0.1",
+    f"cd / && {UV.replace('uv pip', 'uv --quiet pip')} torch==0.0.1",
+    "cd / && echo tiny > /tmp/list && uv pip sync --offline --no-index --find-links /tmp /tmp/list",
+])  # fmt: skip
+def test_uv_is_guarded_however_it_is_told_of_the_image(host: Host, tiny: str, plan: Plan, command: str) -> None:
+    """By option, variable, path or folder, from within a project, too; and sync, which removes what is not listed."""
+    put_wheel(host, "/tmp/other", "torch", "0.0.1")
+    host.check_output("mkdir -p /tmp/free && (test -e /tmp/free/.venv || python -m venv --without-pip /tmp/free/.venv)")
+    done = host.run(command)
+    assert done.rc != 0
+    assert "python -m venv" in done.stderr or "uv venv" in done.stderr
+    assert whole(host, plan)
+
+
+@pytest.mark.parametrize("command", [
+    f"cd /tmp/own && {UV} torch==0.0.1",
+    f"cd / && {UV} --python /tmp/own/.venv torch==0.0.1",
+    f"cd / && {UV} -p /tmp/own/.venv/bin/python torch==0.0.1",
+    f"cd / && {UV.replace('uv pip', 'uv --directory /tmp/own pip')} torch==0.0.1",
+    "cd / && . /tmp/own/.venv/bin/activate && python -m pip install --no-index --find-links /tmp/other torch==0.0.1",
+])  # fmt: skip
+def test_an_environment_of_ones_own_may_have_any_torch(host: Host, command: str) -> None:
+    """The image's guard does not reach into environments."""
+    put_wheel(host, "/tmp/other", "torch", "0.0.1")
+    bare = "" if "python -m pip" in command else "--without-pip"
+    host.check_output(f"python -m venv --clear {bare} /tmp/own/.venv && {command}")
+    assert host.run("test -e /tmp/own/.venv/lib/python3*/site-packages/torch-0.0.1.dist-info").rc == 0
+
+
+def test_uv_ends_in_a_folder_that_is_gone(host: Host) -> None:
+    """Its search for an environment above comes to an end."""
+    done = host.run("mkdir -p /tmp/gone && cd /tmp/gone && rmdir /tmp/gone && timeout 10 uv pip list")
+    assert done.rc not in (0, 124)
 
 
 BARE = """

@@ -82,9 +82,10 @@ def cpus():
     try:
         with open(CGROUP + "cpu.max") as file:
             quota, period = file.read().split()
-    except (OSError, ValueError):
-        return float(found)
-    return float(found) if quota == "max" else min(found, int(quota) / int(period))
+    except OSError:  # cgroups of version 1
+        quota, period = first_number(CGROUP + "cpu/cpu.cfs_quota_us"), first_number(CGROUP + "cpu/cpu.cfs_period_us")
+    limited = quota and period and quota != "max" and int(quota) > 0
+    return min(found, int(quota) / int(period)) if limited else float(found)
 
 
 def first_number(*paths):

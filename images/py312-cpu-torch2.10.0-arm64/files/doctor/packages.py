@@ -53,7 +53,7 @@ def text_of(path):
 def installed(site):
     """Name to the versions of each distribution, by the names of their folders."""
     found = {}
-    for path in glob.glob(site + "/*.dist-info"):
+    for path in sorted(glob.glob(site + "/*.dist-info")):
         name, _, version = os.path.basename(path)[: -len(".dist-info")].rpartition("-")
         found.setdefault(re.sub("[-_.]+", "-", name).lower(), []).append(version)
     return found

@@ -1,0 +1,208 @@
+"""torchdev-doctor is right in staged situations: each breaks one thing, and what it says changes in that alone."""
+
+import base64
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from docker.models.containers import Container
+
+from torchdev.engine import Engine
+from torchdev.plan import Plan
+
+Levels = dict[str, str]
+SITE = "/usr/local/lib/python/site-packages"
+FAKE = "/tmp/fake"
+FAKE_DRIVER = Path(__file__).parent / "fake_cuda.c"
+HEALTHY: Levels = {
+    "gpu": "can't", "shm": "ok", "user": "ok", "home": "ok", "compiler": "ok", "machine": "ok", "network": "can't",
+    "packages": "ok", "guard": "ok",
+}  # fmt: skip
+"""What is found where nothing is wrong but that there is neither a GPU nor a network. The gravest by subject."""
+GRAVEST = ("fault", "can't", "note", "ok")
+
+
+class Situation(NamedTuple):
+    """What is done to a container, how it is started, who asks; the levels that change, and words that are said."""
+
+    name: str
+    changed: Levels
+    said: str
+    script: str = "true"
+    options: dict[str, Any] = {}  # noqa: RUF012 - never written to
+    user: str = ""
+    variables: dict[str, str] = {}  # noqa: RUF012
+    before: str = ""
+
+
+SITUATIONS = (
+    Situation("as it should be", {}, "no NVIDIA driver can be seen"),
+    Situation("little shared memory", {"shm": "can't"}, "--shm-size", options={"shm_size": "64m"}),
+    Situation(
+        "a network without names", {}, "can't be resolved", options={"network_mode": "bridge", "dns": ["127.0.0.9"]}
+    ),
+    Situation(
+        "a proxy that is not there", {}, "the proxy 127.0.0.1 does not answer",
+        options={"network_mode": "bridge"}, variables={"HTTPS_PROXY": "http://127.0.0.1:9"},
+    ),
+    Situation("root", {"user": "can't"}, "belongs to root", user="0"),
+    Situation("a user without a home", {"home": "fault", "folder": "can't"}, "HOME is /home/dev", user="12345:12345"),
+    Situation(
+        "a read-only root", {"home": "fault", "folder": "can't", "temporary": "fault", "compiler": "can't"}, "--tmpfs /tmp",
+        options={"read_only": True}, user="12345:12345", variables={"TMPDIR": "/nowhere"},
+    ),
+    Situation("a /tmp without exec", {"compiler": "fault"}, "--tmpfs /tmp:exec", options={"tmpfs": {"/tmp": "noexec"}}),
+    Situation("no compiler", {"compiler": "fault"}, "apt-get install gcc", "rm /usr/bin/gcc"),
+    Situation("half a C++", {"compiler": "fault"}, "cmath", "rm /usr/include/c++/*/cmath"),
+    Situation("a share of the cores", {"machine": "can't"}, "OMP_NUM_THREADS=1", options={"nano_cpus": 500_000_000}),
+    Situation("a folder that is gone", {"folder": "fault"}, "cd to one", before="mkdir x && cd x && rmdir ../x &&"),
+    Situation(
+        "another torch", {"packages": "fault"}, "torch is 2.0.0, not",
+        f"mv {SITE}/torch-*.dist-info {SITE}/torch-2.0.0.dist-info"
+    ),
+    Situation("two torches", {"packages": "fault"}, "torch is 2.0.0 and ", f"mkdir {SITE}/torch-2.0.0.dist-info"),
+    Situation(
+        "CUDA of another version added", {"packages": "fault"}, "nvidia-cublas-cu12 12.1 was added",
+        f"mkdir {SITE}/nvidia_cublas_cu12-12.1.dist-info",
+    ),
+    Situation(
+        "NumPy replaced, a package more, a Debian package", {"packages": "note", "debian": "note"}, "numpy 1.0 (was ",
+        f"cd {SITE}; mv numpy-*.dist-info numpy-1.0.dist-info; mkdir more-1.0.dist-info; touch /var/lib/dpkg/status",
+    ),
+    Situation("no guard", {"guard": "fault"}, "pip would replace PyTorch", "rm /usr/local/pip.conf"),
+    Situation(
+        "uv without its guard", {"guard": "fault"}, "uv would", "cp /usr/local/libexec/torchdev/uv /usr/local/bin/uv"
+    ),
+    Situation(
+        "a project that asks for torch", {"project": "note"}, "uv sync and uv run install one of its own",
+        """echo '[project]\ndependencies = ["torch>=2"]' > /workspace/pyproject.toml""",
+    ),
+    Situation(
+        "an environment of uv sync", {"environment": "can't"}, "2.5.1+cpu, CUDA none",
+        "mkdir -p .venv/lib/python3.11/site-packages/torch && cd .venv/lib/python3.11/site-packages/torch"
+        """ && printf "__version__ = '2.5.1+cpu'\ncuda: Optional[str] = None\n" > version.py""",
+    ),
+    Situation("a module named torch", {"torch": "fault"}, "/workspace/torch.py before", "touch /workspace/torch.py"),
+    Situation(
+        "torch in the user's folder", {"torch": "fault"}, ".local/lib/python",
+        "for p in 3.9 3.11 3.13 3.14; do mkdir -p /home/dev/.local/lib/python$p/site-packages/torch; "
+        "touch /home/dev/.local/lib/python$p/site-packages/torch/__init__.py; done",
+    ),
+    Situation(
+        "a second cuDNN", {"libraries": "fault"}, "/opt/cudnn/libcudnn.so.9",
+        "mkdir /opt/cudnn; touch /opt/cudnn/libcudnn.so.9",
+        variables={"LD_LIBRARY_PATH": "/opt/cudnn"},
+    ),
+)  # fmt: skip
+DRIVERS = (
+    ("that serves", {}, {"gpu": "ok", "driver": "ok"}, "Fake GPU (sm_90, 80 GB): code for sm_90"),
+    ("with a newer GPU of the family", {"FAKE_CAPABILITY": "89"}, {"gpu": "ok", "driver": "ok"}, "code for sm_86"),
+    ("with a GPU that is too old", {"FAKE_CAPABILITY": "61"}, {"gpu": "fault", "driver": "ok"}, "explain --gpu 6.1"),
+    (
+        "that is too old", {"FAKE_VERSION": "12020", "FAKE_DRIVER": "535.104.05"}, {"driver": "fault", "gpu": "ok"},
+        "explain --driver 535",
+    ),
+    ("of another version than the kernel's", {"FAKE_INIT": "803"}, {"gpu": "fault"}, "reboot the host"),
+    ("of cuda-compat on a GPU for games", {"FAKE_INIT": "804"}, {"gpu": "fault"}, "cuda-compat"),
+    ("that sees no device", {"FAKE_INIT": "100"}, {"gpu": "fault"}, "CUDA error 100"),
+    ("whose devices are hidden", {"FAKE_INIT": "100", "CUDA_VISIBLE_DEVICES": ""}, {}, "CUDA_VISIBLE_DEVICES= hides"),
+    ("that is a stub", {"FAKE_INIT": "34"}, {"gpu": "fault"}, "stub"),
+    ("that waits for the fabric manager", {"FAKE_INIT": "802"}, {"gpu": "fault"}, "fabricmanager"),
+    ("with an error nobody knows", {"FAKE_INIT": "777"}, {"gpu": "fault"}, "CUDA error 777"),
+    ("that crashes", {"FAKE_CRASH": "1"}, {"gpu": "fault"}, "ended its process"),
+    ("that hangs", {"FAKE_HANG": "1"}, {"gpu": "fault"}, "does not answer within"),
+)  # fmt: skip
+
+
+def doctor(container: Container, before: str = "", **options: Any) -> "tuple[int, dict[str, Any], str]":
+    """Its exit code, what --json says, and that as text. `before` is said by the same shell."""
+    status, output = container.exec_run(["sh", "-c", f"{before} torchdev-doctor --json"], demux=True, **options)
+    text = (output[0] or b"").decode()
+    assert text, output
+    return status, json.loads(text), text
+
+
+def levels(said: dict[str, Any]) -> Levels:
+    """The gravest level of each subject."""
+    found: Levels = {}
+    for finding in said["findings"]:
+        known = found.get(finding["subject"], "ok")
+        found[finding["subject"]] = min(known, finding["level"], key=GRAVEST.index)
+    return found
+
+
+@pytest.mark.parametrize("situation", SITUATIONS, ids=lambda situation: situation.name)
+def test_doctor_sees_what_is_staged(engine: Engine, plan: Plan, situation: Situation) -> None:
+    """Only what was changed is told otherwise; a fault is told by the exit code, too."""
+    options = {"network_mode": "none", **situation.options}
+    with engine.container(plan.tags[0], **options) as container:
+        status, output = container.exec_run(["sh", "-c", situation.script], user="0")
+        assert status == 0, output
+        status, said, text = doctor(container, situation.before, user=situation.user, environment=situation.variables)
+    assert levels(said) == HEALTHY | situation.changed, text
+    assert situation.said in text
+    assert status == int("fault" in levels(said).values())
+
+
+@pytest.fixture(scope="module")
+def driven(engine: Engine, plan: Plan) -> Iterator[Container]:
+    """A container with libraries that stand for the driver's."""
+    source = base64.b64encode(FAKE_DRIVER.read_bytes()).decode()
+    script = f"mkdir {FAKE} && echo {source} | base64 -d > {FAKE}/fake.c && cd {FAKE} && "
+    script += "gcc -shared -fPIC -o libcuda.so.1 fake.c && cp libcuda.so.1 libnvidia-ml.so.1"
+    with engine.container(plan.tags[0], network_mode="none") as container:
+        status, output = container.exec_run(["sh", "-c", script])
+        assert status == 0, output
+        yield container
+
+
+@pytest.mark.parametrize(("name", "answers", "changed", "said"), DRIVERS, ids=[driver[0] for driver in DRIVERS])
+def test_doctor_understands_the_driver(
+    driven: Container, name: str, answers: dict[str, str], changed: Levels, said: str
+) -> None:
+    """Each answer of a driver, and none at all, is told with its remedy."""
+    status, found, text = doctor(driven, environment={"LD_LIBRARY_PATH": FAKE, **answers})
+    assert levels(found) == HEALTHY | changed, text
+    assert said in text
+    assert status == int("fault" in levels(found).values())
+
+
+def test_a_required_gpu_that_is_not_there_is_a_fault(engine: Engine, plan: Plan) -> None:
+    """For jobs that must not start without one."""
+    for option, status in (("auto", 0), ("require", 1)):
+        assert engine.run(plan.tags[0], ["torchdev-doctor", "--gpu", option], network_mode="none")[0] == status
+
+
+def test_doctor_is_quick_and_leaves_torch_alone(engine: Engine, plan: Plan) -> None:
+    """Under three seconds, with the network that there is, and although nothing of torch can be imported."""
+    with engine.container(plan.tags[0]) as container:
+        status, output = container.exec_run(["sh", "-c", f"rm {SITE}/torch/__init__.py"], user="0")
+        assert status == 0, output
+        doctor(container)
+        began = time.monotonic()
+        _, said, text = doctor(container)
+        assert time.monotonic() - began < 3
+    assert levels(said)["packages"] == "ok", text
+
+
+def test_full_examination_uses_torch(engine: Engine, plan: Plan) -> None:
+    """It computes, compiles and finds the one file that was edited; a torch that can't be imported is a fault."""
+    with engine.container(plan.tags[0], network_mode="none") as container:
+        container.exec_run(["sh", "-c", f"echo >> {SITE}/numpy/version.py"], user="0")
+        status, output = container.exec_run(["torchdev-doctor", "--full"])
+        text = output.decode()
+        assert status == 0, text
+        for words in (
+            "the CPU multiplies and convolves",
+            "torch.compile works on cpu",
+            "were edited: ",
+            "numpy/version.py",
+        ):
+            assert words in text
+        container.exec_run(["sh", "-c", f"echo 'raise OSError(7)' >> {SITE}/torch/__init__.py"], user="0")
+        status, output = container.exec_run(["torchdev-doctor", "--full"])
+    assert status == 1
+    assert "fault  torch" in output.decode()
