@@ -51,7 +51,8 @@ SITUATIONS = (
     Situation("root", {"user": "can't"}, "belongs to root", user="0"),
     Situation("a user without a home", {"home": "fault", "folder": "can't"}, "HOME is /home/dev", user="12345:12345"),
     Situation(
-        "a read-only root", {"home": "fault", "folder": "can't", "temporary": "fault", "compiler": "can't"}, "--tmpfs /tmp",
+        "a read-only root",
+        {"home": "fault", "folder": "can't", "temporary": "fault", "compiler": "can't"}, "--tmpfs /tmp",
         options={"read_only": True}, user="12345:12345", variables={"TMPDIR": "/nowhere"},
     ),
     Situation("a /tmp without exec", {"compiler": "fault"}, "--tmpfs /tmp:exec", options={"tmpfs": {"/tmp": "noexec"}}),

@@ -1,0 +1,58 @@
+"""The images that are broken on purpose, as cases.yaml has them, and what is made of a case."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from torchdev.contract import SITE_PACKAGES
+
+FILE = Path(__file__).parent / "cases.yaml"
+SLOW = ("test_workloads.py", "test_cnn.py", "test_devel.py")
+"""Modules of tests/image that are left out: their checks have controls of their own."""
+SLOW_CHECK = "test_use.py::test_compile_has_a_compiler"
+
+
+@dataclass(frozen=True)
+class Case:
+    """An image broken on purpose: of which one, by which lines of a Dockerfile, and the checks that must turn red."""
+
+    name: str
+    red: frozenset[str]
+    image: str = "cpu"
+    steps: str = ""
+    fetch: tuple[str, ...] = ()
+    slow: bool = False
+    in_ci: bool = False
+
+
+def read_cases() -> "list[Case]":
+    """Every case, in the order of the file."""
+    found: dict[str, dict[str, Any]] = yaml.safe_load(FILE.read_text(encoding="utf-8"))["cases"]
+    return [
+        Case(name, **{**case, "red": frozenset(case["red"]), "fetch": tuple(case.get("fetch", ()))})
+        for name, case in found.items()
+    ]
+
+
+def dockerfile(case: Case, image: str) -> str:
+    """The Dockerfile of a case, on top of a sound image; it runs as the image's own user, unless its steps say else."""
+    user = "" if "\nUSER " in f"\n{case.steps}" else "USER 1000\n"
+    return f"FROM {image}\nUSER 0\n{case.steps.rstrip()}\n{user}".replace("SITE", SITE_PACKAGES)
+
+
+def options(case: Case) -> "list[str]":
+    """What pytest is told: all checks but those that take long and are not asked for."""
+    left_out = [f"--ignore=tests/image/{name}" for name in SLOW]
+    return ["tests/image", *left_out, *([] if case.slow else [f"--deselect=tests/image/{SLOW_CHECK}"])]
+
+
+def fetch(case: Case, python: str, folder: Path) -> str:
+    """Download a case's wheels, as this machine's pip finds them, to a folder; pip's last line if it can't."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    command += ["--python-version", python, "--platform", "manylinux_2_28_x86_64", "--dest", str(folder)]
+    done = subprocess.run([*command, *case.fetch], capture_output=True, text=True, check=False)
+    return (done.stderr.strip().splitlines() or ["pip failed"])[-1] if done.returncode else ""

@@ -1,0 +1,84 @@
+"""Images broken on purpose: of each, exactly the checks turn red that cases.yaml names.
+
+    python build.py check --sabotage
+
+What the machine that checks is told of (an index with a password, a CA) is staged, so that leaks of them can be.
+"""
+
+import base64
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.reds import reds
+from tests.sabotage.cases import FILE, Case, dockerfile, fetch, options, read_cases
+from tests.unit.conftest import ROOT
+from torchdev.engine import Engine
+from torchdev.places import Places
+from torchdev.plan import Plan
+from torchdev.project import open_project
+from torchdev.selftest import siblings
+
+CPU = ROOT / "tests" / "cpu" / "matrix.yaml"
+BROKEN = "torchdev-sabotage"
+CASES = [pytest.param(case, id=case.name, marks=[pytest.mark.ci] if case.in_ci else []) for case in read_cases()]
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """The engine; these tests can't do without."""
+    return Engine()
+
+
+def sound(case: Case, engine: Engine) -> "tuple[Plan, Places, str]":
+    """The cell that a case is held to, its places, and the image that is broken; a skip where that was not built."""
+    project = open_project(ROOT, CPU if case.image == "cpu" else ROOT / "matrix.yaml")
+    first = project.matrix.cells[:1] if case.image != "sibling" else siblings(project)
+    plans = project.plans(first)
+    image = plans[-1].tags[0]
+    if not engine.image(image):
+        pytest.skip(f"needs {image}: python build.py --matrix-file {project.places.matrix_file} {plans[-1].cell.id}")
+    return plans[0], project.places, image
+
+
+@pytest.fixture
+def staged(tmp_path: Path) -> "dict[str, str]":
+    """What this machine is told of while checks run: the index of cases.yaml, and a CA of its own in ca.pem."""
+    lines = base64.encodebytes(os.urandom(900)).decode()
+    pem = tmp_path / "ca.pem"
+    pem.write_text(f"-----BEGIN CERTIFICATE-----\n{lines}-----END CERTIFICATE-----\n")
+    index = str(yaml.safe_load(FILE.read_text(encoding="utf-8"))["index"])
+    return {"PIP_INDEX_URL": index, "SSL_CERT_FILE": str(pem)}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_each_sabotage_turns_its_checks_red(
+    case: Case, engine: Engine, staged: "dict[str, str]", tmp_path: Path, break_image: "Callable[[str], str]"
+) -> None:
+    """Those that are named, and no other."""
+    plan, places, image = sound(case, engine)
+    if case.fetch and (why := fetch(case, plan.cell.python, tmp_path / "wheels")):
+        pytest.skip(why)
+    broken = break_image(dockerfile(case, image))
+    found = reds(plan, places, broken, options(case), tmp_path / "report.xml", staged)
+    assert {name for name, _ in found} == case.red
+
+
+@pytest.fixture
+def break_image(engine: Engine, tmp_path: Path) -> "Iterator[Callable[[str], str]]":
+    """Build a Dockerfile with tmp_path as its context; the image's name. It is removed when the test ends."""
+    names = []
+
+    def build(text: str) -> str:
+        (tmp_path / "Dockerfile").write_text(text)
+        name = f"{BROKEN}:{tmp_path.name[-40:].lower().strip('-_.')}"
+        names.append(name)
+        engine.buildx(["build", "--provenance=false", "--load", "--tag", name, str(tmp_path)], tmp_path / "log")
+        return name
+
+    yield build
+    for name in names:
+        engine.untag(name)
