@@ -63,7 +63,8 @@ def run(options: argparse.Namespace) -> int:
         stages.refresh_catalog(say, accept_removed=options.accept_removed)
         return 0
     if options.stage == "check":
-        return selftest.run(ROOT, machine.Consent(options.yes), say, quick=options.quick)
+        consent = machine.Consent(options.yes)
+        return selftest.run(ROOT, consent, say, quick=options.quick, sabotage=options.sabotage)
     project = open_project(ROOT, options.matrix_file)
     groups = [*options.group, "default"] if getattr(options, "matrix", False) else options.group
     chosen = project.matrix.select([*options.cells, *options.select], groups)

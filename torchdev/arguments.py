@@ -159,5 +159,8 @@ def _add_machine(command: Command) -> None:
     _cells(start, "the first of the matrix")
     checking = command.stage("check", "run all of torchdev's own tests, with two cells built and tested")
     checking.add_argument("--quick", action="store_true", help="only what needs no engine")
+    checking.add_argument(
+        "--sabotage", action="store_true", help="also every image broken on purpose, about 45 minutes"
+    )
     for sub in (start, checking):
         sub.add_argument("--yes", action="store_true", help="install without asking")

@@ -1,6 +1,7 @@
 """The checks of tests/image as their source tells them, and the field of the contract that each holds images to.
 
 `@pytest.mark.proves("torch.cuda")` says which field turns a check red; tests/engine/test_contract.py tries it.
+tests/sabotage/cases.yaml says which images broken on purpose do, and what is known of checks that none turns red.
 """
 
 import ast
@@ -8,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 MARK = "proves"
 TABLES = ("packages", "environment", "labels")
@@ -43,6 +46,26 @@ def _proved(node: ast.FunctionDef) -> Iterator[str]:
             yield from (ast.literal_eval(argument) for argument in decorator.args)  # type: ignore[attr-defined]
 
 
+@dataclass(frozen=True)
+class Proofs:
+    """What was seen to turn checks red: images broken on purpose, each with its checks; else what, or why nothing."""
+
+    sabotages: "dict[str, list[str]]"
+    otherwise: "dict[str, str]"
+
+    def of(self, check: Check) -> str:
+        """Everything that turns a check red, in a phrase."""
+        mutated = ["its field of the contract, changed"] if check.proves else []
+        broken = [f"*{name}*" for name, red in self.sabotages.items() if check.name in red]
+        return "; ".join([*mutated, *broken, *([self.otherwise[check.name]] if check.name in self.otherwise else [])])
+
+
+def read_proofs(path: Path) -> Proofs:
+    """The proofs in tests/sabotage/cases.yaml."""
+    found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return Proofs({name: case["red"] for name, case in found["cases"].items()}, found["otherwise"])
+
+
 def leaves(contract: "dict[str, Any]", path: tuple[str, ...] = ()) -> "Iterator[tuple[str, ...]]":
     """The path of every single value of a contract; a list is one value."""
     for key, value in contract.items():
@@ -62,12 +85,12 @@ def proving(checks: "list[Check]", name: str) -> "list[Check]":
     return [check for check in checks if name in check.proves]
 
 
-def page(checks: "list[Check]", contract: "dict[str, Any]", head: str) -> str:
-    """docs/checks.md: each field with its check, then every check with what it shows."""
+def page(checks: "list[Check]", contract: "dict[str, Any]", proofs: Proofs, head: str) -> str:
+    """docs/checks.md: each field with its check, then every check with what it shows and what turns it red."""
     fields = dict.fromkeys(field(path) for path in leaves(contract))
     rows = [f"| {name} | {', '.join(check.name for check in proving(checks, name))} |" for name in fields]
     modules = dict.fromkeys(check.module for check in checks)
-    lists = "".join(_module(module, [check for check in checks if check.module == module]) for module in modules)
+    lists = "".join(_module(module, [c for c in checks if c.module == module], proofs) for module in modules)
     listing = "\n".join(rows)
     return f"""{head}
 # What is checked
@@ -86,9 +109,16 @@ its field, and no other but `test_contract_is_in_the_image`, which compares the 
 {listing}
 
 ## Checks
+
+What turns a check red was seen to: a change of its field of the contract (`tests/engine/test_contract.py`); an image
+broken on purpose, in *italics* (`tests/sabotage/cases.yaml`; `python build.py check --sabotage` builds all of them and
+sees exactly the named checks fail); a control within the check; or nothing, which is said as **unproved**.
 {lists}"""
 
 
-def _module(module: str, checks: "list[Check]") -> str:
-    lines = "\n".join(f"| {check.name} | {check.about.replace('|', chr(92) + '|')} |" for check in checks)
-    return f"\n### tests/image/{module}\n\n| check | what it shows |\n| --- | --- |\n{lines}\n"
+def _module(module: str, checks: "list[Check]", proofs: Proofs) -> str:
+    cells = ([check.name, check.about.replace("|", "\\|"), proofs.of(check)] for check in checks)
+    lines = "\n".join(f"| {' | '.join(row)} |" for row in cells)
+    return (
+        f"\n### tests/image/{module}\n\n| check | what it shows | what turns it red |\n| --- | --- | --- |\n{lines}\n"
+    )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from torchdev import gpus
 from torchdev.bases import DEBIAN
 from torchdev.engine import Engine
 from torchdev.errors import EngineError, Exit
@@ -99,8 +100,9 @@ def _disk(folder: Path, root: Path) -> Finding:
 def _gpu(info: "dict[str, object]") -> Finding:
     if not Path("/proc/driver/nvidia/version").exists():
         return Finding("gpu", "note", "no NVIDIA driver here: GPU checks will be not-run")
-    if "nvidia" in str(info.get("Runtimes")) or "nvidia.com/gpu" in str(info.get("DiscoveredDevices")):
-        return Finding("gpu", "ok", "an NVIDIA driver, and an engine that can give GPUs to containers")
+    way = gpus.request(info)[1]
+    if way == "CDI" or "nvidia" in str(info.get("Runtimes")):
+        return Finding("gpu", "ok", f"an NVIDIA driver, and an engine that can give GPUs to containers, by {way}")
     return Finding(
         "gpu",
         "missing",

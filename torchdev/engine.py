@@ -15,8 +15,8 @@ from typing import IO, Any
 import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
-from docker.types import DeviceRequest
 
+from torchdev import gpus as gpu_requests
 from torchdev import process
 from torchdev.catalog import ARCHITECTURES
 from torchdev.errors import BuildError, EngineError, GpuError
@@ -174,7 +174,7 @@ class Engine:
     @contextmanager
     def container(self, image: str, *, gpus: bool = False, **options: Any) -> Iterator[Container]:
         """A running container that sleeps, removed afterwards; with every GPU of the engine if asked for."""
-        requests = [DeviceRequest(count=-1, capabilities=[["gpu"]])] if gpus else []
+        requests = gpu_requests.request(self.info())[0] if gpus else []
         made: Container | None = None
         try:
             options = {"shm_size": "1g", "device_requests": requests, "labels": _labels(), **options}
@@ -197,6 +197,14 @@ class Engine:
             made.start()
             status = int(made.wait()["StatusCode"])
             return status, made.logs().decode(errors="replace")
+        finally:
+            made.remove(force=True)
+
+    def created_with(self, image: str, **options: Any) -> dict[str, Any]:
+        """The host configuration that the engine notes for a container with these options, which is not started."""
+        made = self._client.containers.create(image, **options)
+        try:
+            return dict(made.attrs["HostConfig"])
         finally:
             made.remove(force=True)
 
@@ -243,6 +251,9 @@ def _connect() -> docker.DockerClient:
 
 def container_error(image: str, explanation: str) -> EngineError:
     """An engine's refusal to start a container, as an error with its remedy."""
+    if "CDI device" in explanation or 'device driver "cdi"' in explanation:
+        what = f"the engine can't give containers a GPU by CDI: {explanation}"
+        return GpuError(what, next_step="nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml; restart docker")
     if "could not select device driver" in explanation:
         what = "the engine can't give containers a GPU: it has no NVIDIA Container Toolkit"
         step = "install nvidia-container-toolkit, run: nvidia-ctk runtime configure --runtime=docker, restart docker"

@@ -32,7 +32,8 @@ def pages(root: Path, matrix: Matrix, locks: "dict[Cell, Lock | None]") -> dict[
 def checks_page(root: Path, locks: "dict[Cell, Lock | None]") -> str:
     """What is checked, and which check holds an image to which field of a contract; all have the same fields."""
     cell, lock = next((cell, lock) for cell, lock in locks.items() if lock)
-    return checks.page(checks.read_checks(root / "tests" / "image"), make_contract(cell, lock), GENERATED)
+    proofs = checks.read_proofs(root / "tests" / "sabotage" / "cases.yaml")
+    return checks.page(checks.read_checks(root / "tests" / "image"), make_contract(cell, lock), proofs, GENERATED)
 
 
 def with_grid(text: str, matrix: Matrix) -> str:

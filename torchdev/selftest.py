@@ -8,11 +8,12 @@ from pathlib import Path
 from torchdev.bases import SOURCE_SUITES
 from torchdev.engine import Engine
 from torchdev.errors import Exit
+from torchdev.host import find_wheels, read_host
 from torchdev.machine import Consent, ensure_engine, ensure_mmdebstrap, registry_answers
 from torchdev.matrix import Cell
 from torchdev.pipeline import Options
 from torchdev.project import Project, open_project
-from torchdev.report import exit_code, results_text
+from torchdev.report import Result, exit_code, results_text
 from torchdev.schema import SCHEMA_FILE
 from torchdev.stages import build_cells
 
@@ -40,8 +41,11 @@ def commands(root: Path) -> "list[tuple[str, list[str]]]":
     ]
 
 
-def run(root: Path, consent: Consent, say: Say, *, quick: bool = False) -> int:
-    """Everything, or only what needs no engine; the exit code. An engine that was started for it is stopped again."""
+def run(root: Path, consent: Consent, say: Say, *, quick: bool = False, sabotage: bool = False) -> int:
+    """Everything, or only what needs no engine; the exit code. An engine that was started for it is stopped again.
+
+    `sabotage`: also every image broken on purpose; without, those that are marked for CI.
+    """
     failed = [name for name, command in commands(root) if not _passes(name, command, root, say)]
     if quick:
         print(f"\nfailed: {', '.join(failed)}" if failed else "\nall that needs no engine passed")
@@ -53,9 +57,12 @@ def run(root: Path, consent: Consent, say: Say, *, quick: bool = False) -> int:
         if not registry_answers(Engine(), project, cells):
             ensure_mmdebstrap(consent, say)
         results = build_cells(project, cells, Options(), say)
+        results += build_small(root, say)
         print("\n" + results_text(results), flush=True)
-        if not _passes("engine tests", [sys.executable, "-m", "pytest", "-q", "tests/engine"], root, say):
-            failed.append("engine tests")
+        some = [] if sabotage else ["-m", "ci"]
+        for name, arguments in {"engine tests": ["tests/engine"], "sabotage": ["-rs", *some, "tests/sabotage"]}.items():
+            if not _passes(name, [sys.executable, "-m", "pytest", "-q", *arguments], root, say):
+                failed.append(name)
         if exit_code(results) != Exit.OK:
             failed.append("cells")
     finally:
@@ -65,6 +72,17 @@ def run(root: Path, consent: Consent, say: Say, *, quick: bool = False) -> int:
     built = " and ".join(cell.id for cell in cells)
     print(f"\nfailed: {', '.join(failed)}" if failed else f"\nall of torchdev's tests passed, with {built} built")
     return int(Exit.CHECK if failed else Exit.OK)
+
+
+def build_small(root: Path, say: Say) -> "list[Result]":
+    """Build the cpu cell, of which tests make small images; none where no folder here has its PyTorch."""
+    project = open_project(root, root / "tests" / "cpu" / "matrix.yaml")
+    cells = project.matrix.cells[:1]
+    torch = next(p for p in project.plans(cells)[0].lock.packages if p.name == "torch")
+    if not find_wheels(read_host(), [(torch.name, torch.file, torch.sha256)]):
+        say(f"not built: {cells[0].id}, since no wheel folder of this machine has its PyTorch; its tests are not-run")
+        return []
+    return build_cells(project, cells, Options(test=False), say)
 
 
 def siblings(project: Project) -> tuple[Cell, ...]:

@@ -6,6 +6,7 @@ import pytest
 from testinfra.host import Host
 
 from tests.image.conftest import Gpu
+from torchdev.gpus import ToolkitView, toolkit_view
 from torchdev.plan import Plan
 
 
@@ -24,10 +25,15 @@ def test_no_variable_that_misleads_the_nvidia_toolkit(host: Host) -> None:
     assert baked == set()
 
 
-def test_image_bakes_in_no_gpu_variables(engine: object, image: str) -> None:
+def test_image_bakes_in_no_gpu_variables(config: dict[str, Any]) -> None:
     """The same, read off the image's configuration."""
-    environment = engine.environment(image)  # type: ignore[attr-defined]
-    assert [entry for entry in environment if entry.startswith(("NVIDIA_", "CUDA_", "NCCL_", "PET_"))] == []
+    assert [entry for entry in config["Env"] if entry.startswith(("NVIDIA_", "CUDA_", "NCCL_", "PET_"))] == []
+
+
+def test_toolkit_gives_what_is_asked_for_and_no_more(config: dict[str, Any]) -> None:
+    """As the NVIDIA toolkit reads the image: no GPU unasked, compute and utility of the driver, no requirement."""
+    view = toolkit_view(dict(entry.split("=", 1) for entry in config["Env"]))
+    assert view == ToolkitView(visible="", capabilities=("compute", "utility"), requirements=(), legacy=False)
 
 
 def test_architectures_are_compiled_in(facts: dict[str, Any], plan: Plan) -> None:

@@ -11,9 +11,18 @@ import yaml
 from torchdev.contract import SITE_PACKAGES
 
 FILE = Path(__file__).parent / "cases.yaml"
-SLOW = ("test_workloads.py", "test_cnn.py", "test_devel.py")
-"""Modules of tests/image that are left out: their checks have controls of their own."""
-SLOW_CHECK = "test_use.py::test_compile_has_a_compiler"
+LEFT_OUT = ("test_workloads.py", "test_cnn.py", "test_devel.py")
+"""Modules of tests/image that no case runs: their checks have controls of their own, or need another image."""
+SLOW = (
+    "test_compile_has_a_compiler",
+    "test_torch_in_a_nested_environment",
+    "test_an_activated_environment_is_honoured",
+    "test_an_environment_in_a_parent_folder_is_honoured",
+    "test_install_and_uninstall_leave_torch_whole",
+    "test_an_environment_of_ones_own_may_have_any_torch",
+    "test_any_user_has_a_home",
+)
+"""Checks of test_use.py that only cases which touch Python, pip, uv, variables or users run: two thirds of the time."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +35,7 @@ class Case:
     steps: str = ""
     fetch: tuple[str, ...] = ()
     slow: bool = False
+    needs_wheels: bool = False
     in_ci: bool = False
 
 
@@ -46,8 +56,9 @@ def dockerfile(case: Case, image: str) -> str:
 
 def options(case: Case) -> "list[str]":
     """What pytest is told: all checks but those that take long and are not asked for."""
-    left_out = [f"--ignore=tests/image/{name}" for name in SLOW]
-    return ["tests/image", *left_out, *([] if case.slow else [f"--deselect=tests/image/{SLOW_CHECK}"])]
+    left_out = [f"--ignore=tests/image/{name}" for name in LEFT_OUT]
+    slow = [] if case.slow else [f"--deselect=tests/image/test_use.py::{name}" for name in SLOW]
+    return ["tests/image", *left_out, *slow]
 
 
 def fetch(case: Case, python: str, folder: Path) -> str:
