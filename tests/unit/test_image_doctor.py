@@ -1,0 +1,100 @@
+"""What torchdev-doctor decides, apart from what it reads: tests/engine/test_doctor.py stages that."""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.unit.conftest import ROOT
+
+FOLDER = ROOT / "templates" / "files" / "doctor"
+TORCH: dict[str, Any] = {
+    "cuda": "13.0",
+    "architectures": ["sm_75", "sm_80", "sm_90a", "sm_120"],
+    "minimum_driver": "580",
+}
+NOTHING: dict[str, Any] = {
+    "nodes": [], "kernel": None, "visible": None, "capabilities": None, "cuda": {"error": "no library"},
+}  # fmt: skip
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The doctor's module on GPUs; its modules lie side by side in images, and import each other by bare names."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    yield importlib.import_module("gpu")
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    ("architectures", "capability", "code"),
+    [
+        (["sm_80"], (8, 0), "sm_80"),
+        (["sm_80"], (8, 9), "sm_80"),
+        (["sm_80", "sm_86"], (8, 9), "sm_86"),
+        (["sm_80", "sm_86"], (9, 0), ""),
+        (["sm_86"], (8, 0), ""),
+        (["sm_80", "compute_90"], (12, 0), "compute_90"),
+        (["sm_80", "compute_90"], (8, 6), "sm_80"),
+        (["compute_90"], (8, 9), ""),
+        (["sm_90a"], (9, 0), "sm_90a"),
+        (["sm_90a"], (10, 0), ""),
+        (["sm_75", "sm_120"], (12, 1), "sm_120"),
+    ],
+)
+def test_code_for_a_gpu(gpu: ModuleType, architectures: list[str], capability: tuple[int, int], code: str) -> None:
+    """CUDA's rules: binaries within a major version, from the minor on; PTX for all that is newer; sm_90a alone."""
+    assert gpu.code_for(architectures, capability) == code
+
+
+@pytest.mark.parametrize(
+    ("changed", "level", "said"),
+    [
+        ({}, "can't", "no NVIDIA driver can be seen"),
+        ({"kernel": "580.65.06"}, "can't", "the host has NVIDIA driver 580.65.06, but this container was given no GPU"),
+        ({"nodes": ["/dev/nvidia0"]}, "fault", "libcuda.so.1 is not"),
+        ({"nodes": ["/dev/nvidia0"], "capabilities": "video"}, "fault", "must include compute"),
+        ({"cuda": {"init": 803, "path": "/lib/libcuda.so.1"}, "kernel": "570.1"}, "fault", "CUDA error 803"),
+        ({"cuda": {"init": 804, "path": "/lib/libcuda.so.1"}}, "fault", "CUDA error 804"),
+        ({"cuda": {"init": 100, "path": ""}, "visible": ""}, "can't", "hides every GPU"),
+        ({"cuda": {"init": 100, "path": ""}, "visible": "0"}, "fault", "CUDA error 100"),
+    ],
+)
+def test_why_there_is_no_gpu(gpu: ModuleType, changed: dict[str, Any], level: str, said: str) -> None:
+    """One finding, with what to do."""
+    (finding,) = gpu.judge({"torch": TORCH}, NOTHING | changed)
+    assert (finding.level, finding.subject) == (level, "gpu")
+    assert said in f"{finding.what}; {finding.next}"
+    assert finding.next
+
+
+@pytest.mark.parametrize(
+    ("version", "capability", "levels"),
+    [
+        (13000, [9, 0], ["ok", "ok"]),
+        (13020, [7, 5], ["ok", "ok"]),
+        (12080, [9, 0], ["fault", "ok"]),
+        (13000, [6, 1], ["ok", "fault"]),
+        (14000, [12, 0], ["ok", "ok"]),
+    ],
+)
+def test_driver_and_gpu_against_the_image(
+    gpu: ModuleType, version: int, capability: list[int], levels: list[str]
+) -> None:
+    """A driver serves its own major version of CUDA and older ones; a GPU needs code for it."""
+    device = {"name": "GPU", "capability": capability, "bytes": 8e10}
+    cuda = {"init": 0, "version": version, "driver": "580.1", "devices": [device]}
+    found = gpu.judge({"torch": TORCH}, NOTHING | {"nodes": ["/dev/nvidia0"], "cuda": cuda})
+    assert [finding.level for finding in found] == levels
+
+
+def test_an_image_without_cuda_needs_none(gpu: ModuleType) -> None:
+    """It computes on the CPU, GPU or not, and says so."""
+    (finding,) = gpu.judge({"torch": TORCH | {"cuda": None}}, NOTHING | {"nodes": ["/dev/nvidia0"]})
+    assert (finding.level, finding.next) == ("can't", "take an image with CUDA")
