@@ -227,15 +227,16 @@ def _build(
 
 def _sources(suite: Suite) -> "list[str]":
     """The suites of Debian on the mirror that this machine's own apt uses; nothing means mmdebstrap's default."""
-    if not shutil.which("apt-get"):
-        return []
-    listing = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(SITE) $(CODENAME) $(ORIGIN)", "Created-By: Packages"],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout
-    lines = (line.split() for line in listing.splitlines() if line.endswith(" Debian"))
-    found = {codename: site for site, codename, _ in lines}
+    found = debian_sites()
     wanted = (suite.name, f"{suite.name}-updates", f"{suite.name}-security")
     return [f"deb {found[name]} {name} main" for name in wanted] if all(name in found for name in wanted) else []
+
+
+def debian_sites() -> "dict[str, str]":
+    """The suites of Debian that this machine's own apt knows, each with its mirror; none where there is no apt."""
+    if not shutil.which("apt-get"):
+        return {}
+    command = ["apt-get", "indextargets", "--format", "$(SITE) $(CODENAME) $(ORIGIN)", "Created-By: Packages"]
+    listing = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    lines = (line.split() for line in listing.splitlines() if line.endswith(" Debian"))
+    return {codename: site for site, codename, _ in lines}

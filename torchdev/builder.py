@@ -108,7 +108,7 @@ def inputs(plan: Plan, places: Places, stands: Stands) -> str:
     folder = places.images / plan.cell.id
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     parts = [(path.relative_to(folder).as_posix(), path.read_text(encoding="utf-8")) for path in files]
-    bases = [stands[base.ref].id if base.ref in stands else base.ref for base in (plan.debian, plan.python, plan.tool)]
+    bases = [stands[base.ref].id if base.ref in stands else base.ref for base in plan.bases]
     return f"sha256:{hashlib.sha256(json.dumps([parts, bases]).encode()).hexdigest()}"
 
 
@@ -154,5 +154,5 @@ def _link(source: Path, target: Path) -> None:
 def stands_for(engine: Engine, plan: Plan, bootstrapped: "Iterable[Base]") -> Stands:
     """The named contexts that put bootstrapped images in the place of the official ones of a plan."""
     made = set(bootstrapped)
-    images = {base: engine.image(base.stand_in) for base in (plan.debian, plan.python, plan.tool) if base in made}
+    images = {base: engine.image(base.stand_in) for base in plan.bases if base in made}
     return {base.ref: StandIn(base.stand_in, image.id) for base, image in images.items() if image}

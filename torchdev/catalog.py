@@ -15,8 +15,6 @@ DATA = Path(__file__).parent / "data" / "catalog.json"
 PYPI, PYTORCH = "pypi", "pytorch"
 """Where a build's wheels are: on PyPI, or on the PyTorch index alone."""
 PROJECTS = ("torch", "torchvision", "torchaudio")
-FIRST = (1, 10)
-"""The oldest PyTorch of the catalog."""
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 """The end of a wheel's platform tag to the architecture's name in image registries."""
 
@@ -129,6 +127,11 @@ def numbers(version: str) -> tuple[int, ...]:
     """A version's numbers, for order: 2.10.0 comes after 2.9.1; 3.13t after 3.13."""
     parts = version.removesuffix("t").split(".")
     return (*(int(part) for part in parts if part.isdigit()), *((1,) if version.endswith("t") else ()))
+
+
+def minor(version: str) -> str:
+    """A version's first two numbers: 2.9 for 2.9.1."""
+    return ".".join(version.split(".")[:2])
 
 
 def _glibc(file: str) -> "int | None":

@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from torchdev import facts, releases
+from torchdev.catalog import numbers
 from torchdev.ids import ARM64
 from torchdev.lock import Lock
 from torchdev.matrix import Cell
@@ -87,12 +88,8 @@ def _torch(cell: Cell, lock: Lock, own: "Combination | None") -> "dict[str, Any]
 
 def version(cell: Cell, distribution: str) -> str:
     """What torch.__version__ says: the flavour, too, except in older wheels for ARM on PyPI."""
-    nameless = cell.arch == ARM64 and "+" not in distribution and _minor(cell.torch) < NAMELESS
+    nameless = cell.arch == ARM64 and "+" not in distribution and numbers(cell.torch)[:2] < NAMELESS
     return distribution if nameless or "+" in distribution else f"{distribution}+{cell.flavour}"
-
-
-def _minor(torch: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in torch.split(".")[:2])
 
 
 def size_limit(lock: Lock) -> "int | None":

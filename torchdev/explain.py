@@ -69,7 +69,7 @@ def answer(cell: "str | None", wishes: Query) -> Explanation:
 
 
 def explain(query: Query) -> Explanation:
-    """Answer a query; its values must be ones that terms.check accepts."""
+    """Answer a query; its values must be ones that terms.checked gives."""
     pool = _pool(query)
     if not terms.clash(query):
         matches = [c for c in pool if terms.admits_all(query, c)]
@@ -156,13 +156,25 @@ def as_text(said: Explanation) -> str:
     asked = ", ".join(reasons.wish_text(*wish) for wish in said.query.items())
     if said.possible:
         return "\n".join([f"yes: {asked}", "", *(f"  {line}" for line in _lines(said.found))])
-    cited = _cited(said)
-    lines = [f"no: {asked}"]
+    blocks, sources = _told(said)
+    near = "\n".join(["  nearest that exist:", *(f"    {line}" for line in _lines(said.nearest))])
+    return "\n\n".join([f"no: {asked}", *blocks, near, sources])
+
+
+def refusal(name: str, said: Explanation) -> str:
+    """Why a cell can't exist, for an error: the conflicts, their facts and the sources of these."""
+    blocks, sources = _told(said)
+    return "\n".join([f"{name} can't exist", *blocks, sources])
+
+
+def _told(said: Explanation) -> "tuple[list[str], str]":
+    """A block of lines for each conflict, whose facts have the numbers of their sources; the list of the sources."""
+    cited = list(dict.fromkeys(s for conflict in said.conflicts for fact in conflict.facts for s in fact.sources))
+    blocks = []
     for conflict in said.conflicts:
-        lines += ["", f"  {_wishes(conflict, said.query)} can't be:"]
-        lines += [f"    {fact.text} {_marks(fact, cited)}" for fact in conflict.facts]
-    lines += ["", "  nearest that exist:", *(f"    {line}" for line in _lines(said.nearest)), ""]
-    return "\n".join(lines + [f"  [{number}] {source}" for number, source in enumerate(cited, 1)])
+        lines = [f"  {_wishes(conflict, said.query)} can't be:"]
+        blocks.append("\n".join(lines + [f"    {fact.text} {_marks(fact, cited)}" for fact in conflict.facts]))
+    return blocks, "\n".join(f"  [{number}] {source}" for number, source in enumerate(cited, 1))
 
 
 def _wishes(conflict: Conflict, query: Query) -> str:
@@ -172,19 +184,6 @@ def _wishes(conflict: Conflict, query: Query) -> str:
 
 def _marks(fact: Fact, cited: "list[Source]") -> str:
     return "".join(f"[{cited.index(source) + 1}]" for source in fact.sources)
-
-
-def refusal(name: str, said: Explanation) -> str:
-    """Why a cell can't exist, for an error: the conflicts, their facts and the sources of these."""
-    lines = [f"{name} can't exist"]
-    for conflict in said.conflicts:
-        lines += [f"  {_wishes(conflict, said.query)} can't be:"]
-        lines += [f"    {fact.text} {_marks(fact, _cited(said))}" for fact in conflict.facts]
-    return "\n".join(lines + [f"  [{number}] {source}" for number, source in enumerate(_cited(said), 1)])
-
-
-def _cited(said: Explanation) -> "list[Source]":
-    return list(dict.fromkeys(s for conflict in said.conflicts for fact in conflict.facts for s in fact.sources))
 
 
 def _lines(found: "tuple[Near, ...]") -> "list[str]":

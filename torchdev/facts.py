@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from torchdev.catalog import Source, numbers
+from torchdev.catalog import Source, minor, numbers
 
 DATA = Path(__file__).parent / "data" / "facts.yaml"
 
@@ -51,13 +51,9 @@ def _of(section: str, *keys: str) -> "dict[str, Any] | None":
     return next((entries[key] for key in keys if key in entries), None)
 
 
-def _minor(torch: str) -> str:
-    return ".".join(torch.split(".")[:2])
-
-
 def flavours(torch: str, arch: str) -> "tuple[tuple[str, ...], Source] | None":
     """The CUDA flavours that a release was published in on the PyTorch index; None if that is not known."""
-    entry = _of("flavours", torch, _minor(torch))
+    entry = _of("flavours", torch, minor(torch))
     return (tuple(entry.get(arch, ())), source(entry["source"])) if entry else None
 
 
@@ -69,7 +65,7 @@ def index_flavours() -> "list[str]":
 
 def cudnn(torch: str, flavour: str) -> "str | None":
     """The cuDNN that a flavour of a release was built with; None if that is not known here."""
-    entry = _of("cudnn", f"{torch}/{flavour}", f"{_minor(torch)}/{flavour}")
+    entry = _of("cudnn", f"{torch}/{flavour}", f"{minor(torch)}/{flavour}")
     return str(entry["version"]) if entry else None
 
 
@@ -87,7 +83,7 @@ def architectures_source(torch: str, flavour: str, arch: str) -> "Source | None"
 
 def _architectures(torch: str, flavour: str, arch: str) -> "dict[str, Any] | None":
     end = "" if arch == "amd64" else f"/{arch}"
-    return _of("architectures", f"{torch}/{flavour}{end}", f"{_minor(torch)}/{flavour}{end}")
+    return _of("architectures", f"{torch}/{flavour}{end}", f"{minor(torch)}/{flavour}{end}")
 
 
 def driver(cuda: str) -> "tuple[str, Source]":
@@ -109,15 +105,20 @@ def toolkit(cuda: str) -> "tuple[str, str, Source]":
 def gpu(name: str) -> "Gpu | None":
     """A GPU by product name, compute capability (7.0) or architecture (sm_70); None if it is not known."""
     wanted = _plain(name)
-    names = {_plain(known): known for known in _data()["gpus"]}
-    names |= {_plain(alias): known for alias, known in _data().get("aliases", {}).items()}
-    if wanted in names:
-        found = names[wanted]
+    if wanted in _gpu_names():
+        found = _gpu_names()[wanted]
         return _branches(found, str(_data()["gpus"][found]["capability"]))
     digits = wanted.removeprefix("sm").replace(".", "")
     capability = f"{digits[:-1]}.{digits[-1:]}"
     known = {str(entry["capability"]) for entry in _data()["gpus"].values()}
     return _branches(f"compute capability {capability}", capability) if capability in known else None
+
+
+@cache
+def _gpu_names() -> "dict[str, str]":
+    """Every name of a GPU, as plain text, to the one that the facts have."""
+    names = {_plain(known): known for known in _data()["gpus"]}
+    return names | {_plain(alias): known for alias, known in _data().get("aliases", {}).items()}
 
 
 def gpus() -> "list[str]":
@@ -133,19 +134,19 @@ def _plain(name: str) -> str:
 
 
 def _branches(name: str, capability: str) -> Gpu:
-    entry = _of("driver_branches", capability, capability.partition(".")[0] + ".x") or {}
+    entry = _of("driver_branches", capability) or {}
     return Gpu(name, capability, entry.get("first"), entry.get("last"))
 
 
 def branch_source(capability: str) -> "Source | None":
     """Where the driver branches of a compute capability were read."""
-    entry = _of("driver_branches", capability, capability.partition(".")[0] + ".x")
+    entry = _of("driver_branches", capability)
     return source(entry["source"]) if entry else None
 
 
 def cudnn_end(capability: str) -> "tuple[str, Source] | None":
     """The first cuDNN that no longer serves a compute capability; None if the newest known does."""
-    entry = _of("cudnn_gpu", capability, capability.partition(".")[0] + ".x")
+    entry = _of("cudnn_gpu", capability)
     return (str(entry["until"]), source(entry["source"])) if entry else None
 
 

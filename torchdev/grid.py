@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torchdev import facts, releases
-from torchdev.catalog import Source, numbers
+from torchdev.catalog import Source, minor, numbers
 from torchdev.releases import cuda_of, flavour_order
 
 LEGEND = (
@@ -61,26 +61,23 @@ def _reason(of_python: "list[str]", of_flavour: "list[str]") -> str:
     if not of_python or not of_flavour:
         return "none"
     if numbers(of_python[-1]) < numbers(of_flavour[0]):
-        return f"to {_minor(of_python[-1])}"
+        return f"to {minor(of_python[-1])}"
     if numbers(of_python[0]) > numbers(of_flavour[-1]):
-        return f"from {_minor(of_python[0])}"
+        return f"from {minor(of_python[0])}"
     return "never both"
-
-
-def _minor(torch: str) -> str:
-    return ".".join(torch.split(".")[:2])
 
 
 def spans(torch: "Sequence[str]") -> str:
     """Releases by minor version, those that follow each other drawn together: 2.8, 2.11-2.13."""
-    order = list(dict.fromkeys(_minor(version) for version in releases.known()))
-    have = [minor for minor in order if minor in {_minor(version) for version in torch}]
+    order = list(dict.fromkeys(minor(version) for version in releases.known()))
+    there = {minor(version) for version in torch}
+    have = [name for name in order if name in there]
     runs: list[list[str]] = []
-    for minor in have:
-        if runs and order.index(minor) == order.index(runs[-1][-1]) + 1:
-            runs[-1].append(minor)
+    for name in have:
+        if runs and order.index(name) == order.index(runs[-1][-1]) + 1:
+            runs[-1].append(name)
         else:
-            runs.append([minor])
+            runs.append([name])
     return ", ".join(run[0] if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 

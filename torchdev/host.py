@@ -39,6 +39,11 @@ class Host:
     netrc: "Path | None" = None
     pytorch_index: str = PYTORCH_INDEX
 
+    @property
+    def verify(self) -> "str | bool":
+        """What requests is told of certificates: the CA bundle, or its own."""
+        return str(self.ca_bundle) if self.ca_bundle else True
+
     def uv_toml(self) -> str:
         """A uv configuration with the remote indexes; local folders are no part of it."""
         lines = []

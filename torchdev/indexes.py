@@ -172,7 +172,7 @@ def pin(requires: "tuple[str, ...]", prefix: str, machine: str) -> "str | None":
 def _session(host: Host, *, pages: bool = False) -> requests.Session:
     """A session with this machine's CA bundle that tries again; one for pages follows no redirect to another host."""
     session = requests.Session()
-    session.verify = str(host.ca_bundle) if host.ca_bundle else True
+    session.verify = host.verify
     retry = Retry(RETRIES, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)
     session.mount("https://", HTTPAdapter(max_retries=retry))
     session.mount("http://", HTTPAdapter(max_retries=retry))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from torchdev.bootstrap import debian_sites
 from torchdev.engine import Engine
 from torchdev.errors import EngineError, Exit
 from torchdev.matrix import Cell
@@ -101,7 +102,7 @@ def quickstart(project: Project, cells: "tuple[Cell, ...]", consent: Consent, sa
 
 def registry_answers(engine: Engine, project: Project, cells: "tuple[Cell, ...]") -> bool:
     """Whether the bases of the cells are on the engine or can be pulled."""
-    bases = {base for plan in project.plans(cells) for base in (plan.debian, plan.python, plan.tool)}
+    bases = {base for plan in project.plans(cells) for base in plan.bases}
     return all(engine.image(base.ref) or engine.registry_digest(base.ref) for base in bases)
 
 
@@ -163,15 +164,8 @@ def _docker_key(family: str) -> "bytes | None":
 
 def _debian_site() -> str:
     """The mirror that this machine's apt takes Debian from."""
-    listing = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(SITE) $(CODENAME) $(ORIGIN)", "Created-By: Packages"],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout
-    for line in listing.splitlines():
-        if line.endswith(" bookworm Debian"):
-            return line.split()[0]
+    if site := debian_sites().get("bookworm"):
+        return site
     raise EngineError("apt knows no Debian mirror", next_step="check /etc/apt/sources.list.d")
 
 

@@ -7,6 +7,7 @@ from itertools import product
 from pathlib import Path
 
 from torchdev import explain, ids, releases
+from torchdev.catalog import numbers
 from torchdev.document import Document, Place, Trail
 from torchdev.errors import InputError
 from torchdev.releases import COMPANIONS, cuda_of
@@ -210,7 +211,7 @@ def _aliases(cells: "tuple[Cell, ...]", given: "dict[str, str]", document: Docum
     """Tag to cell: the short tags, each of the newest PyTorch that has it, then those of the matrix file."""
     short: dict[str, Cell] = {}
     for cell in cells:
-        if cell.short not in short or _numbers(cell.torch) > _numbers(short[cell.short].torch):
+        if cell.short not in short or numbers(cell.torch) > numbers(short[cell.short].torch):
             short[cell.short] = cell
     ids = {cell.id: cell for cell in cells}
     found = dict(short)
@@ -237,7 +238,3 @@ def _groups(
                 raise document.error(("groups", group, number), f'"{name}" names no cell', "python build.py list")
             chosen |= {cell.id for cell in found}
         yield group, tuple(cell for cell in cells if cell.id in chosen)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))

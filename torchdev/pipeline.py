@@ -63,8 +63,7 @@ class Site:
 
     def refusal(self, plan: Plan) -> "TorchdevError | None":
         """Why a plan can't be built here; None if nothing is known that speaks against it."""
-        bases = (plan.debian, plan.python, plan.tool)
-        missing = next((self.missing[base] for base in bases if base in self.missing), None)
+        missing = next((self.missing[base] for base in plan.bases if base in self.missing), None)
         return (
             platform_refusal(plan.cell.id, plan.lock.platform, self.platforms, bootstrapped=bool(self.made)) or missing
         )
@@ -248,7 +247,7 @@ def _completed(site: Site, plan: Plan) -> Plan:
         raise
     images = site.places.images
     (images / plan.cell.id / "lock.json").write_text(lock.to_text(known), encoding="utf-8")
-    done = make_plan(plan.image, plan.cell, known, (plan.debian, plan.python, plan.tool), plan.aliases)
+    done = make_plan(plan.image, plan.cell, known, plan.bases, plan.aliases)
     render.write_cell(done, site.places.templates, images)
     site.say(f"{plan.cell.id}: its lock is complete now; commit images/{plan.cell.id}")
     return done

@@ -83,6 +83,11 @@ class Plan:
     aliases: tuple[str, ...]
 
     @property
+    def bases(self) -> "tuple[Base, Base, Base]":
+        """The images it starts from."""
+        return self.debian, self.python, self.tool
+
+    @property
     def tags(self) -> tuple[str, ...]:
         """Every name the finished image gets, the full one first."""
         return tuple(f"{self.image}:{tag}" for tag in (self.cell.id, *self.aliases))

@@ -195,8 +195,7 @@ def _check_cudnn(cell: Cell, host: Host) -> None:
 def _size(place: "str | Path", host: Host) -> int:
     if isinstance(place, Path):
         return place.stat().st_size
-    verify = str(host.ca_bundle) if host.ca_bundle else True
-    answer = requests.head(place, timeout=20, verify=verify, allow_redirects=True)
+    answer = requests.head(place, timeout=20, verify=host.verify, allow_redirects=True)
     answer.raise_for_status()
     return int(answer.headers["Content-Length"])
 

@@ -142,7 +142,7 @@ def bootstrap_bases(project: Project, cells: "tuple[Cell, ...]", given: "list[st
     for series in prefixes.keys() - {base.series for plan in plans for base in (plan.python, plan.tool)}:
         what = f"none of the named cells has Python {series}"
         raise InputError(what, where=prefix.OPTION, next_step="python build.py list")
-    wanted = list(dict.fromkeys(base for plan in plans for base in (plan.debian, plan.python, plan.tool)))
+    wanted = list(dict.fromkeys(base for plan in plans for base in plan.bases))
     engine = Engine()
     for error in _make_bases(engine, read_host(), wanted, project, _meeting(engine), say, prefixes).values():
         raise error
@@ -182,7 +182,7 @@ def _site(project: Project, cells: "tuple[Cell, ...]", options: Options, say: Sa
     meeting = _meeting(engine)
     platforms = engine.platforms(project.places.work / "logs")
     plans = [plan for plan in project.plans(cells) if plan.lock.platform == platforms[0]] or project.plans(cells)
-    wanted = [base for plan in plans for base in (plan.debian, plan.python, plan.tool)]
+    wanted = [base for plan in plans for base in plan.bases]
     made = bootstrap.choose(engine, wanted, forbid=not options.allow_bootstrap)
     native = any(plan.lock.platform == platforms[0] for plan in plans)
     missing = _make_bases(engine, host, made, project, meeting, say) if made and make and native else {}

@@ -25,7 +25,7 @@ def copy(project: Project, plan: Plan, tmp_path: Path) -> Places:
 
 def attempt(engine: Engine, plan: Plan, places: Places, host: Host) -> BuildError:
     """Build from a damaged copy; the error."""
-    made = bootstrap.choose(engine, [plan.debian, plan.python, plan.tool])
+    made = bootstrap.choose(engine, plan.bases)
     with pytest.raises(BuildError) as caught:
         builder.build(engine, host, plan, places, builder.stands_for(engine, plan, made), None)
     assert caught.value.where == plan.cell.id
