@@ -99,15 +99,13 @@ def answer(options: argparse.Namespace) -> int:
 
 def write(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell, ...]") -> None:
     """Call a stage that writes files, images of bases, or text."""
-    from torchdev import grid, report, stages
+    from torchdev import forecast, stages
 
-    if options.stage == "list" and options.grid:
-        print(grid.as_json() if options.json else grid.as_text())
-    elif options.stage == "list" and options.shard_by:
-        print(report.shards_json(chosen) if options.json else report.shards_text(chosen))
-    elif options.stage == "list":
-        show = report.cells_json if options.json else report.cells_text
-        print(show(project.matrix, chosen))
+    if options.stage == "list":
+        print(listing(options, project, chosen))
+    elif options.stage == "plan":
+        found, free = stages.forecast_cells(project, chosen)
+        print(forecast.as_json(found, free) if options.json else forecast.as_text(found, free))
     elif options.stage == "lock" and options.bases:
         stages.lock_bases(project, say)
     elif options.stage == "lock":
@@ -120,6 +118,17 @@ def write(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell, 
         stages.push_cells(project, chosen, options.to, say)
     elif options.stage == "bootstrap":
         stages.bootstrap_bases(project, chosen, options.python_prefix, say)
+
+
+def listing(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell, ...]") -> str:
+    """The cells, groups of them for CI, or all that can exist; for a terminal or as JSON."""
+    from torchdev import grid, report
+
+    if options.grid:
+        return grid.as_json() if options.json else grid.as_text()
+    if options.shard_by:
+        return report.shards_json(chosen) if options.json else report.shards_text(chosen)
+    return (report.cells_json if options.json else report.cells_text)(project.matrix, chosen)
 
 
 def named(options: argparse.Namespace) -> bool:

@@ -105,6 +105,9 @@ def _add_build(command: Command) -> None:
 
 
 def _add_knowledge(command: Command) -> None:
+    planning = command.stage("plan", "say what building takes: layers, who shares them, bytes to fetch and to store")
+    _cells(planning)
+    _json(planning)
     listing = command.stage("list", "list the cells of the matrix")
     _cells(listing)
     listing.add_argument("--shard-by", choices=("cuda",), help="list groups that share most, to be built together")

@@ -1,6 +1,7 @@
 """The stages that build.py offers, each one function: from the files of a checkout to files, images, verdicts."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from torchdev import (
     builder,
     catalog,
     facts,
+    forecast,
     lock,
     pipeline,
     prefix,
@@ -21,8 +23,8 @@ from torchdev import (
     verify,
 )
 from torchdev.engine import Engine
-from torchdev.errors import BuildError, Exit, InputError, TorchdevError
-from torchdev.host import Host, read_host
+from torchdev.errors import BuildError, EngineError, Exit, InputError, TorchdevError
+from torchdev.host import Host, local_wheels, read_host
 from torchdev.matrix import Cell
 from torchdev.pipeline import Options, Site
 from torchdev.project import Project
@@ -31,6 +33,7 @@ from torchdev.turns import Disk, alone, cache_folder
 from torchdev.verify import Outcome
 
 Say = Callable[[str], None]
+LOCK_LABEL = "io.torchdev.lock"
 
 
 def refresh_catalog(say: Say, *, accept_removed: bool) -> None:
@@ -240,6 +243,25 @@ def write_junit(file: Path, results: "list[Result]") -> None:
         raise InputError(
             f"can't be written: {error.strerror}", where=str(file), next_step="name another file"
         ) from None
+
+
+def forecast_cells(project: Project, cells: "tuple[Cell, ...]") -> "tuple[list[forecast.Forecast], int | None]":
+    """What building these cells takes, and the bytes that are free on the engine's disk; None without an engine.
+
+    Locks tell it: nothing is fetched, and an engine is asked only for what it has.
+    """
+    plans = project.plans(project.by_lock(cells)[0])
+    host, wheels = read_host(), {package for plan in plans for package in plan.lock.packages}
+    names = {path.name for project in {wheel.name for wheel in wheels} for path in local_wheels(host, project)}
+    local = {wheel.sha256 for wheel in wheels if wheel.sha256 and wheel.file in names}
+    try:
+        engine = Engine()
+    except EngineError:
+        return forecast.forecast(plans, (), local), None
+    images = {plan: engine.image(plan.tags[0]) for plan in plans}
+    built = {p.cell.id for p, image in images.items() if image and image.labels.get(LOCK_LABEL) == p.lock.digest}
+    disk = engine.disk()
+    return forecast.forecast(plans, built, local), shutil.disk_usage(disk).free if disk else None
 
 
 def push_cells(project: Project, cells: "tuple[Cell, ...]", target: str, say: Say) -> None:

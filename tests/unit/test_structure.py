@@ -12,7 +12,7 @@ ORDER = (
     "errors", "document", "schema", "ids", "catalog", "facts", "releases", "terms",
     "reasons", "explain", "grid", "matrix", "places", "bases", "host", "traces",
     "indexes", "wheels", "pytorch", "lock",
-    "resolver", "resolve", "sources", "contract", "checks", "plan", "pages", "render", "project",
+    "resolver", "resolve", "sources", "contract", "checks", "plan", "forecast", "pages", "render", "project",
     "diagnosis", "gpus", "process", "engine", "builder",
     "prefix", "bootstrap", "verify", "report", "turns", "pipeline", "stages", "doctor", "machine", "selftest",
 )  # fmt: skip

@@ -1,0 +1,26 @@
+"""What is told beforehand is what is stored: within 10%, on every image that the engine has."""
+
+import pytest
+
+from torchdev.engine import Engine
+from torchdev.forecast import forecast, total
+from torchdev.project import Project
+from torchdev.report import storage
+
+WITHIN = 0.1
+
+
+def test_forecast_is_what_is_stored(engine: Engine, project: Project) -> None:
+    """Each image by itself, and all of them together with what they share."""
+    plans = [
+        plan
+        for plan in project.plans(project.by_lock(project.matrix.cells)[0])
+        if (image := engine.image(plan.tags[0])) and image.labels.get("io.torchdev.lock") == plan.lock.digest
+    ]
+    if not plans:
+        pytest.skip("no cell of the matrix was built here")
+    for plan in plans:
+        measured = sum(size for _, size in engine.layer_sizes(plan.tags[0]))
+        assert total(forecast([plan], (), ())).stored == pytest.approx(measured, rel=WITHIN)
+    stored = storage(engine.layer_sizes(plan.tags[0]) for plan in plans).stored
+    assert total(forecast(plans, (), ())).stored == pytest.approx(stored, rel=WITHIN)
