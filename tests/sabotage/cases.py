@@ -13,6 +13,8 @@ from torchdev.contract import SITE_PACKAGES
 FILE = Path(__file__).parent / "cases.yaml"
 LEFT_OUT = ("test_workloads.py", "test_cnn.py", "test_devel.py")
 """Modules of tests/image that no case runs: their checks have controls of their own, or need another image."""
+OF_WHEELS = "test_records_are_those_of_the_locked_wheels"
+"""A check that is not-run where no folder of this machine has the locked wheels."""
 SLOW = (
     "test_compile_has_a_compiler",
     "test_torch_in_a_nested_environment",
@@ -35,7 +37,6 @@ class Case:
     steps: str = ""
     fetch: tuple[str, ...] = ()
     slow: bool = False
-    needs_wheels: bool = False
     in_ci: bool = False
 
 
