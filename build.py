@@ -15,9 +15,9 @@ from torchdev import arguments, environment
 
 if TYPE_CHECKING:
     from torchdev.matrix import Cell
-    from torchdev.pipeline import Options
     from torchdev.project import Project
     from torchdev.report import Result
+    from torchdev.site import Options
 
 ROOT = Path(__file__).resolve().parent
 MATRIX = ROOT / "matrix.yaml"
@@ -52,10 +52,12 @@ def run(options: argparse.Namespace) -> int:
     """Call the stage's function; the exit code."""
     if options.stage == "explain":
         return answer(options)
-    from torchdev import doctor, machine, selftest, stages
+    from torchdev import stages
     from torchdev.project import open_project
 
     if options.stage == "doctor":
+        from torchdev import doctor
+
         findings = doctor.examine(ROOT)
         print(doctor.as_json(findings) if options.json else doctor.as_text(findings))
         return doctor.exit_code(findings)
@@ -63,6 +65,8 @@ def run(options: argparse.Namespace) -> int:
         stages.refresh_catalog(say, accept_removed=options.accept_removed)
         return 0
     if options.stage == "check":
+        from torchdev import machine, selftest
+
         consent = machine.Consent(options.yes)
         return selftest.run(ROOT, consent, say, quick=options.quick, sabotage=options.sabotage)
     project = open_project(ROOT, options.matrix_file)
@@ -76,6 +80,8 @@ def run(options: argparse.Namespace) -> int:
             stages.write_junit(options.junit, results)
         return finish(results, options.json)
     if options.stage == "quickstart":
+        from torchdev import machine
+
         cells = chosen if named(options) else chosen[:1]
         return machine.quickstart(project, cells, machine.Consent(options.yes), say)
     write(options, project, chosen)
@@ -138,7 +144,7 @@ def named(options: argparse.Namespace) -> bool:
 
 def how(options: argparse.Namespace) -> "Options":
     """The command line's wishes on how to build."""
-    from torchdev.pipeline import Options
+    from torchdev.site import Options
 
     return Options(
         test=not options.no_test,

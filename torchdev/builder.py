@@ -151,8 +151,13 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
+def stand_ins(engine: Engine, bases: "Iterable[Base]") -> "dict[Base, StandIn]":
+    """The bootstrapped images that are there, of these bases."""
+    images = {base: engine.image(base.stand_in) for base in bases}
+    return {base: StandIn(base.stand_in, image.id) for base, image in images.items() if image}
+
+
 def stands_for(engine: Engine, plan: Plan, bootstrapped: "Iterable[Base]") -> Stands:
     """The named contexts that put bootstrapped images in the place of the official ones of a plan."""
     made = set(bootstrapped)
-    images = {base: engine.image(base.stand_in) for base in plan.bases if base in made}
-    return {base.ref: StandIn(base.stand_in, image.id) for base, image in images.items() if image}
+    return {base.ref: stand for base, stand in stand_ins(engine, [b for b in plan.bases if b in made]).items()}

@@ -13,8 +13,8 @@ ORDER = (
     "reasons", "explain", "grid", "matrix", "places", "bases", "host", "traces",
     "indexes", "wheels", "pytorch", "lock",
     "resolver", "resolve", "sources", "contract", "checks", "plan", "forecast", "pages", "render", "project",
-    "diagnosis", "gpus", "process", "engine", "builder",
-    "prefix", "bootstrap", "verify", "report", "turns", "pipeline", "stages", "doctor", "machine", "selftest",
+    "diagnosis", "gpus", "process", "buildx", "engine", "builder",
+    "prefix", "bootstrap", "verify", "report", "turns", "site", "pipeline", "stages", "doctor", "machine", "selftest",
 )  # fmt: skip
 """Lowest first: a module imports only from those before it."""
 STANDALONE = ("environment", "arguments")
