@@ -15,6 +15,7 @@ from torchdev import arguments, environment
 
 if TYPE_CHECKING:
     from torchdev.matrix import Cell
+    from torchdev.outlook import Outlook
     from torchdev.project import Project
     from torchdev.report import Result
     from torchdev.site import Options
@@ -33,6 +34,8 @@ def main(words: "list[str]") -> int:
     if options.stage == "build" and named(options) == options.matrix:
         both = "name cells, or --matrix, not both"
         top.error(both if options.matrix else "name a cell, or build every cell with --matrix")
+    if options.stage == "build" and options.push_to and options.no_test:
+        top.error("--push-to pushes what has passed its checks; leave --no-test out")
     environment.enter(ROOT, words)
     from torchdev import process
     from torchdev.errors import Exit, TorchdevError
@@ -72,6 +75,8 @@ def run(options: argparse.Namespace) -> int:
     project = open_project(ROOT, options.matrix_file)
     groups = [*options.group, "default"] if getattr(options, "matrix", False) else options.group
     chosen = project.matrix.select([*options.cells, *options.select], groups)
+    if options.stage == "plan":
+        return tell(stages.look_ahead(project, chosen, options.room), options)
     if options.stage == "build":
         return finish(stages.build_cells(project, chosen, how(options), say), options.json)
     if options.stage == "test":
@@ -103,15 +108,22 @@ def answer(options: argparse.Namespace) -> int:
     return int(Exit.OK if said.possible else Exit.NO)
 
 
+def tell(found: "Outlook", options: argparse.Namespace) -> int:
+    """Print what building takes; a disk that does not hold it is refused."""
+    from torchdev import outlook
+
+    print(outlook.as_json(found) if options.json else outlook.as_text(found))
+    if refusal := outlook.refusal(found, prune=options.prune):
+        raise refusal
+    return 0
+
+
 def write(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell, ...]") -> None:
     """Call a stage that writes files, images of bases, or text."""
-    from torchdev import forecast, stages
+    from torchdev import stages
 
     if options.stage == "list":
         print(listing(options, project, chosen))
-    elif options.stage == "plan":
-        found, free = stages.forecast_cells(project, chosen)
-        print(forecast.as_json(found, free) if options.json else forecast.as_text(found, free))
     elif options.stage == "lock" and options.bases:
         stages.lock_bases(project, say)
     elif options.stage == "lock":
@@ -153,6 +165,9 @@ def how(options: argparse.Namespace) -> "Options":
         verbose=options.verbose,
         rebuild=options.rebuild,
         jobs=options.jobs,
+        push_to=options.push_to,
+        prune=options.prune,
+        room=options.room,
     )
 
 

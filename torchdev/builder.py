@@ -15,12 +15,16 @@ from torchdev.bases import Base
 from torchdev.diagnosis import explain
 from torchdev.engine import Engine
 from torchdev.errors import BuildError
+from torchdev.forecast import chain
 from torchdev.host import PYTORCH_INDEX, Host, find_wheels
 from torchdev.places import Places
 from torchdev.plan import Plan, base_labels
 from torchdev.render import bake_text
 
 INPUTS_LABEL = "io.torchdev.inputs"
+LOCK_LABEL = "io.torchdev.lock"
+LAYERS_LABEL = "io.torchdev.layers"
+"""Names of the layers that an image was made of, as the forecast has them."""
 LOST_STEP = "no active sessions"
 """BuildKit's word for a step that two builds share, when the one that began it was killed."""
 ATTEMPTS = 4
@@ -93,7 +97,7 @@ def bake_file(plans: "Iterable[Plan]", host: Host, places: Places, folder: Path,
 def override(plan: Plan, host: Host, places: Places, folder: Path, stands: Stands) -> dict[str, Any]:
     """What this machine adds to a cell's target in the committed bake file."""
     target: dict[str, Any] = {"context": str(_context(host, plan, places, folder))}
-    target["labels"] = {INPUTS_LABEL: inputs(plan, places, stands)}
+    target["labels"] = {INPUTS_LABEL: inputs(plan, places, stands), LAYERS_LABEL: " ".join(chain(plan))}
     if stands:
         target["contexts"] = {ref: f"docker-image://{stand.name}" for ref, stand in stands.items()}
         own = [(stands[base.ref].name, stands[base.ref].id) for base in (plan.debian, plan.python)]
@@ -161,3 +165,14 @@ def stands_for(engine: Engine, plan: Plan, bootstrapped: "Iterable[Base]") -> St
     """The named contexts that put bootstrapped images in the place of the official ones of a plan."""
     made = set(bootstrapped)
     return {base.ref: stand for base, stand in stand_ins(engine, [b for b in plan.bases if b in made]).items()}
+
+
+def present(engine: Engine, plans: "Iterable[Plan]" = ()) -> "set[str]":
+    """The layers that the engine's images have, by the forecast's names; of these plans, also by their locks alone."""
+    names = engine.names()
+    found = {layer for _, labels in names.values() for layer in labels.get(LAYERS_LABEL, "").split()}
+    for plan in plans:
+        _, labels = names.get(plan.tags[0], ("", {}))
+        if labels.get(LOCK_LABEL) == plan.lock.digest:
+            found.update(chain(plan))
+    return found

@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -15,6 +17,9 @@ VARIABLES = {
     # From 0.20 on, bake asks before it reads a file outside the current folder, such as the CA bundle.
     "BUILDX_BAKE_ENTITLEMENTS_FS": "0",
 }
+
+AT_ONCE = 100
+"""Ids in one command line."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,50 @@ def run(arguments: "list[str]", log: Path, echo: "IO[str] | None" = None) -> Non
 
         if process.run([docker_cli, "buildx", *arguments], note, env=VARIABLES):
             raise BuildError("docker buildx failed", where=str(log))
+
+
+@dataclass(frozen=True)
+class Record:
+    """One entry of the build cache; `shared` means that an image has its bytes, too. `size` is in bytes."""
+
+    id: str
+    size: int
+    shared: bool
+    description: str
+
+
+def records() -> "list[Record]":
+    """Every entry of the current builder's cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder, "du")
+        run(["du", "--verbose"], log)
+        return read_records(log.read_text(encoding="utf-8"))
+
+
+def read_records(text: str) -> "list[Record]":
+    """What `buildx du --verbose` prints, read."""
+    blocks = (dict(re.findall(r"^([A-Z][\w ]*):[ \t]*(.*)$", block, re.MULTILINE)) for block in text.split("\n\n"))
+    return [
+        Record(
+            block["ID"], _bytes(block.get("Size", "0B")), block.get("Shared") == "true", block.get("Description", "")
+        )
+        for block in blocks
+        if "ID" in block
+    ]
+
+
+def _bytes(text: str) -> int:
+    found = re.fullmatch(r"([0-9.]+) ?([kMGTP]?)i?B", text.strip())
+    return int(float(found[1]) * 1000 ** " kMGTP".index(found[2] or " ")) if found else 0
+
+
+def prune(ids: "Iterable[str]") -> None:
+    """Remove entries of the current builder's cache, by id; those in use, and those that images have, stay."""
+    ids = list(ids)
+    with tempfile.TemporaryDirectory() as folder:
+        for first in range(0, len(ids), AT_ONCE):
+            some = "|".join(ids[first : first + AT_ONCE])
+            run(["prune", "--force", "--filter", f"id=^({some})$"], Path(folder, "prune"))
 
 
 def inspect(name: str, log: Path) -> "Builder | None":

@@ -12,6 +12,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from torchdev import builder, lock, process, render, resolve, verify
 from torchdev.engine import CELL_LABEL, Image
 from torchdev.errors import Exit, TorchdevError
+from torchdev.forecast import below, chain, needed
 from torchdev.plan import INTERPRETER, SHARED, Plan, make_plan
 from torchdev.report import Result, State, headline, plan_line, verdicts_text
 from torchdev.site import Site
@@ -78,9 +79,10 @@ def _share(site: Site, plan: Plan) -> None:
     try:
         with (
             alone(site.meeting, f"shared-{plan.shared[:16]}", lambda: site.say("another run is at it; waiting")),
-            site.disk.room(plan.cell.id, sum(layer.installed for layer in plan.below_python)),
+            site.disk.room(plan.cell.id, needed((below(plan),), site.present)),
         ):
             site.build(plan, SHARED)
+            site.present.update(chain(below(plan)))
     except (TorchdevError, process.InterruptedRun):
         return
 
@@ -92,7 +94,12 @@ def _result(plan: Plan, future: "Future[Result] | None") -> Result:
             return future.result()
     except (process.InterruptedRun, CancelledError):
         pass
-    return Result(plan.cell.id, State.FAILED, error=f"{plan.cell.id}: interrupted", code=Exit.INTERRUPTED)
+    return interrupted(plan.cell.id)
+
+
+def interrupted(cell: str) -> Result:
+    """What came of a cell that the run did not get to, or not to its end."""
+    return Result(cell, State.FAILED, error=f"{cell}: interrupted", code=Exit.INTERRUPTED)
 
 
 def _cell(site: Site, plan: Plan) -> Result:
@@ -136,8 +143,9 @@ def _bring_up(site: Site, plan: Plan) -> Result:
     there, state = built(site, plan), State.SKIPPED
     if not there:
         site.say(plan_line(plan))
-        with site.disk.room(plan.cell.id, sum(layer.installed for layer in plan.layers)):
+        with site.disk.room(plan.cell.id, needed((plan,), site.present)):
             site.build(plan)
+        site.present.update(chain(plan))
         there, state = _named(site, plan.candidate), State.BUILT
         assert there, f"bake succeeded, but there is no {plan.candidate}"
     name, image = there
@@ -196,7 +204,7 @@ def _completed(site: Site, plan: Plan) -> Plan:
         known = resolve.complete(plan.lock, plan.cell, site.host)
     except TorchdevError:
         site.say(f"{plan.cell.id}: not all of its wheels are known; building what lies below PyTorch")
-        with site.disk.room(plan.cell.id, sum(layer.installed for layer in plan.below_python)):
+        with site.disk.room(plan.cell.id, needed((below(plan),), site.present)):
             site.build(plan, INTERPRETER)
         raise
     images = site.places.images

@@ -21,7 +21,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Options:
-    """How to build: which checks, GPU or not, how many cells at once, BuildKit's log on screen."""
+    """How to build: which checks, GPU or not, how many cells at once, BuildKit's log on screen.
+
+    `push_to` is a repository; with `prune`, images are removed again; `room` are bytes that may be written at most.
+    """
 
     test: bool = True
     gpu: str = "auto"
@@ -29,13 +32,17 @@ class Options:
     verbose: bool = False
     rebuild: bool = False
     jobs: int = 1
+    push_to: str = ""
+    prune: bool = False
+    room: "int | None" = None
 
 
 @dataclass(frozen=True)
 class Site:
     """Where and how cells are built. `made` are the bases that were bootstrapped, `missing` those that could not be.
 
-    `meeting` is the folder of turns; `platforms` are the engine's, its own first.
+    `meeting` is the folder of turns; `platforms` are the engine's, its own first; `present` names the layers that are
+    there, and grows.
     """
 
     engine: Engine
@@ -48,6 +55,7 @@ class Site:
     meeting: Path
     missing: "Mapping[bases.Base, TorchdevError]" = dataclasses.field(default_factory=dict)
     platforms: tuple[str, ...] = ("linux/amd64",)
+    present: "set[str]" = dataclasses.field(default_factory=set, compare=False)
 
     @cached_property
     def _stand_ins(self) -> "dict[bases.Base, builder.StandIn]":
@@ -104,8 +112,9 @@ def open_site(places: Places, plans: "tuple[Plan, ...]", options: Options, say: 
         made = bootstrap.choose(engine, wanted, forbid=not options.allow_bootstrap)
         host = reading.result()
     missing = make_bases(engine, host, made, places, meeting, say) if made and make and native else {}
-    disk = Disk(engine.disk())
-    return Site(engine, host, places, tuple(made), options, say, disk, meeting, missing, platforms)
+    disk = Disk(engine.disk(), options.room)
+    there = builder.present(engine, plans)
+    return Site(engine, host, places, tuple(made), options, say, disk, meeting, missing, platforms, there)
 
 
 def meeting_of(engine: Engine) -> Path:

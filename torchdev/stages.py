@@ -1,19 +1,20 @@
 """The stages that build.py offers, each one function: from the files of a checkout to files, images, verdicts."""
 
 import json
-import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from torchdev import (
     bases,
+    batches,
     builder,
+    buildx,
     catalog,
     facts,
-    forecast,
     lock,
+    outlook,
     pipeline,
     prefix,
     render,
@@ -25,14 +26,15 @@ from torchdev.engine import Engine
 from torchdev.errors import BuildError, EngineError, Exit, InputError, TorchdevError
 from torchdev.host import local_wheels, read_host
 from torchdev.matrix import Cell
+from torchdev.outlook import Outlook
+from torchdev.plan import Plan
 from torchdev.project import Project
 from torchdev.report import Result, State, Storage, headline, results_junit, storage, verdicts_text
 from torchdev.site import Options, make_bases, meeting_of, open_site
-from torchdev.turns import alone
+from torchdev.turns import Disk, alone
 from torchdev.verify import Outcome
 
 Say = Callable[[str], None]
-LOCK_LABEL = "io.torchdev.lock"
 
 
 def refresh_catalog(say: Say, *, accept_removed: bool) -> None:
@@ -157,7 +159,10 @@ def build_cells(project: Project, cells: "tuple[Cell, ...]", options: Options, s
     if not locked:
         return [_without_lock(cell) for cell in unlocked]
     plans = project.plans(locked)
-    return [*pipeline.run(open_site(project.places, plans, options, say), plans), *map(_without_lock, unlocked)]
+    refusal = outlook.refusal(_look(plans, Engine(), (), options.room), prune=options.prune)
+    if refusal:
+        raise refusal
+    return [*batches.run(open_site(project.places, plans, options, say), plans), *map(_without_lock, unlocked)]
 
 
 def _without_lock(cell: Cell) -> Result:
@@ -213,8 +218,8 @@ def write_junit(file: Path, results: "list[Result]") -> None:
         ) from None
 
 
-def forecast_cells(project: Project, cells: "tuple[Cell, ...]") -> "tuple[list[forecast.Forecast], int | None]":
-    """What building these cells takes, and the bytes that are free on the engine's disk; None without an engine.
+def look_ahead(project: Project, cells: "tuple[Cell, ...]", room: "int | None") -> Outlook:
+    """What building these cells takes, and whether the engine's disk has room for it, or `room` bytes of it.
 
     Locks tell it: nothing is fetched, and an engine is asked only for what it has.
     """
@@ -223,13 +228,21 @@ def forecast_cells(project: Project, cells: "tuple[Cell, ...]") -> "tuple[list[f
     names = {path.name for project in {wheel.name for wheel in wheels} for path in local_wheels(host, project)}
     local = {wheel.sha256 for wheel in wheels if wheel.sha256 and wheel.file in names}
     try:
-        engine = Engine()
+        engine: Engine | None = Engine()
     except EngineError:
-        return forecast.forecast(plans, (), local), None
-    images = {plan: engine.image(plan.tags[0]) for plan in plans}
-    built = {p.cell.id for p, image in images.items() if image and image.labels.get(LOCK_LABEL) == p.lock.digest}
-    disk = engine.disk()
-    return forecast.forecast(plans, built, local), shutil.disk_usage(disk).free if disk else None
+        engine = None
+    return _look(plans, engine, local, room)
+
+
+def _look(plans: "tuple[Plan, ...]", engine: "Engine | None", local: "Collection[str]", room: "int | None") -> Outlook:
+    """The outlook for an engine's disk; its build cache is asked for only where room is short: that takes time."""
+    present = builder.present(engine, plans) if engine else set()
+    left = Disk(engine.disk() if engine else None, room).left()
+    found = outlook.look(plans, local, present, left)
+    if engine and left is not None and found.needed > left:
+        cache = sum(record.size for record in buildx.records() if not record.shared)
+        found = outlook.look(plans, local, present, left, cache)
+    return found
 
 
 def push_cells(project: Project, cells: "tuple[Cell, ...]", target: str, say: Say) -> None:
@@ -241,11 +254,7 @@ def push_cells(project: Project, cells: "tuple[Cell, ...]", target: str, say: Sa
         if name != plan.tags[0] or not image or not verify.recall_any(project.places, image.id):
             what = "it has not been built from what is in this checkout, or its checks have not passed"
             raise InputError(what, where=plan.cell.id, next_step=f"python build.py {plan.cell.id}")
-        for tag in plan.tags:
-            remote = f"{target}:{tag.rpartition(':')[2]}"
-            site.engine.tag(tag, remote)
-            say(f"pushing {remote}")
-            site.engine.push(remote)
+        batches.push(site.engine, plan, target, say)
 
 
 def stored(results: "list[Result]") -> "Storage | None":

@@ -12,7 +12,10 @@ from testinfra.host import Host
 from tests.image.conftest import Engine
 
 Contract = dict[str, Any]
-OF_BASES = ("org.opencontainers.image.base.", "io.torchdev.base.", "io.torchdev.bootstrap.", "io.torchdev.inputs")
+OF_BASES = (
+    "org.opencontainers.image.base.", "io.torchdev.base.", "io.torchdev.bootstrap.", "io.torchdev.inputs",
+    "io.torchdev.layers",
+)  # fmt: skip
 """Labels that depend on the bases an image was really built from."""
 FROM_BASE = "pip"
 """The one distribution that comes from the Python base, where no lock names it."""

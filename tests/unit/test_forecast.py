@@ -1,38 +1,13 @@
 """What building takes is told beforehand: what is shared counts once."""
 
 import dataclasses
-import hashlib
-import json
 
-import pytest
-
-from torchdev.forecast import BASE, BESIDE_WHEELS, BYTECODE, as_json, as_text, forecast, total
-from torchdev.lock import Package
-from torchdev.matrix import Cell
+from torchdev.forecast import BASE, BESIDE_WHEELS, BYTECODE, below, chain, forecast, needed, total
 from torchdev.plan import Plan
 
 BESIDE = BASE + sum(BESIDE_WHEELS.values()) + sum(BYTECODE.values())
 WHEELS = 9
 """Wheels of the small lock: each 10 bytes to fetch, 20 unpacked."""
-
-
-def distinct(package: Package) -> Package:
-    """A wheel with a hash of its own; the small lock has one for all."""
-    return dataclasses.replace(package, sha256=hashlib.sha256(package.file.encode()).hexdigest())
-
-
-@pytest.fixture
-def first(plan: Plan) -> Plan:
-    """The plan of the small lock."""
-    layers = tuple(dataclasses.replace(x, packages=tuple(map(distinct, x.packages))) for x in plan.layers)
-    return dataclasses.replace(plan, layers=layers)
-
-
-@pytest.fixture
-def second(first: Plan, cell: Cell) -> Plan:
-    """The same on another Python."""
-    python = dataclasses.replace(first.python, name="python:3.13-slim-bookworm")
-    return dataclasses.replace(first, cell=dataclasses.replace(cell, python="3.13"), python=python)
 
 
 def test_one_cell(first: Plan) -> None:
@@ -69,12 +44,16 @@ def test_another_order_is_another_layer(first: Plan) -> None:
     assert [layer.name for layer in layers if len(layer.cells) == 2] == ["base"]
 
 
-def test_disk_too_small_is_told_with_figures(first: Plan) -> None:
-    """And enough is told, too; JSON has the same."""
-    layers = forecast([first], built=(), local=())
-    assert "the engine's disk has 0.10 GB free: too small" in as_text(layers, 100_000_000)
-    assert "free: enough" in as_text(layers, 10**12)
-    said = json.loads(as_json(layers, None))
-    assert said["free"] is None
-    assert said["sum"]["stored"] == total(layers).stored
-    assert [layer["name"] for layer in said["layers"]] == [layer.name for layer in layers]
+def test_layers_that_any_image_has_are_there(first: Plan, second: Plan) -> None:
+    """By their names, whatever image has them: those below Python serve a cell that was never built."""
+    layers = forecast([second], (), (), present=chain(first))
+    assert [layer.name for layer in layers if layer.there] == ["base", "cuda", "cudnn", "nccl", "debian"]
+    assert needed([second], chain(second)) == 0
+    assert needed([second], chain(first)) == needed([second], ()) - BASE - BESIDE_WHEELS["debian"] - (20 + 10) * 5
+
+
+def test_needed_counts_layers_and_wheel_files_once(first: Plan, second: Plan) -> None:
+    """A wheel is stored as a file while its layer is made of it."""
+    found = total(forecast([first, second], (), ()))
+    assert needed([first, second], ()) == found.stored + 10 * WHEELS
+    assert needed([below(first)], ()) == BASE + BESIDE_WHEELS["debian"] + 30 * 5

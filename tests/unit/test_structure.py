@@ -12,9 +12,10 @@ ORDER = (
     "errors", "document", "schema", "ids", "catalog", "facts", "releases", "terms",
     "reasons", "explain", "grid", "matrix", "places", "bases", "host", "traces",
     "indexes", "wheels", "pytorch", "lock",
-    "resolver", "resolve", "sources", "contract", "checks", "plan", "forecast", "pages", "render", "project",
+    "resolver", "resolve", "sources", "contract", "checks", "plan", "forecast", "waves", "pages", "render", "project",
     "diagnosis", "gpus", "process", "buildx", "engine", "builder",
-    "prefix", "bootstrap", "verify", "report", "turns", "site", "pipeline", "stages", "doctor", "machine", "selftest",
+    "prefix", "bootstrap", "verify", "report", "turns", "outlook", "site", "pipeline", "batches",
+    "stages", "doctor", "machine", "selftest",
 )  # fmt: skip
 """Lowest first: a module imports only from those before it."""
 STANDALONE = ("environment", "arguments")
