@@ -12,7 +12,8 @@ ORDER = (
     "errors", "document", "schema", "ids", "catalog", "facts", "releases", "terms",
     "reasons", "explain", "grid", "matrix", "places", "bases", "host", "traces",
     "indexes", "wheels", "pytorch", "lock",
-    "resolver", "resolve", "sources", "contract", "checks", "plan", "forecast", "waves", "pages", "render", "project",
+    "resolver", "resolve", "sources", "slimming",
+    "contract", "checks", "plan", "forecast", "waves", "pages", "render", "project",
     "diagnosis", "gpus", "process", "buildx", "engine", "builder",
     "prefix", "bootstrap", "verify", "report", "turns", "outlook", "site", "pipeline", "batches",
     "stages", "doctor", "machine", "selftest",
@@ -47,7 +48,7 @@ def test_imports_point_one_way() -> None:
 
 def test_only_the_engine_and_its_gpus_import_docker() -> None:
     """And only render imports Jinja; YAML is for matrices, facts and tests."""
-    owners = {"docker": {"engine", "gpus"}, "jinja2": {"render"}, "yaml": {"checks", "document", "facts"}}
+    owners = {"docker": {"engine", "gpus"}, "jinja2": {"render"}, "yaml": {"checks", "document", "facts", "slimming"}}
     for library, owner in owners.items():
         users = {path.stem for path in PACKAGE.glob("*.py") if _imports_library(path, library)}
         assert users == owner
