@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 
+from torchdev import slimming
 from torchdev.lock import Package
 from torchdev.plan import Layer, Plan
 
@@ -43,10 +44,11 @@ class Sum:
 
 
 def layer_bytes(layer: Layer) -> int:
-    """What a layer unpacks to, with bytecode."""
+    """What a layer unpacks to, with bytecode, and without what images lack of its wheels."""
     if not layer.packages:
         return BESIDE_WHEELS.get(layer.name, 0)
-    return layer.installed + BYTECODE.get(layer.name, 0)
+    rules = slimming.rules_of(package.name for package in layer.packages) if layer.slim else ()
+    return max(0, layer.installed + BYTECODE.get(layer.name, 0) - sum(rule.bytes for rule in rules))
 
 
 def forecast(
@@ -84,12 +86,20 @@ def below(plan: Plan) -> Plan:
 
 
 def needed(plans: "Iterable[Plan]", present: "Collection[str]") -> int:
-    """Bytes that building some plans takes on the engine's disk: layers that are not there, and their wheels' files.
+    """Bytes that building some plans takes on the engine's disk: layers that are not there, and what they are made of.
 
-    The files are in the engine's cache, or in the context of a build, wherever they come from.
+    The wheels' files are in the engine's cache, or in the context of a build, wherever they come from. What cells of
+    every CUDA share is made in a stage of its own and then copied.
     """
+    plans = tuple(plans)
     found = total(forecast(plans, (), (), present))
-    return found.missing + found.fetch
+    made = {
+        (plan.python.ref, layer.name, layer.pins): layer_bytes(layer)
+        for plan in plans
+        for key, layer in _chain(plan)
+        if layer and key not in present and (layer.prepared or layer.name == "python")
+    }
+    return found.missing + found.fetch + sum(made.values())
 
 
 @cache
@@ -99,7 +109,7 @@ def _chain(plan: Plan) -> "list[tuple[str, Layer | None]]":
     found: list[tuple[str, Layer | None]] = [(state.hexdigest()[:KEY], None)]
     for layer in plan.layers:
         own = {"debian": plan.debian_packages, "python": plan.python.ref, "user": plan.cell.id}.get(layer.name)
-        state.update(json.dumps([layer.name, layer.pins, own]).encode())
+        state.update(json.dumps([layer.name, layer.pins, layer.left_out, own]).encode())
         found.append((state.hexdigest()[:KEY], layer))
     return found
 

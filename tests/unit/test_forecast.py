@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from torchdev.forecast import BASE, BESIDE_WHEELS, BYTECODE, below, chain, forecast, needed, total
+from torchdev import slimming
+from torchdev.forecast import BASE, BESIDE_WHEELS, BYTECODE, below, chain, forecast, layer_bytes, needed, total
 from torchdev.plan import Plan
 
 BESIDE = BASE + sum(BESIDE_WHEELS.values()) + sum(BYTECODE.values())
@@ -15,6 +16,15 @@ def test_one_cell(first: Plan) -> None:
     found = total(forecast([first], built=(), local=()))
     assert (found.cells, found.fetch, found.stored) == (1, 10 * WHEELS, BESIDE + 20 * WHEELS)
     assert found.alone == found.missing == found.stored
+
+
+def test_what_images_lack_is_not_stored(first: Plan) -> None:
+    """By the sizes of the removal list."""
+    big = dataclasses.replace(first.layers[0].packages[0], name="nvidia-cuda-nvrtc", installed=200_000_000)
+    layer = dataclasses.replace(first.layers[0], packages=(big,))
+    assert layer_bytes(layer) == 200_000_000
+    left_out = slimming.rules_of(["nvidia-cuda-nvrtc"])[0].bytes
+    assert layer_bytes(dataclasses.replace(layer, slim=True)) == 200_000_000 - left_out > 0
 
 
 def test_what_lies_below_python_is_stored_once(first: Plan, second: Plan) -> None:
@@ -53,7 +63,8 @@ def test_layers_that_any_image_has_are_there(first: Plan, second: Plan) -> None:
 
 
 def test_needed_counts_layers_and_wheel_files_once(first: Plan, second: Plan) -> None:
-    """A wheel is stored as a file while its layer is made of it."""
+    """A wheel is stored as a file while its layer is made of it; what serves every CUDA is made once a Python."""
     found = total(forecast([first, second], (), ()))
-    assert needed([first, second], ()) == found.stored + 10 * WHEELS
+    made = 2 * (BESIDE_WHEELS["python"] + BYTECODE["packages"] + 20 * 2)
+    assert needed([first, second], ()) == found.stored + 10 * WHEELS + made
     assert needed([below(first)], ()) == BASE + BESIDE_WHEELS["debian"] + 30 * 5
