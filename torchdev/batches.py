@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from torchdev import builder, buildx, pipeline
+from torchdev.buildlog import steps_of
 from torchdev.engine import Engine
 from torchdev.errors import Exit, TorchdevError
+from torchdev.forecast import chain, layer_bytes
 from torchdev.outlook import waves_of
 from torchdev.plan import Plan
+from torchdev.progress import Began, Part
 from torchdev.report import Result, State
 from torchdev.site import Say, Site
 
@@ -23,6 +26,7 @@ def run(site: Site, plans: "tuple[Plan, ...]") -> "list[Result]":
 
     The waves are planned anew after each, from the room that there is then.
     """
+    site.report(_began(site, plans))
     left = {plan.cell.id: plan for plan in plans}
     results: dict[str, Result] = {}
     while left:
@@ -32,13 +36,25 @@ def run(site: Site, plans: "tuple[Plan, ...]") -> "list[Result]":
             break
         wave = tuple(left.pop(cell) for cell in waves.waves[0])
         if site.options.prune:
-            site.say(f"wave of {len(wave)}, then {len(left)} more: {', '.join(plan.cell.id for plan in wave)}")
+            names = ", ".join(plan.cell.id for plan in wave)
+            site.say(f"a wave of {len(wave)} cells, {len(left)} are left for later ones: {names}")
         found = _wave(site, wave)
         results |= {result.cell: result for result in found}
         if any(result.code is Exit.INTERRUPTED for result in found):
             results |= {cell: pipeline.interrupted(cell) for cell in left}
             break
     return [results[plan.cell.id] for plan in plans]
+
+
+def _began(site: Site, plans: "tuple[Plan, ...]") -> Began:
+    """What the run is about to do: each cell's layers, and the steps by which they are known in BuildKit's log."""
+    parts, texts = {}, {}
+    for plan in plans:
+        names = zip(chain(plan)[1:], plan.layers, strict=True)
+        parts[plan.cell.id] = tuple(Part(key, layer.name, layer_bytes(layer)) for key, layer in names)
+        file = site.places.images / plan.cell.id / "Dockerfile"
+        texts[plan.cell.id] = steps_of(file.read_text(encoding="utf-8"))
+    return Began(parts, texts, frozenset(site.present))
 
 
 def _wave(site: Site, plans: "tuple[Plan, ...]") -> "list[Result]":
@@ -52,8 +68,7 @@ def _wave(site: Site, plans: "tuple[Plan, ...]") -> "list[Result]":
     if site.options.push_to:
         results = [_pushed(site, plan, result) for plan, result in zip(plans, results, strict=True)]
     if prune:
-        for plan, result in zip(plans, results, strict=True):
-            _remove(site, plan, result, names)
+        results = [_removed(site, plan, result, names) for plan, result in zip(plans, results, strict=True)]
         _prune(site, cached)
         site.present.clear()
         site.present.update(builder.present(site.engine, plans))
@@ -85,20 +100,22 @@ def _pushed(site: Site, plan: Plan, result: Result) -> Result:
     return result
 
 
-def _remove(site: Site, plan: Plan, result: Result, before: Names) -> None:
+def _removed(site: Site, plan: Plan, result: Result, before: Names) -> Result:
     """Take away the image that this run built, by all its names; its tags go back to what they pointed at before.
 
     One that could not be pushed stays, and so does one that was there.
     """
-    built = result.image.id if result.state is State.BUILT and result.image else ""
-    if plan.candidate not in before:
-        site.engine.untag(plan.candidate)
-    for name in (*plan.tags, *remotes(plan, site.options.push_to)) if built else ():
+    image = result.image.id if result.image else ""
+    names = [*plan.tags, *remotes(plan, site.options.push_to)] if result.state is State.BUILT else []
+    failed = result.state is State.FAILED and not result.tags and plan.candidate not in before
+    for name in (*names, *([plan.candidate] if failed else [])):
         old = before.get(name, ("", {}))[0]
-        if old and old != built:
-            site.engine.tag(old, name)
-        elif not old:
+        if not old:
             site.engine.untag(name)
+        elif old != image:
+            site.engine.tag(old, name)
+    there = image in {old for old, _ in before.values()}
+    return replace(result, tags=(), removed=True) if (names or failed) and image and not there else result
 
 
 def _prune(site: Site, before: "set[str]") -> None:

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from torchdev import process
 from torchdev.bases import Base
+from torchdev.buildx import OnLine
 from torchdev.diagnosis import explain
 from torchdev.engine import Engine
 from torchdev.errors import BuildError
@@ -45,7 +46,7 @@ Stands = dict[str, StandIn]
 
 
 def build(
-    engine: Engine, host: Host, plan: Plan, places: Places, stands: Stands, echo: "IO[str] | None", stage: str = ""
+    engine: Engine, host: Host, plan: Plan, places: Places, stands: Stands, on_line: "OnLine | None", stage: str = ""
 ) -> Path:
     """Build one cell under its candidate name, or only a stage of it; the path of BuildKit's log."""
     name = f"{plan.cell.id}-{stage}" if stage else plan.cell.id
@@ -55,7 +56,7 @@ def build(
         file = folder / "docker-bake.json"
         file.write_text(json.dumps(bake_file((plan,), host, places, folder, stands), indent=2))
         settings = (f"--set={plan.target}.{key}={value}" for key, value in wanted.items())
-        _bake(engine, ["bake", "--file", str(file), "--provenance=false", plan.target, *settings], plan, log, echo)
+        _bake(engine, ["bake", "--file", str(file), "--provenance=false", plan.target, *settings], plan, log, on_line)
     return log
 
 
@@ -70,11 +71,11 @@ def _folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _bake(engine: Engine, arguments: "list[str]", plan: Plan, log: Path, echo: "IO[str] | None") -> None:
+def _bake(engine: Engine, arguments: "list[str]", plan: Plan, log: Path, on_line: "OnLine | None") -> None:
     """Run bake; again, if a step was lost that BuildKit had begun for another client, and that client went away."""
     for attempt in range(ATTEMPTS):
         try:
-            return engine.buildx(arguments, log, echo)
+            return engine.buildx(arguments, log, on_line)
         except BuildError:
             text = log.read_text(encoding="utf-8")
             if LOST_STEP not in text or attempt == ATTEMPTS - 1:

@@ -3,14 +3,14 @@
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from torchdev import process
 from torchdev.errors import BuildError, EngineError
 
+OnLine = Callable[[str], None]
 VARIABLES = {
     "BUILDKIT_PROGRESS": "plain",
     "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
@@ -31,8 +31,8 @@ class Builder:
     platforms: tuple[str, ...]
 
 
-def run(arguments: "list[str]", log: Path, echo: "IO[str] | None" = None) -> None:
-    """Run `docker buildx`, its whole output in a log; BuildError with the log's text if it fails."""
+def run(arguments: "list[str]", log: Path, on_line: "OnLine | None" = None) -> None:
+    """Run `docker buildx`, its whole output in a log, and each line to `on_line`; BuildError if it fails."""
     docker_cli = shutil.which("docker")
     if not docker_cli:
         raise EngineError("the docker command is missing", next_step="python build.py quickstart")
@@ -41,8 +41,9 @@ def run(arguments: "list[str]", log: Path, echo: "IO[str] | None" = None) -> Non
 
         def note(line: str) -> None:
             file.write(line)
-            if echo:
-                echo.write(line)
+            file.flush()
+            if on_line:
+                on_line(line)
 
         if process.run([docker_cli, "buildx", *arguments], note, env=VARIABLES):
             raise BuildError("docker buildx failed", where=str(log))

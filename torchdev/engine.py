@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
@@ -147,9 +147,9 @@ class Engine:
         changes = [f'LABEL {key}="{value}"' for key, value in labels.items()] + ['CMD ["bash"]']
         self._client.api.import_image_from_file(str(archive), repository=repository, tag=tag, changes=changes)
 
-    def buildx(self, arguments: "list[str]", log: Path, echo: "IO[str] | None" = None) -> None:
-        """Run `docker buildx`, its whole output in a log; BuildError with the log's text if it fails."""
-        buildx.run(arguments, log, echo)
+    def buildx(self, arguments: "list[str]", log: Path, on_line: "buildx.OnLine | None" = None) -> None:
+        """Run `docker buildx`, its whole output in a log, and each line to `on_line`; BuildError if it fails."""
+        buildx.run(arguments, log, on_line)
 
     @contextmanager
     def container(self, image: str, *, gpus: bool = False, **options: Any) -> Iterator[Container]:

@@ -14,6 +14,7 @@ from torchdev.engine import CELL_LABEL, Image
 from torchdev.errors import Exit, TorchdevError
 from torchdev.forecast import below, chain, needed
 from torchdev.plan import INTERPRETER, SHARED, Plan, make_plan
+from torchdev.progress import BUILDING, CHECKING, PREPARING, WAITING, Ended, Phase
 from torchdev.report import Result, State, headline, plan_line, verdicts_text
 from torchdev.site import Site
 from torchdev.turns import alone
@@ -59,6 +60,7 @@ def settled(site: Site, plans: tuple[Plan, ...]) -> "dict[Plan, Result]":
         verdicts = verify.recall(verify.memory(site.places, id_, site.options.gpu)) if site.options.test else ()
         image = site.engine.image(id_) if verdicts is not None else None
         if image and verdicts is not None:
+            site.report(Ended(plan.cell.id, State.SKIPPED))
             found[plan] = Result(plan.cell.id, State.SKIPPED, image, plan.tags, verdicts)
     return found
 
@@ -75,6 +77,7 @@ def _first_of_each(site: Site, plans: tuple[Plan, ...]) -> "list[Plan]":
 def _share(site: Site, plan: Plan) -> None:
     """Build what lies below Python. If that fails, each cell that needs it will say so for itself."""
     names = ", ".join(layer.name for layer in plan.below_python)
+    site.report(Phase(plan.cell.id, PREPARING))
     site.say(f"{plan.cell.id}: first what it shares with others: {names}")
     try:
         with (
@@ -85,6 +88,8 @@ def _share(site: Site, plan: Plan) -> None:
             site.present.update(chain(below(plan)))
     except (TorchdevError, process.InterruptedRun):
         return
+    finally:
+        site.report(Phase(plan.cell.id, WAITING))
 
 
 def _result(plan: Plan, future: "Future[Result] | None") -> Result:
@@ -121,6 +126,7 @@ def _cell(site: Site, plan: Plan) -> Result:
         what = f"{cell}: {type(error).__name__}: {error}\n  next: this was not foreseen; see {log}"
         site.say(f"error: {what}")
         result = Result(cell, State.FAILED, error=what, code=Exit.BUILD)
+    site.report(Ended(cell, result.state))
     return dataclasses.replace(result, seconds=time.perf_counter() - began)
 
 
@@ -143,6 +149,7 @@ def _bring_up(site: Site, plan: Plan) -> Result:
     there, state = built(site, plan), State.SKIPPED
     if not there:
         site.say(plan_line(plan))
+        site.report(Phase(plan.cell.id, BUILDING))
         with site.disk.room(plan.cell.id, needed((plan,), site.present)):
             site.build(plan)
         site.present.update(chain(plan))
@@ -166,6 +173,7 @@ def _checked(site: Site, plan: Plan, name: str, image: str, state: State) -> "tu
     known = verify.recall(memory)
     if known is not None:
         return known, False
+    site.report(Phase(plan.cell.id, CHECKING))
     site.say(f"{plan.cell.id}: {'built' if state is State.BUILT else 'built before'}; checking")
     verdicts = verify.verify(plan, name, site.options.gpu, site.places)
     verify.remember(memory, verdicts)

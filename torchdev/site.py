@@ -14,6 +14,7 @@ from torchdev.errors import EngineError, TorchdevError
 from torchdev.host import Host, read_host
 from torchdev.places import Places
 from torchdev.plan import Plan
+from torchdev.progress import Event, Line
 from torchdev.turns import Disk, alone, cache_folder
 
 Say = Callable[[str], None]
@@ -42,7 +43,7 @@ class Site:
     """Where and how cells are built. `made` are the bases that were bootstrapped, `missing` those that could not be.
 
     `meeting` is the folder of turns; `platforms` are the engine's, its own first; `present` names the layers that are
-    there, and grows.
+    there, and grows; `report` is told of all that happens.
     """
 
     engine: Engine
@@ -55,6 +56,7 @@ class Site:
     meeting: Path
     missing: "Mapping[bases.Base, TorchdevError]" = dataclasses.field(default_factory=dict)
     platforms: tuple[str, ...] = ("linux/amd64",)
+    report: "Callable[[Event], None]" = lambda event: None
     present: "set[str]" = dataclasses.field(default_factory=set, compare=False)
 
     @cached_property
@@ -79,8 +81,13 @@ class Site:
 
     def build(self, plan: Plan, stage: str = "") -> None:
         """Build a cell's candidate, or a stage of it."""
-        echo = sys.stderr if self.options.verbose else None
-        builder.build(self.engine, self.host, plan, self.places, self.stands(plan), echo, stage)
+
+        def on_line(line: str) -> None:
+            if self.options.verbose:
+                sys.stderr.write(line)
+            self.report(Line(plan.cell.id, line))
+
+        builder.build(self.engine, self.host, plan, self.places, self.stands(plan), on_line, stage)
 
 
 def platform_refusal(
@@ -100,7 +107,15 @@ def platform_refusal(
     return None
 
 
-def open_site(places: Places, plans: "tuple[Plan, ...]", options: Options, say: Say, *, make: bool = True) -> Site:
+def open_site(
+    places: Places,
+    plans: "tuple[Plan, ...]",
+    options: Options,
+    say: Say,
+    *,
+    make: bool = True,
+    report: "Callable[[Event], None]" = lambda event: None,
+) -> Site:
     """The engine, with every base there that the plans need and that can be made, unless none is to be made."""
     with ThreadPoolExecutor(1) as pool:  # pip takes a while to say how it is configured
         reading = pool.submit(read_host)
@@ -114,7 +129,7 @@ def open_site(places: Places, plans: "tuple[Plan, ...]", options: Options, say: 
     missing = make_bases(engine, host, made, places, meeting, say) if made and make and native else {}
     disk = Disk(engine.disk(), options.room)
     there = builder.present(engine, plans)
-    return Site(engine, host, places, tuple(made), options, say, disk, meeting, missing, platforms, there)
+    return Site(engine, host, places, tuple(made), options, say, disk, meeting, missing, platforms, report, there)
 
 
 def meeting_of(engine: Engine) -> Path:

@@ -12,6 +12,7 @@ from torchdev import (
     builder,
     buildx,
     catalog,
+    display,
     facts,
     lock,
     outlook,
@@ -162,7 +163,9 @@ def build_cells(project: Project, cells: "tuple[Cell, ...]", options: Options, s
     refusal = outlook.refusal(_look(plans, Engine(), (), options.room), prune=options.prune)
     if refusal:
         raise refusal
-    return [*batches.run(open_site(project.places, plans, options, say), plans), *map(_without_lock, unlocked)]
+    with display.shown(say, verbose=options.verbose) as view:
+        site = open_site(project.places, plans, options, view.say, report=view.note)
+        return [*batches.run(site, plans), *map(_without_lock, unlocked)]
 
 
 def _without_lock(cell: Cell) -> Result:
@@ -259,6 +262,6 @@ def push_cells(project: Project, cells: "tuple[Cell, ...]", target: str, say: Sa
 
 def stored(results: "list[Result]") -> "Storage | None":
     """What the images of some results take up on the engine; None if there is none."""
-    images = [result.image for result in results if result.image]
+    images = [result.image for result in results if result.image and not result.removed]
     engine = Engine() if images else None
     return storage(engine.layer_sizes(image) for image in images) if engine else None

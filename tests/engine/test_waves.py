@@ -13,6 +13,7 @@ from torchdev.forecast import below, needed
 from torchdev.plan import Plan
 from torchdev.report import State
 from torchdev.site import Site
+from torchdev.stages import stored
 from torchdev.turns import Disk
 from torchdev.verify import Outcome, Verdict
 
@@ -43,8 +44,10 @@ def test_waves_are_built_and_removed(make: Make, engine: Engine) -> None:
     before = {record.id for record in buildx.records()}
     results = batches.run(dataclasses.replace(tight(site, plans), say=said.append), plans)
     assert [result.state for result in results] == [State.BUILT] * 3
-    assert len([line for line in said if line.startswith("wave of 1")]) == 3
+    assert len([line for line in said if line.startswith("a wave of 1 cells")]) == 3
     assert named(engine, plans[0].image) == set()
+    assert all(result.removed and not engine.image(result.image.id) for result in results if result.image)
+    assert stored(results) is None
     after = buildx.records()
     assert not [r for r in after if r.id not in before and "/scripts/" in r.description and "3000000" in r.description]
     assert before - {record.id for record in after} == set()
@@ -58,6 +61,7 @@ def test_what_was_there_stays(make: Make, engine: Engine) -> None:
     site, plans = make({"3.13": step()})
     results = batches.run(tight(site, plans), plans)
     assert [result.state for result in results] == [State.SKIPPED, State.BUILT, State.SKIPPED]
+    assert [result.removed for result in results] == [False, True, False]
     assert [ids(engine, plan) for plan in plans] == before
     assert len(named(engine, plans[0].image)) == sum(len(set(plan.tags)) for plan in plans)
 
@@ -78,6 +82,7 @@ def test_failed_check_leaves_no_candidate(make: Make, engine: Engine, monkeypatc
     assert batches.run(site, plans[:1])[0].code is Exit.CHECK
     results = batches.run(tight(site, plans), plans)
     assert [result.code for result in results] == [Exit.CHECK] * 3
+    assert [result.removed for result in results] == [False, True, True]
     assert named(engine, plans[0].image) == {plans[0].candidate}
 
 

@@ -14,9 +14,9 @@ ORDER = (
     "indexes", "wheels", "pytorch", "lock",
     "resolver", "resolve", "sources", "slimming",
     "contract", "checks", "plan", "forecast", "waves", "pages", "render", "project",
-    "diagnosis", "gpus", "process", "buildx", "engine", "builder",
+    "diagnosis", "buildlog", "progress", "gpus", "process", "buildx", "engine", "builder",
     "prefix", "bootstrap", "verify", "report", "turns", "outlook", "site", "pipeline", "batches",
-    "stages", "doctor", "machine", "selftest",
+    "display", "stages", "doctor", "machine", "selftest",
 )  # fmt: skip
 """Lowest first: a module imports only from those before it."""
 STANDALONE = ("environment", "arguments")
