@@ -9,7 +9,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 RAW = argparse.RawDescriptionHelpFormatter
-HALF = max(1, (os.cpu_count() or 1) // 2)
+AT_ONCE = min(4, os.cpu_count() or 1)
+"""Cells: more than that wait for the network and the disk."""
 WISHES = {
     "python": "3.11",
     "cuda": "cu130",
@@ -95,7 +96,7 @@ def _add_build(command: Command) -> None:
     build.add_argument("--matrix", action="store_true", help="the matrix's group default; every cell: --group all")
     build.add_argument("--rebuild", action="store_true", help="build again what has not changed")
     build.add_argument(
-        "--jobs", type=positive, default=HALF, metavar="N", help="cells at once; default: half the cores"
+        "--jobs", type=positive, default=AT_ONCE, metavar="N", help="cells at once; default: one a core, at most 4"
     )
     build.add_argument("--no-test", action="store_true", help="tag without running the checks")
     build.add_argument("--no-bootstrap", action="store_true", help="fail if no registry has the official bases")
