@@ -1,6 +1,7 @@
 """Plans to text: the Dockerfile, scripts and wheel lists under images/, and the bake file; write or compare."""
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,7 +49,13 @@ def _environment(templates: Path) -> Environment:
         autoescape=False,
     )
     environment.filters["megabytes"] = lambda count: f"{count / 1e6:,.0f} MB"
+    environment.filters["quoted"] = quoted
     return environment
+
+
+def quoted(text: str) -> str:
+    """A text as a value of LABEL, where quotes, backslashes and variables would mean something."""
+    return '"' + re.sub(r'(["\\$])', r"\\\1", text) + '"'
 
 
 def _cell_files(plan: Plan, environment: Environment) -> Files:
