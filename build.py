@@ -75,6 +75,12 @@ def run(options: argparse.Namespace) -> int:
         if options.junit:
             stages.write_junit(options.junit, results)
         return finish(results, options.json)
+    if options.stage == "recipe":
+        from torchdev import launch
+
+        wishes = launch.wishes(options.kind, options.file, {wish: getattr(options, wish) for wish in arguments.RECIPE})
+        launch.write_recipe(project, launch.one(chosen), wishes, options.image, options.out, say)
+        return 0
     if options.stage == "quickstart":
         cells = chosen if named(options) else chosen[:1]
         return machine.quickstart(project, cells, machine.Consent(options.yes), say)
