@@ -176,7 +176,19 @@ def _add_images(command: Command) -> None:
     pushing.add_argument("--to", required=True, metavar="REPOSITORY", help="such as ghcr.io/owner/torchdev")
 
 
+def split(words: "list[str]") -> "tuple[list[str], list[str]]":
+    """The words of the command line, and those behind `--` that are a container's own."""
+    place = words.index("--") if words[0] == "run" and "--" in words else len(words)
+    return words[:place], words[place + 1 :]
+
+
 def _add_starts(command: Command) -> None:
+    running = command.stage("run", "start a container of a cell in the current folder: run CELL [-- command]")
+    running.add_argument("cells", nargs=1, metavar="CELL", help="id or tag; behind --: the command, else a shell")
+    text = "auto: with every GPU, or without one and a word why; require: fail where there is none"
+    running.add_argument("--gpu", choices=("auto", "require", "none"), default="auto", help=text)
+    text = "shared memory, which DataLoader workers and NCCL use; default: 8"
+    running.add_argument("--shm", type=positive, default=8, metavar="GIB", help=text)
     recipe = command.stage("recipe", "write the files by which Docker, Compose, editors or Kubernetes start a cell")
     recipe.add_argument("cells", nargs=1, metavar="CELL", help="id or tag")
     recipe.add_argument("--for", required=True, choices=KINDS, dest="kind", help="what starts it")

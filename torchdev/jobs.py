@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from torchdev.containers import SHM
 from torchdev.errors import InputError
 from torchdev.matrix import Cell
 
@@ -25,8 +26,6 @@ FOR = {
 OPTIONS = {"files": "--file"}
 """How a wish is spelt on the command line where that is not its name."""
 
-SHM = 8
-"""GiB of shared memory where none are named: DataLoader workers and NCCL share memory by it."""
 CPUS, MEMORY = 4, 16
 """Cores and GiB, without shared memory, that a node gets for each GPU, or for none."""
 BATCH = 32

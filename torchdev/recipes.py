@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from torchdev import jobs, render
+from torchdev.containers import SHM, STACK
 from torchdev.jobs import Job
 from torchdev.plan import Plan
 from torchdev.trees import Files
@@ -26,8 +27,6 @@ TEMPLATE_ID = "torchdev"
 """The name of the dev container template, and of its folder (the convention of their collections: src/ID)."""
 USER = 1000
 """The image's user, by number: Kubernetes can't tell by a name that it is not root."""
-STACK = 64 << 20
-"""Bytes of stack that a process may have, as NVIDIA advises for PyTorch."""
 
 
 def make(job: Job, templates: Path) -> Files:
@@ -47,7 +46,7 @@ def dev_template(repository: str, tags: "Iterable[str]", templates: Path) -> Fil
     about = ("A dev container of torchdev.", f"Made by: {render.COMMAND}")
     chosen = {"name": "torchdev ${templateOption:tag}", "image": "${templateOption:repository}:${templateOption:tag}"}
     values = {
-        **{"id": TEMPLATE_ID, "repository": repository, "tags": tuple(tags), "usual_shm": f"{jobs.SHM}g"},
+        **{"id": TEMPLATE_ID, "repository": repository, "tags": tuple(tags), "usual_shm": f"{SHM}g"},
         **{"about": about, "gpus": None, "shm": "${templateOption:shm}", "stack": STACK, **chosen},
     }
     return {f"src/{TEMPLATE_ID}/{name}": data for name, data in _rendered(names, templates, values).items()}

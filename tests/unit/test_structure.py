@@ -13,7 +13,7 @@ ORDER = (
     "reasons", "explain", "grid", "matrix", "places", "bases", "host", "traces",
     "indexes", "wheels", "pytorch", "lock",
     "resolver", "resolve", "sources", "contract", "checks", "plan", "forecast", "pages", "render",
-    "trees", "jobs", "recipes", "project",
+    "trees", "containers", "jobs", "recipes", "project",
     "diagnosis", "gpus", "process", "engine", "builder",
     "prefix", "bootstrap", "verify", "report", "turns", "pipeline", "stages", "launch", "doctor", "machine", "selftest",
 )  # fmt: skip
