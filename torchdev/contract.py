@@ -36,6 +36,7 @@ PYTHON = "/usr/local/bin/python3"
 USER = "dev"
 
 DEV_CONTAINER = {
+    "containerUser": USER,
     "remoteUser": USER,
     "updateRemoteUserUID": True,
     "init": True,

@@ -176,13 +176,15 @@ def base_labels(origin: str, debian: "tuple[str, str]", python: "tuple[str, str]
 def dev_container() -> dict[str, object]:
     """What a dev container of an image takes over, unless its devcontainer.json says else.
 
-    Such tools start a shell of their own in place of the entry point, so that an init must come from the engine.
+    Such tools start a shell of their own in place of the entry point, so that an init must come from the engine. They
+    give the user another uid, under which the image's own user, by number, would be nobody.
     """
     editor = {
         "extensions": ["ms-python.python"],
         "settings": {"python.defaultInterpreterPath": "/usr/local/bin/python3"},
     }
-    return {"remoteUser": "dev", "updateRemoteUserUID": True, "init": True, "customizations": {"vscode": editor}}
+    user = {"containerUser": "dev", "remoteUser": "dev", "updateRemoteUserUID": True}
+    return {**user, "init": True, "customizations": {"vscode": editor}}
 
 
 def _official(base: Base) -> "tuple[str, str]":

@@ -122,7 +122,7 @@ def test_dev_containers_work_as_the_images_user(cell: Cell, lock: Lock) -> None:
 @pytest.mark.parametrize("text", ["plain", 'a "word"', "a $HOME", "back\\slash", "${x}"])
 def test_labels_are_quoted_for_dockerfiles(text: str) -> None:
     """In double quotes, where a shell escapes as BuildKit does."""
-    command = ["sh", "-c", f"printf %s {render.quoted(text)}"]
+    command = ["sh", "-c", f"printf %s {render.label(text)}"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == text
 
 
