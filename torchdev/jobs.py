@@ -39,7 +39,11 @@ FILE_NAME = re.compile(r"(?!\.\.)[-._a-zA-Z0-9]{1,253}")
 """What may be a key of a ConfigMap."""
 LARGEST = 1 << 20
 """Bytes that a ConfigMap may hold."""
-IMAGE = re.compile(r"[a-z0-9][-a-z0-9._:/]*?(:[\w][\w.-]{0,127})?(@sha256:[0-9a-f]{64})?")
+_PART = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
+IMAGE = re.compile(
+    rf"(?:[a-zA-Z0-9][-a-zA-Z0-9.]*(?::\d+)?/)?{_PART}(?:/{_PART})*(?::[\w][\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"
+)
+"""The name of an image: perhaps a registry, a repository, perhaps a tag, perhaps a digest."""
 
 
 @dataclass(frozen=True)
