@@ -29,7 +29,8 @@ def main(words: "list[str]") -> int:
     words = words or ["--help"]
     if words[0] not in (*stages, "-h", "--help"):
         words = ["build", *words]
-    options = top.parse_args(words)
+    own, command = arguments.split(words)
+    options = top.parse_args(own, argparse.Namespace(words=command))
     if options.stage == "build" and named(options) == options.matrix:
         both = "name cells, or --matrix, not both"
         top.error(both if options.matrix else "name a cell, or build every cell with --matrix")
@@ -75,11 +76,25 @@ def run(options: argparse.Namespace) -> int:
         if options.junit:
             stages.write_junit(options.junit, results)
         return finish(results, options.json)
+    if options.stage in ("recipe", "run"):
+        start(options, project, chosen)
+        return 0
     if options.stage == "quickstart":
         cells = chosen if named(options) else chosen[:1]
         return machine.quickstart(project, cells, machine.Consent(options.yes), say)
     write(options, project, chosen)
     return 0
+
+
+def start(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell, ...]") -> None:
+    """Start a container, or write what other tools start it by."""
+    from torchdev import launch
+
+    cell = launch.one(chosen)
+    if options.stage == "run":
+        launch.run(project, cell, options.words, options.gpu, options.shm, say)
+    wishes = launch.wishes(options.kind, options.file, {wish: getattr(options, wish) for wish in arguments.RECIPE})
+    launch.write_recipe(project, cell, wishes, options.image, options.out, say)
 
 
 def answer(options: argparse.Namespace) -> int:

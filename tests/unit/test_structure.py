@@ -13,9 +13,9 @@ ORDER = (
     "reasons", "explain", "grid", "matrix", "places", "bases", "host", "traces",
     "indexes", "wheels", "pytorch", "lock",
     "resolver", "resolve", "sources", "slimming",
-    "contract", "checks", "plan", "forecast", "pages", "render", "project",
+    "contract", "checks", "plan", "forecast", "pages", "render", "trees", "containers", "jobs", "recipes", "project",
     "diagnosis", "gpus", "process", "engine", "builder",
-    "prefix", "bootstrap", "verify", "report", "turns", "pipeline", "stages", "doctor", "machine", "selftest",
+    "prefix", "bootstrap", "verify", "report", "turns", "pipeline", "stages", "launch", "doctor", "machine", "selftest",
 )  # fmt: skip
 """Lowest first: a module imports only from those before it."""
 STANDALONE = ("environment", "arguments")
