@@ -71,7 +71,7 @@ class Layer:
 
     @property
     def prepared(self) -> bool:
-        """Whether its wheels are installed in a stage of their own, which cells of every CUDA share, and then copied."""
+        """Whether its wheels are installed in a stage of their own, for every CUDA, and then copied."""
         return self.template == PREPARED
 
     @property
