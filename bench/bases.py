@@ -45,8 +45,9 @@ def prepare(site: Site, root: Path, matrix: Path, subjects: "tuple[Subject, ...]
             own.docker("builder", "prune", "--all", "--force")
         own.stop()
         shutil.move(own.data, kept)
-    name = (lambda base: base.ref) if origin == "official" else (lambda base: base.stand_in)
-    return Bases(kept, origin, {series: name(bases[1]) for series, bases in found.items()})
+    pythons = {series: bases[1] for series, bases in found.items()}
+    official = origin == "official"
+    return Bases(kept, origin, {series: b.ref if official else b.stand_in for series, b in pythons.items()})
 
 
 def _pulled(own: Engine, wanted: "list[Base]") -> bool:
@@ -64,7 +65,8 @@ def _take_over(own: Engine, wanted: "list[Base]") -> None:
     there = [
         base.stand_in
         for base in wanted
-        if subprocess.run(["docker", "image", "inspect", base.stand_in], capture_output=True, check=False).returncode == 0
+        if subprocess.run(["docker", "image", "inspect", base.stand_in], capture_output=True, check=False).returncode
+        == 0
     ]
     if there:
         archive = own.cache / "bases.tar"

@@ -48,3 +48,13 @@ def build(
     if contender in BUILDERS:
         results.values.pop(("stored", "bytes", contender, len(subjects)), None)
         note_images(results, engine, contender, subjects)
+        for subject in subjects:
+            _note_base(results, engine, setting.bases.froms[subject.python], subject.python)
+
+
+def _note_base(results: Results, engine: Engine, name: str, python: str) -> None:
+    """Write down what a base image takes, and its lowest layer."""
+    if results.get("base", "bytes", python, 1) is None:
+        sizes = list(engine.layers(name).values())
+        results.add("base", "bytes", python, 1, sum(sizes))
+        results.add("base", "lowest", python, 1, sizes[0])

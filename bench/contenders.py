@@ -70,12 +70,12 @@ def build_py(
     subjects: "tuple[Subject, ...]",
     *,
     state: str = "built",
-    program: "Path | None" = None,
+    program: "tuple[str, ...]" = (),
 ) -> Measured:
     """Run `build.py` for some cells; BuildError if it says of one that something else became of it than `state`."""
-    program = program or setting.root / "build.py"
+    program = program or (str(setting.root / "build.py"),)
     cells = [subject.id for subject in subjects]
-    command = [sys.executable, str(program), *cells, "--matrix-file", str(matrix), "--no-test", "--json"]
+    command = [sys.executable, *program, *cells, "--matrix-file", str(matrix), "--no-test", "--json"]
     done = engine.run(command)
     states = {cell["cell"]: cell["state"] for cell in json.loads(done.output)["cells"]}
     if states != dict.fromkeys(cells, state):

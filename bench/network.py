@@ -54,7 +54,7 @@ def need_tools() -> None:
 
 @contextmanager
 def network() -> Iterator[Network]:
-    """The namespace, with a way out by this machine's own address; gone afterwards, and what a killed run left first."""
+    """The namespace, with a way out by this machine's address; gone afterwards. What a killed run left goes first."""
     _remove()
     route = _output("ip", "-o", "route", "show", "default").split()
     if "dev" not in route:

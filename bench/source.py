@@ -33,7 +33,7 @@ def variables(host: Host, *, local: bool) -> dict[str, str]:
 
 
 def settings(*, local: bool) -> Host:
-    """This machine's settings for package downloads, without its own folders of wheels unless they are wanted."""
+    """Settings of this machine for package downloads, without its own folders of wheels unless they are wanted."""
     host = read_host()
     if not local and host.folders and _by_uv():
         what = "uv's own configuration names folders of wheels, which can't be left out"
