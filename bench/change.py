@@ -15,8 +15,8 @@ from bench.measure import Measured
 from bench.results import Results
 from torchdev.errors import BuildError
 
-SMALL = "pillow"
-"""The small package of which another version is taken."""
+SMALL = ("pillow", "filelock", "typing-extensions")
+"""Small packages: of the first that a cell has, another version is taken."""
 PACKAGE = "less"
 """The Debian package that is added, as an update of any other would: the layer has to be made again."""
 AGAIN = 3
@@ -122,15 +122,22 @@ def _with_other_version(
     changed = tuple(cells.read_subject(folder / "images", entry) for entry in listed)
     for old, new in zip(subjects, changed, strict=True):
         differing = {wheel.name for wheel in set(old.wheels) ^ set(new.wheels)}
-        if differing != {SMALL}:
-            raise BuildError(f"only {SMALL} should differ: {', '.join(sorted(differing))}", where=new.id)
+        if differing != {small_package(old)}:
+            what = f"only {small_package(old)} should differ: {', '.join(sorted(differing))}"
+            raise BuildError(what, where=new.id, next_step="see docs/bench.md")
     return matrix, changed
+
+
+def small_package(subject: Subject) -> str:
+    """The package of a cell of which another version is taken."""
+    return next(name for name in SMALL if any(wheel.name == name for wheel in subject.wheels))
 
 
 def other_version(subject: Subject) -> "list[str]":
     """Constraints that forbid the locked version of one package, and any but the locked version of the others."""
+    changed = small_package(subject)
     return [
-        f"{wheel.name}!={wheel.version}" if wheel.name == SMALL else f"{wheel.name}=={wheel.version}"
+        f"{wheel.name}{'!=' if wheel.name == changed else '=='}{wheel.version}"
         for wheel in subject.wheels
         if wheel.name not in CHOSEN_ELSEWHERE
     ]

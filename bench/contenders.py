@@ -95,6 +95,10 @@ def _floor(setting: Setting, engine: Engine, subjects: "tuple[Subject, ...]") ->
     folder.mkdir()
     (folder / "uv.toml").write_text(setting.host.uv_toml())
     options = [f"--config-file={folder / 'uv.toml'}"]
+    if setting.host.folders:
+        for subject in subjects:
+            naive.link_wheels(folder / "wheels", subject, setting.host)
+        options.append(f"--find-links={folder / 'wheels'}")
     file = folder / "floor.json"
     file.write_text(json.dumps(floor.wanted(folder, subjects, options)))
     return engine.run([sys.executable, "-m", "bench.floor", str(file)], cwd=setting.root)

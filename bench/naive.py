@@ -60,17 +60,25 @@ def _variables(host: Host) -> str:
 def write(folder: Path, text: str, subject: Subject, host: Host) -> None:
     """Write a build's context and secrets; wheels of the host's own folders lie in it, where these are wanted."""
     context = folder / "context"
-    (context / "wheels").mkdir(parents=True)
+    context.mkdir(parents=True)
     (context / "Dockerfile").write_text(text)
     (context / "constraints.txt").write_text(subject.pins)
     (folder / "pip.conf").write_text(host.pip_conf())
     (folder / "uv.toml").write_text(host.uv_toml())
+    link_wheels(context / "wheels", subject, host)
+
+
+def link_wheels(folder: Path, subject: Subject, host: Host) -> None:
+    """Put the cell's wheels that this machine's own folders have into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
     wanted = [(wheel.name, wheel.file, wheel.sha256) for wheel in subject.wheels]
     for name, path in find_wheels(host, wanted).items():
+        if (folder / name).exists():
+            continue
         try:
-            os.link(path, context / "wheels" / name)
+            os.link(path, folder / name)
         except OSError:
-            shutil.copyfile(path, context / "wheels" / name)
+            shutil.copyfile(path, folder / name)
 
 
 def command(contender: str, subject: Subject, folder: Path, host: Host) -> "list[str]":
