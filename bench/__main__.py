@@ -3,6 +3,7 @@
 import argparse
 import fcntl
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -172,6 +173,7 @@ def begin(
             "machine": f"{said['NCPU']} cores, {said['MemTotal'] / 1e9:.0f} GB memory, Linux {said['KernelVersion']}",
             "engine": f"Docker {said['ServerVersion']}, {said['Driver']}, an own one for each measurement",
             "bases": setting.bases.origin,
+            "load average before": f"{os.getloadavg()[0]:.1f}",
             "wheels": "network and folders of this machine" if options.local_wheels else "network",
             "cells": ", ".join(subject.id for subject in subjects),
         }

@@ -15,6 +15,7 @@ def note(results: Results, contender: str, cells: int, cost: Measured) -> None:
     results.add("cold", "seconds", contender, cells, cost.seconds)
     results.add("cold", "memory", contender, cells, cost.memory)
     results.add("cold", "fetched", contender, cells, cost.fetched)
+    results.add("cold", "others", contender, cells, cost.others)
 
 
 def note_images(results: Results, engine: Engine, contender: str, subjects: "tuple[Subject, ...]") -> None:

@@ -59,6 +59,7 @@ def together(parts: "Iterable[Measured]") -> Measured:
         sum(part.seconds for part in parts),
         max(part.memory for part in parts),
         sum(part.fetched for part in parts),
+        sum(part.others for part in parts),
         parts[-1].output,
     )
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import threading
@@ -16,17 +17,23 @@ EVERY = 0.5
 """Seconds between two looks at the memory."""
 PATIENCE = 60
 """Seconds that an interrupted command gets to tidy up."""
+TICKS = os.sysconf("SC_CLK_TCK")
+WHO = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
 TAIL = 15
 """Lines of output that a failure shows."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One command's cost: wall seconds, highest bytes of memory seen, bytes fetched; and what it wrote."""
+    """One command's cost: wall seconds, highest bytes of memory seen, bytes fetched; and what it wrote.
+
+    `others` are the seconds that processors worked for other programs meanwhile: it makes all figures worse.
+    """
 
     seconds: float
     memory: int
     fetched: int
+    others: float
     output: str
 
 
@@ -36,7 +43,7 @@ def run(
     *,
     env: "Mapping[str, str]",
     cwd: "Path | None" = None,
-    roots: "Iterable[int]" = (),
+    roots: "tuple[int, ...]" = (),
     received: "Callable[[], int]" = lambda: 0,
 ) -> Measured:
     """Run a command to its end; BuildError with the end of its log if it fails.
@@ -44,7 +51,7 @@ def run(
     Memory is that of the command, of the processes `roots`, and of all their descendants.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    before = received()
+    before, own, all_of_them = received(), processor(roots), busy()
     with log.with_suffix(".out").open("w+") as out, log.open("w") as err:
         began = time.perf_counter()
         child = subprocess.Popen(
@@ -64,7 +71,8 @@ def run(
     if status:
         tail = "\n".join(f"  {line}" for line in [*output.splitlines(), *log.read_text().splitlines()][-TAIL:])
         raise BuildError(f"{' '.join(command[:6])} … failed ({status})\n{tail}", next_step="python build.py doctor")
-    return Measured(seconds, sampler.peak, received() - before, output)
+    others = max(0.0, busy() - all_of_them - (processor(roots) - own))
+    return Measured(seconds, sampler.peak, received() - before, others, output)
 
 
 def _stop(child: "subprocess.Popen[bytes]") -> None:
@@ -94,6 +102,24 @@ class Sampler:
         """Look no more."""
         self._done.set()
         self._thread.join()
+
+
+def busy() -> float:
+    """Seconds that all processors have worked since the machine was started, waiting for disks left out."""
+    names = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
+    values = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    ticks = dict(zip(names, map(int, values), strict=False))
+    return sum(ticks[name] for name in ("user", "nice", "system", "irq", "softirq", "steal")) / TICKS
+
+
+def processor(roots: "Iterable[int]") -> float:
+    """Seconds that processors have worked for this process, for `roots`, and for all children of theirs that ended."""
+    spent = sum(resource.getrusage(who)[0] + resource.getrusage(who)[1] for who in WHO)
+    for pid in roots:
+        with contextlib.suppress(OSError):
+            fields = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()
+            spent += sum(map(int, fields[11:15])) / TICKS
+    return spent
 
 
 def parents() -> dict[int, int]:

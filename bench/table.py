@@ -8,6 +8,7 @@ from bench.results import Results
 GB = 1e9
 ROWS = (
     ("cold", "seconds", "cold: wall time", "s"),
+    ("cold", "others", "cold: processor time of other programs", "s"),
     ("cold", "memory", "cold: peak memory", "MB"),
     ("cold", "fetched", "cold: bytes fetched", "GB"),
     ("stored", "bytes", "unique bytes stored", "GB"),

@@ -192,8 +192,18 @@ def test_a_command_is_measured(tmp_path: Path) -> None:
     assert 1.2 < done.seconds < 20
     assert 200_000_000 < done.memory < 400_000_000
     assert (done.fetched, done.output) == (500, "out\n")
+    assert 0 <= done.others < done.seconds * (os.cpu_count() or 1)
     with pytest.raises(BuildError, match="no good"):
         measure.run([sys.executable, "-c", "import sys; sys.exit('no good')"], tmp_path / "log", env={})
+
+
+def test_a_busy_machine_shows(tmp_path: Path) -> None:
+    """What another program takes of the processors meanwhile is counted, and is not the command's."""
+    busy = [sys.executable, "-c", "while True: pass"]
+    with subprocess.Popen(busy) as other:
+        done = measure.run(["sleep", "1"], tmp_path / "log", env=dict(os.environ))
+        other.kill()
+    assert done.others > 0.2
 
 
 def measured() -> Results:
