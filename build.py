@@ -30,7 +30,8 @@ def main(words: "list[str]") -> int:
     words = words or ["--help"]
     if words[0] not in (*stages, "-h", "--help"):
         words = ["build", *words]
-    options = top.parse_args(words)
+    own, command = arguments.split(words)
+    options = top.parse_args(own, argparse.Namespace(words=command))
     if options.stage == "build" and named(options) == options.matrix:
         both = "name cells, or --matrix, not both"
         top.error(both if options.matrix else "name a cell, or build every cell with --matrix")
@@ -56,7 +57,6 @@ def run(options: argparse.Namespace) -> int:
     if options.stage == "explain":
         return answer(options)
     from torchdev import stages
-    from torchdev.project import open_project
 
     if options.stage == "doctor":
         from torchdev import doctor
@@ -72,6 +72,14 @@ def run(options: argparse.Namespace) -> int:
 
         consent = machine.Consent(options.yes)
         return selftest.run(ROOT, consent, say, quick=options.quick, sabotage=options.sabotage)
+    return of_cells(options)
+
+
+def of_cells(options: argparse.Namespace) -> int:
+    """Call the function of a stage that works on cells of a matrix; the exit code."""
+    from torchdev import stages
+    from torchdev.project import open_project
+
     project = open_project(ROOT, options.matrix_file)
     groups = [*options.group, "default"] if getattr(options, "matrix", False) else options.group
     chosen = project.matrix.select([*options.cells, *options.select], groups)
@@ -84,6 +92,9 @@ def run(options: argparse.Namespace) -> int:
         if options.junit:
             stages.write_junit(options.junit, results)
         return finish(results, options.json)
+    if options.stage in ("recipe", "run"):
+        start(options, project, chosen)
+        return 0
     if options.stage == "quickstart":
         from torchdev import machine
 
@@ -91,6 +102,17 @@ def run(options: argparse.Namespace) -> int:
         return machine.quickstart(project, cells, machine.Consent(options.yes), say)
     write(options, project, chosen)
     return 0
+
+
+def start(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell, ...]") -> None:
+    """Start a container, or write what other tools start it by."""
+    from torchdev import launch
+
+    cell = launch.one(chosen)
+    if options.stage == "run":
+        launch.run(project, cell, options.words, options.gpu, options.shm, say)
+    wishes = launch.wishes(options.kind, options.file, {wish: getattr(options, wish) for wish in arguments.RECIPE})
+    launch.write_recipe(project, cell, wishes, options.image, options.out, say)
 
 
 def answer(options: argparse.Namespace) -> int:

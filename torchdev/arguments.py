@@ -5,11 +5,12 @@ Standard library alone: it is read before the environment that has the other pac
 
 import argparse
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 RAW = argparse.RawDescriptionHelpFormatter
-HALF = max(1, (os.cpu_count() or 1) // 2)
+AT_ONCE = min(4, os.cpu_count() or 1)
+"""Cells: more than that wait for the network and the disk."""
 WISHES = {
     "python": "3.11",
     "cuda": "cu130",
@@ -38,12 +39,38 @@ cells are named by id (py311-cu130-torch2.13.0), shorter tag (py311-cu130, lates
 """
 
 
+KINDS = ("docker", "compose", "devcontainer", "kubernetes", "trainjob")
+"""What recipes are for."""
+
+
 def positive(text: str) -> int:
     """A whole number from 1 on."""
     number = int(text)
     if number < 1:
         raise ValueError(text)
     return number
+
+
+def count(text: str) -> int:
+    """A whole number from 0 on."""
+    number = int(text)
+    if number < 0:
+        raise ValueError(text)
+    return number
+
+
+RECIPE: "dict[str, tuple[Callable[[str], int | str], str, str]]" = {
+    "nodes": (positive, "N", "containers or Pods, which torchrun joins; default: 1"),
+    "min_nodes": (positive, "N", "kubernetes: go on with so few (elastic); default: all of --nodes"),
+    "gpus": (count, "N", "of each node; default: all for docker and devcontainer, else 1; 0 for a cell without CUDA"),
+    "command": (str, "TEXT", 'of each process, such as "python my.py"; default: examples/train; a shell for docker'),
+    "name": (str, "NAME", "of the job, and of all that belongs to it; default: train"),
+    "cpus": (positive, "N", "cores that a Pod asks for; default: 4 a GPU"),
+    "memory": (positive, "GIB", "of a Pod, beside shared memory; default: 16 a GPU"),
+    "shm": (positive, "GIB", "shared memory, which DataLoader workers and NCCL use; default: 8"),
+    "data": (str, "CLAIM", "a PersistentVolumeClaim that is there already, to be mounted at /data, read-only"),
+}
+"""What a recipe can be told: how it is read, a word for it, and what it is."""
 
 
 class Command:
@@ -70,6 +97,7 @@ def parser(matrix: Path) -> "tuple[argparse.ArgumentParser, Collection[str]]":
     _add_knowledge(command)
     _add_files(command)
     _add_images(command)
+    _add_starts(command)
     _add_machine(command)
     return command.top, command.stages.choices
 
@@ -108,7 +136,7 @@ def _add_build(command: Command) -> None:
     build.add_argument("--matrix", action="store_true", help="the matrix's group default; every cell: --group all")
     build.add_argument("--rebuild", action="store_true", help="build again what has not changed")
     build.add_argument(
-        "--jobs", type=positive, default=HALF, metavar="N", help="cells at once; default: half the cores"
+        "--jobs", type=positive, default=AT_ONCE, metavar="N", help="cells at once; default: one a core, at most 4"
     )
     build.add_argument("--no-test", action="store_true", help="tag without running the checks")
     build.add_argument("--no-bootstrap", action="store_true", help="fail if no registry has the official bases")
@@ -175,6 +203,32 @@ def _add_images(command: Command) -> None:
     pushing = command.stage("push", "push images that are built and checked, with all their tags, to a registry")
     _cells(pushing)
     pushing.add_argument("--to", required=True, metavar="REPOSITORY", help="such as ghcr.io/owner/torchdev")
+
+
+def split(words: "list[str]") -> "tuple[list[str], list[str]]":
+    """The words of the command line, and those behind `--` that are a container's own."""
+    place = words.index("--") if words[0] == "run" and "--" in words else len(words)
+    return words[:place], words[place + 1 :]
+
+
+def _add_starts(command: Command) -> None:
+    running = command.stage("run", "start a container of a cell in the current folder: run CELL [-- command]")
+    running.add_argument("cells", nargs=1, metavar="CELL", help="id or tag; behind --: the command, else a shell")
+    text = "auto: with every GPU, or without one and a word why; require: fail where there is none"
+    running.add_argument("--gpu", choices=("auto", "require", "none"), default="auto", help=text)
+    text = "shared memory, which DataLoader workers and NCCL use; default: 8"
+    running.add_argument("--shm", type=positive, default=8, metavar="GIB", help=text)
+    recipe = command.stage("recipe", "write the files by which Docker, Compose, editors or Kubernetes start a cell")
+    recipe.add_argument("cells", nargs=1, metavar="CELL", help="id or tag")
+    recipe.add_argument("--for", required=True, choices=KINDS, dest="kind", help="what starts it")
+    text = "a new folder for the files; default: recipe-KIND in the current one"
+    recipe.add_argument("--out", type=Path, metavar="FOLDER", help=text)
+    text = "the image as the cluster pulls it, with tag or @digest; default: the digest it was pushed with, or its tag"
+    recipe.add_argument("--image", default="", metavar="NAME", help=text)
+    for name, (read, word, text) in RECIPE.items():
+        recipe.add_argument(f"--{name.replace('_', '-')}", type=read, metavar=word, help=text)
+    text = "a file of the job, brought beside the command; may be repeated; default: those of examples/train"
+    recipe.add_argument("--file", action="append", default=[], type=Path, metavar="PATH", help=text)
 
 
 def _add_machine(command: Command) -> None:

@@ -29,12 +29,16 @@ START_ENGINE = "start it (systemctl start docker), or install one: python build.
 
 @dataclass(frozen=True)
 class Image:
-    """What the engine says of an image. `size` is in bytes, `layers` are the diffIDs, lowest first."""
+    """What the engine says of an image. `size` is in bytes, `layers` are the diffIDs, lowest first.
+
+    `pushed` are its names by digest in the registries that it was pushed to, or pulled from.
+    """
 
     id: str
     size: int
     layers: tuple[str, ...]
     labels: Mapping[str, str]
+    pushed: tuple[str, ...] = ()
 
 
 class Engine:
@@ -77,9 +81,8 @@ class Engine:
             found = self._client.images.get(name)
         except ImageNotFound:
             return None
-        return Image(
-            str(found.id), int(found.attrs["Size"]), tuple(found.attrs["RootFS"].get("Layers", ())), dict(found.labels)
-        )
+        layers, pushed = (found.attrs["RootFS"].get("Layers", ()), found.attrs.get("RepoDigests") or ())
+        return Image(str(found.id), int(found.attrs["Size"]), tuple(layers), dict(found.labels), tuple(pushed))
 
     def names(self) -> "dict[str, tuple[str, Mapping[str, str]]]":
         """Every name of an image that the engine has, with the image's id and labels."""

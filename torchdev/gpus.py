@@ -37,6 +37,11 @@ def request(info: "Mapping[str, Any]") -> "tuple[list[DeviceRequest], str]":
     return [by_toolkit()], "NVIDIA Container Toolkit"
 
 
+def docker_options(info: "Mapping[str, Any]") -> tuple[str, ...]:
+    """The options of docker run that ask for what `request` does."""
+    return ("--device", f"{CDI_KIND}=all") if request(info)[1] == "CDI" else ("--gpus", "all")
+
+
 @dataclass(frozen=True)
 class ToolkitView:
     """What the toolkit makes of an image's variables when a container of it starts.

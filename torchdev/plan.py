@@ -40,6 +40,9 @@ DEBIAN_TOOLS = (
 )
 """Debian packages of every image, beside the libraries that CPython loads."""
 
+DEV_CONTAINER = "devcontainer.metadata"
+"""The label by which tools for dev containers know how an image is worked in."""
+
 
 FETCHER = Package(
     "pip",
@@ -68,7 +71,7 @@ class Layer:
 
     @property
     def prepared(self) -> bool:
-        """Whether its wheels are installed in a stage of their own, that cells of every CUDA share, and then copied."""
+        """Whether its wheels are installed in a stage of their own, for every CUDA, and then copied."""
         return self.template == PREPARED
 
     @property
@@ -204,6 +207,7 @@ class Plan:
             "io.torchdev.variant": self.cell.variant,
             **{f"io.torchdev.{name}": version for name, version in versions.items()},
             "io.torchdev.lock": self.lock.digest,
+            DEV_CONTAINER: json.dumps([dev_container()]),
             **base_labels("official", *(_official(base) for base in (self.debian, self.python))),
         }
 
@@ -217,6 +221,20 @@ def base_labels(origin: str, debian: "tuple[str, str]", python: "tuple[str, str]
         "io.torchdev.base.python.name": python[0],
         "io.torchdev.base.python.digest": python[1],
     }
+
+
+def dev_container() -> dict[str, object]:
+    """What a dev container of an image takes over, unless its devcontainer.json says else.
+
+    Such tools start a shell of their own in place of the entry point, so that an init must come from the engine. They
+    give the user another uid, under which the image's own user, by number, would be nobody.
+    """
+    editor = {
+        "extensions": ["ms-python.python"],
+        "settings": {"python.defaultInterpreterPath": "/usr/local/bin/python3"},
+    }
+    user = {"containerUser": "dev", "remoteUser": "dev", "updateRemoteUserUID": True}
+    return {**user, "init": True, "customizations": {"vscode": editor}}
 
 
 def _official(base: Base) -> "tuple[str, str]":

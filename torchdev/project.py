@@ -3,11 +3,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from torchdev import bases, lock, pages, render
+from torchdev import bases, lock, pages, recipes, render
 from torchdev.matrix import Cell, Matrix, load
 from torchdev.places import Places
 from torchdev.plan import Plan, make_plan
 from torchdev.schema import SCHEMA_FILE, json_schema
+from torchdev.trees import Files
+
+EXAMPLES = "examples/recipes"
+"""The folder of committed recipes, which has nothing else."""
+JOB_FILES = ("examples/train/train.py", "workloads/digits.csv.gz")
+"""The training job that recipes start unless they are told of another."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +35,42 @@ class Project:
     def pages(self) -> dict[str, str]:
         """The generated texts beside images/, by path; those that speak of the matrix are of the checkout's alone."""
         schema = {SCHEMA_FILE: json_schema()}
-        if self.places.matrix_file.resolve() != self.places.checkout / "matrix.yaml":
+        if not self._own:
             return schema
         locked = self.by_lock(self.matrix.cells)[0]
         locks = {
             c: lock.read_lock(self.images / c.id / "lock.json", c) if c in locked else None for c in self.matrix.cells
         }
         return schema | pages.pages(self.places.checkout, self.matrix, locks)
+
+    def others(self) -> Files:
+        """Every generated file beside images/, by its path in the checkout."""
+        return {name: text.encode() for name, text in self.pages().items()} | self.examples()
+
+    def examples(self) -> Files:
+        """The committed recipes, of the cell that `latest` or else the group default names first; by path."""
+        matrix = self.matrix
+        usual = self.by_lock(tuple(filter(None, (matrix.aliases.get("latest"), *matrix.groups["default"]))))[0]
+        if not self._own or not usual:
+            return {}
+        aliases = {tag: cell for tag, cell in matrix.aliases.items() if cell.arch == usual[0].arch}
+        tags = sorted(aliases, key=lambda tag: (aliases[tag] != usual[0], tag))
+        made = recipes.examples(self.plans(usual[:1])[0], tags, self.job_files(), self.places.templates)
+        return {f"{EXAMPLES}/{name}": data for name, data in made.items()}
+
+    @property
+    def owned(self) -> str:
+        """The folder of the checkout in which every file is generated; none where the matrix is another."""
+        return EXAMPLES if self._own else ""
+
+    def job_files(self) -> Files:
+        """The files of the training job, by name."""
+        return {Path(name).name: (self.places.checkout / name).read_bytes() for name in JOB_FILES}
+
+    @property
+    def _own(self) -> bool:
+        """Whether the matrix is that of the checkout."""
+        return self.places.matrix_file.resolve() == self.places.checkout / "matrix.yaml"
 
     def by_lock(self, cells: "tuple[Cell, ...]") -> "tuple[tuple[Cell, ...], tuple[Cell, ...]]":
         """The cells that have a lock, and those that have none."""

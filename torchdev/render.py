@@ -1,6 +1,7 @@
 """Plans to text: the Dockerfile, scripts and wheel lists under images/, and the bake file; write or compare."""
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,22 +25,23 @@ Files = dict[str, str]
 
 def render(plans: "tuple[Plan, ...]", templates: Path) -> Files:
     """Every generated file below images/, for these plans."""
-    environment = _environment(templates)
+    found = environment(templates)
     files = {BAKE_FILE: bake_text(plans)}
     for plan in plans:
-        for name, text in _cell_files(plan, environment).items():
+        for name, text in _cell_files(plan, found).items():
             files[f"{plan.cell.id}/{name}"] = text
     return files
 
 
 def write_cell(plan: Plan, templates: Path, images: Path) -> None:
     """Write one cell's folder anew, after its lock has changed."""
-    for name, text in _cell_files(plan, _environment(templates)).items():
+    for name, text in _cell_files(plan, environment(templates)).items():
         _write(images / plan.cell.id / name, text, _mode(f"{plan.cell.id}/{name}"))
 
 
-def _environment(templates: Path) -> Environment:
-    environment = Environment(
+def environment(templates: Path) -> Environment:
+    """How templates are read: a name that does not exist is an error."""
+    made = Environment(
         loader=FileSystemLoader(templates),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
@@ -47,17 +49,23 @@ def _environment(templates: Path) -> Environment:
         lstrip_blocks=True,
         autoescape=False,
     )
-    environment.filters["megabytes"] = lambda count: f"{count / 1e6:,.0f} MB"
-    return environment
+    made.filters["megabytes"] = lambda count: f"{count / 1e6:,.0f} MB"
+    made.filters["label"] = label
+    return made
+
+
+def label(text: str) -> str:
+    """A text as a value of LABEL, where quotes, backslashes and variables would mean something."""
+    return '"' + re.sub(r'(["\\$])', r"\\\1", text) + '"'
 
 
 def _cell_files(plan: Plan, environment: Environment) -> Files:
     values = {"plan": plan, "epoch": EPOCH, "guarded": guarded(plan.lock)}
-    files = {"Dockerfile": _fill(environment, "Dockerfile.j2", values)}
+    files = {"Dockerfile": fill(environment, "Dockerfile.j2", values)}
     for folder in ("scripts", "steps", "files", *(("override",) if plan.cell.cudnn else ())):
         for name in sorted(path for path in environment.list_templates() if path.startswith(f"{folder}/")):
             if "__pycache__" not in name:
-                files[name.removesuffix(".j2")] = _fill(environment, name, values)
+                files[name.removesuffix(".j2")] = fill(environment, name, values)
     files[CONTRACT_FILE] = files[f"files/{CONTRACT_FILE}"] = to_text(make_contract(plan.cell, plan.lock))
     files["wheels/tools/requirements.txt"] = "".join(f"{tool.requirement}\n" for tool in plan.tools)
     for layer in plan.layers:
@@ -72,7 +80,8 @@ def _cell_files(plan: Plan, environment: Environment) -> Files:
     return files
 
 
-def _fill(environment: Environment, name: str, values: "Mapping[str, object]") -> str:
+def fill(environment: Environment, name: str, values: "Mapping[str, object]") -> str:
+    """The text of a template; InputError, with its line, if it can't be rendered."""
     try:
         text = environment.get_template(name).render(**values)
     except TemplateError as error:

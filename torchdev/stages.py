@@ -21,6 +21,7 @@ from torchdev import (
     render,
     resolve,
     sources,
+    trees,
     verify,
 )
 from torchdev.engine import Engine
@@ -119,22 +120,17 @@ def lock_bases(project: Project, say: Say) -> None:
 
 def render_images(project: Project, *, check: bool, say: Say) -> None:
     """Write images/, or with `check` fail if anything there is not as it would be written."""
-    files, texts = project.rendered(), project.pages()
-    other = [name for name, text in texts.items() if not _same(project.places.checkout / name, text)]
+    files, others, root = project.rendered(), project.others(), project.places.checkout
+    other = trees.differences(others, root, project.owned)
     if check:
         render.check(files, project.images)
         if other:
             raise InputError(f"out of date: {', '.join(other)}", next_step=render.COMMAND)
         say(f"images/ is up to date ({len(project.matrix.cells)} cells)")
         return
-    for name in other:
-        (project.places.checkout / name).write_text(texts[name], encoding="utf-8")
+    trees.update(others, root, other)
     changed = [*other, *(f"images/{name}" for name in render.write(files, project.images))]
     say("\n".join([*changed, f"{len(changed)} files changed"]))
-
-
-def _same(path: Path, text: str) -> bool:
-    return path.is_file() and path.read_text(encoding="utf-8") == text
 
 
 def bootstrap_bases(project: Project, cells: "tuple[Cell, ...]", given: "list[str]", say: Say) -> None:

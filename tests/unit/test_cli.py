@@ -12,12 +12,11 @@ from tests.unit.conftest import ROOT
 from torchdev.matrix import load
 
 
-def build_py(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+def build_py(*arguments: str, folder: Path = ROOT, **variables: str) -> "subprocess.CompletedProcess[str]":
     """Run build.py with no engine to talk to."""
     environment = {**os.environ, "DOCKER_HOST": "unix:///nowhere/docker.sock", **variables}
-    return subprocess.run(
-        [sys.executable, "build.py", *arguments], cwd=ROOT, capture_output=True, text=True, env=environment
-    )
+    command = [sys.executable, str(ROOT / "build.py"), *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
 
 
 def test_help_shows_stages_and_exit_codes() -> None:
@@ -64,6 +63,12 @@ def test_generated_files_are_current() -> None:
         (("bake", "latest"), 5, "no Docker Engine answers"),
         (("py311-cu130",), 5, "no Docker Engine answers"),
         (("test", "py311-cu130"), 5, "no Docker Engine answers"),
+        (("run", "py311-cu130"), 5, "no Docker Engine answers"),
+        (("run", "py31*"), 2, "one cell is wanted"),
+        (("run", "py35-cu102"), 2, 'no cell "py35-cu102"'),
+        (("run", "py311-cpu", "--gpu", "require"), 2, "has no CUDA"),
+        (("run", "py311-cu130", "--shm", "0"), 2, "invalid positive value"),
+        (("run", "py311-cu130", "--", "--gpu", "nonsense"), 5, "no Docker Engine answers"),
         (("bootstrap", "py311-cu130"), 5, "no Docker Engine answers"),
         (("bootstrap", "--python-prefix", "3.11", "py311-cu130"), 2, "--python-prefix 3.8="),
         (("bootstrap", "--python-prefix", "3.11=/nowhere", "py311-cu130"), 2, "no such folder: /nowhere"),
@@ -77,6 +82,48 @@ def test_mistakes_have_an_exit_code_and_a_message(arguments: tuple[str, ...], co
     assert "Traceback" not in done.stderr
     if code == 5:
         assert "next:" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("latest",), "--for"),
+        (("latest", "--for", "swarm"), "invalid choice"),
+        (("latest", "--for", "kubernetes", "--nodes", "0"), "invalid positive value"),
+        (("latest", "--for", "kubernetes", "--gpus", "-1"), "invalid count value"),
+        (("latest", "--for", "kubernetes", "--nodes", "two"), "invalid positive value"),
+        (("py35-cu102", "--for", "kubernetes"), 'no cell "py35-cu102"'),
+        (("py31*", "--for", "kubernetes"), "one cell is wanted"),
+        (("py311-cpu", "--for", "kubernetes", "--gpus", "1"), "has no CUDA"),
+        (("latest", "--for", "docker", "--nodes", "2"), "docker has no use for it"),
+        (("latest", "--for", "kubernetes", "--image", "a b"), "no name of an image"),
+        (("latest", "--for", "kubernetes", "--file", "nowhere.py"), "No such file"),
+        (("latest", "--for", "kubernetes", "--out", "/proc/nowhere/new"), "can't be written"),
+        (("latest", "--for", "kubernetes", "--out", "/"), "not an empty folder"),
+    ],
+)
+def test_recipe_that_can_not_be_writes_nothing(arguments: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    """Exit code 2, one message, and the current folder is as it was."""
+    done = build_py("recipe", *arguments, folder=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_recipe_is_written_where_no_engine_is(tmp_path: Path) -> None:
+    """With the image by tag, which is said; a second time it is refused, since the folder is there."""
+    done = build_py("recipe", "latest", "--for", "kubernetes", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "recipe-kubernetes").iterdir()} == {
+        "job.yaml",
+        "storage.yaml",
+        "files.yaml",
+    }
+    assert "image by tag, since its digest is not known: no Docker Engine answers" in done.stderr
+    before = (tmp_path / "recipe-kubernetes" / "job.yaml").read_text()
+    assert build_py("recipe", "latest", "--for", "kubernetes", "--nodes", "2", folder=tmp_path).returncode == 2
+    assert (tmp_path / "recipe-kubernetes" / "job.yaml").read_text() == before
 
 
 def test_doctor_says_that_the_engine_is_missing() -> None:

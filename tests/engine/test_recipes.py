@@ -1,0 +1,230 @@
+"""Recipes on an engine: run.sh and `build.py run` as they are, manifests as far as Docker can imitate Pods."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine.pods import Manifest, Pods, of_kind, unpack
+from tests.unit.conftest import ROOT
+from torchdev import jobs, recipes
+from torchdev.engine import Engine
+from torchdev.plan import Plan
+from torchdev.project import Project, open_project
+
+ELASTIC = "import os; print('world', os.environ['WORLD_SIZE'])\n"
+
+
+@pytest.fixture(scope="module")
+def small() -> Project:
+    """The matrix of the tests' own."""
+    return open_project(ROOT, ROOT / "tests" / "cpu" / "matrix.yaml")
+
+
+@pytest.fixture(scope="module")
+def small_plan(engine: Engine, small: Project) -> Plan:
+    """A small image, which must have been built before."""
+    plan = small.plans(small.matrix.cells[:1])[0]
+    if not engine.image(plan.tags[0]):
+        pytest.skip(f"needs {plan.tags[0]}: python build.py {plan.cell.id} --matrix-file tests/cpu/matrix.yaml")
+    return plan
+
+
+@pytest.fixture
+def network(engine: Engine) -> Iterator[str]:
+    """A network in which containers find each other by name."""
+    with engine.network(f"recipe-{uuid.uuid4().hex[:8]}") as name:
+        yield name
+
+
+@pytest.fixture
+def make(
+    engine: Engine, small: Project, small_plan: Plan, network: str, tmp_path: Path
+) -> "Callable[..., tuple[Pods, Manifest]]":
+    """A recipe's Pods, with the volume and the files that it asks for, and the recipe's Job or TrainJob."""
+
+    def run(kind: str, **wishes: Any) -> "tuple[Pods, Manifest]":
+        wished = jobs.Wishes(kind, cpus=1, memory=2, shm=1, **wishes)
+        job = jobs.make_job(small_plan.cell, wished, small_plan.tags[0], small.job_files())
+        files = recipes.make(job, small.places.templates)
+        claims, config = tmp_path / "claims", tmp_path / "config"
+        for folder in (claims, config):
+            folder.mkdir(exist_ok=True)
+        claims.chmod(0o777)
+        unpack(files, config)
+        top = of_kind(files, "Job" if kind == jobs.KUBERNETES else "TrainJob")
+        holder = top if kind == jobs.KUBERNETES else of_kind(files, "TrainingRuntime")["spec"]["template"]["spec"]
+        if kind == jobs.TRAINJOB:
+            (replicated,) = holder["replicatedJobs"]
+            holder = replicated["template"]
+        spec = holder["spec"]["template"]["spec"]
+        return Pods(engine, small_plan.tags[0], network, job.name, spec, claims, config), top
+
+    return run
+
+
+def args_of(job: Manifest) -> "list[str]":
+    """The command of a Job's Pods."""
+    return list(job["spec"]["template"]["spec"]["containers"][0]["args"])
+
+
+def outcome(said: str) -> dict[str, Any]:
+    """The last line that the training job prints."""
+    return dict(json.loads(next(line for line in said.splitlines() if line.startswith('{"step"'))))
+
+
+def test_pods_of_a_job_train_as_one(make: "Callable[..., tuple[Pods, Manifest]]") -> None:
+    """One Pod, and two of an Indexed Job, the second started first: the same accuracy within 2 percentage points."""
+    pods, job = make(jobs.KUBERNETES)
+    status, said = pods.run(args_of(job))
+    assert status == 0, said
+    one = outcome(said)
+    written = sorted(path.name for path in (pods.claims / "run").iterdir())
+    assert {"metrics.jsonl", "model.pt"} < set(written)
+    assert {path.stat().st_uid for path in pods.claims.rglob("*")} == {recipes.USER}
+    (pods.claims / "run").rename(pods.claims / "first")
+    pods, job = make(jobs.KUBERNETES, nodes=2)
+    ended = pods.run_all(args_of(job), 2)
+    assert [status for status, _ in ended] == [0, 0], ended
+    two = outcome("\n".join(said for _, said in ended))
+    assert (one["world"], two["world"], two["step"]) == (1, 2, one["step"])
+    assert two["accuracy"] == pytest.approx(one["accuracy"], abs=0.02)
+    assert min(one["accuracy"], two["accuracy"]) > 0.85
+
+
+def test_pods_of_a_trainjob_train(make: "Callable[..., tuple[Pods, Manifest]]") -> None:
+    """With the variables that Kubeflow Trainer sets; its names are those of the first Pod here."""
+    pods, job = make(jobs.TRAINJOB, nodes=2)
+    trainer = job["spec"]["trainer"]
+    told = {
+        "PET_NNODES": str(trainer["numNodes"]),
+        "PET_NPROC_PER_NODE": str(trainer["numProcPerNode"]),
+        "PET_MASTER_ADDR": f"{pods.name}-0.{pods.name}",
+        "PET_MASTER_PORT": "29500",
+    }
+    ended = pods.run_all(trainer["args"], 2, **told)
+    assert [status for status, _ in ended] == [0, 0], ended
+    assert outcome("\n".join(said for _, said in ended))["world"] == 2
+
+
+def test_elastic_job_goes_on_with_fewer(make: "Callable[..., tuple[Pods, Manifest]]") -> None:
+    """Of two Pods, one of which never comes, the first begins by itself."""
+    wishes = {"nodes": 2, "min_nodes": 1, "command": "python probe.py", "files": {"probe.py": ELASTIC.encode()}}
+    pods, job = make(jobs.KUBERNETES, **wishes)
+    status, said = pods.run(args_of(job))
+    assert status == 0, said
+    assert "world 1" in said
+
+
+def test_exit_status_tells_the_job_controller_what_to_do(make: "Callable[..., tuple[Pods, Manifest]]") -> None:
+    """2 where it can't run as asked, and 75 after SIGTERM, are those that the Job's rules name."""
+    pods, job = make(jobs.KUBERNETES)
+    rules = job["spec"]["podFailurePolicy"]["rules"]
+    named = {rule["action"]: rule["onExitCodes"]["values"] for rule in rules if "onExitCodes" in rule}
+    status, said = pods.run([*args_of(job), "--device", "cuda"])
+    assert [status] == named["FailJob"], said
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(pods.run, [*args_of(job), "--epochs", "1000"])
+        metrics = pods.claims / "run" / "metrics.jsonl"
+        for _ in range(600):
+            if metrics.exists() and metrics.stat().st_size > 1000:
+                break
+            time.sleep(0.1)
+        name = f"{pods.network}-{pods.name}-0"
+        subprocess.run(["docker", "stop", "--time", "60", name], check=True, capture_output=True)
+        status, said = running.result()
+    assert [status] == named["Ignore"], said
+    assert list((pods.claims / "run").glob("checkpoint-*.pt"))
+
+
+def small_py(stage: str, *words: str) -> "list[str]":
+    """The command build.py with the matrix of the tests' own."""
+    return [sys.executable, str(ROOT / "build.py"), stage, "--matrix-file", str(ROOT / "tests/cpu/matrix.yaml"), *words]
+
+
+def call(command: "list[str]", cwd: Path, text: str = "") -> "subprocess.CompletedProcess[str]":
+    """Run a command in a folder."""
+    return subprocess.run(command, cwd=cwd, input=text, capture_output=True, text=True)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of some user who is not root."""
+    if os.getuid() == 0:
+        os.chown(tmp_path, 1234, 2345)
+    return tmp_path
+
+
+def test_run_gives_what_it_should(small_plan: Plan, folder: Path) -> None:
+    """Shared memory, the folder, its owner as the user, a HOME and a cache to write to, standard input, PyTorch."""
+    program = """
+import json, os, sys, torch
+open("made", "w").close()
+open(os.environ["XDG_CACHE_HOME"] + "/.probe", "w").close()
+open(os.path.expanduser("~/.probe"), "w").close()
+shm = os.statvfs("/dev/shm")
+print(json.dumps([os.getuid(), os.getgid(), os.getcwd(), shm.f_blocks * shm.f_frsize, torch.ones(2).sum().item()]))
+"""
+    done = call(small_py("run", small_plan.cell.id, "--shm", "3", "--", "python", "-"), folder, program)
+    assert done.returncode == 0, done.stderr
+    owner = (folder / "made").stat()
+    assert (owner.st_uid, owner.st_gid) == (folder.stat().st_uid, folder.stat().st_gid)
+    assert json.loads(done.stdout) == [owner.st_uid, owner.st_gid, "/workspace", 3 << 30, 2.0]
+
+
+def test_run_passes_the_exit_status_and_signals_on(small_plan: Plan, folder: Path) -> None:
+    """And leaves no container behind."""
+    assert call(small_py("run", small_plan.cell.id, "--", "sh", "-c", "exit 7"), folder).returncode == 7
+    mark = uuid.uuid4().hex
+    command = small_py("run", small_plan.cell.id, "--", "sh", "-c", f"touch {mark}; sleep 60")
+    running = subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL)
+    for _ in range(300):
+        if (folder / mark).exists():
+            break
+        time.sleep(0.1)
+    running.terminate()
+    assert running.wait(30) == 143
+    listing = subprocess.run(["docker", "ps", "-a", "--no-trunc"], capture_output=True, text=True, check=True).stdout
+    assert mark not in listing
+
+
+def test_run_has_a_terminal_where_there_is_one(small_plan: Plan, folder: Path) -> None:
+    """Under a pseudo-terminal the program sees one; through pipes it does not."""
+    program = "import sys; print(sys.stdin.isatty(), sys.stdout.isatty())"
+    command = small_py("run", small_plan.cell.id, "--", "python", "-c", program)
+    assert call(command, folder).stdout.split() == ["False", "False"]
+    done = call([sys.executable, "-c", f"import pty, sys; sys.exit(pty.spawn({command!r}) >> 8)"], folder)
+    assert "True True" in done.stdout, done.stdout + done.stderr
+
+
+def test_run_says_why_there_is_no_gpu(engine: Engine, plan: Plan, folder: Path) -> None:
+    """It goes on without one; not where one is required."""
+    if engine.gpu_refusal(plan.tags[0]) is None:
+        pytest.skip("this engine has GPUs")
+    command = [sys.executable, str(ROOT / "build.py"), "run", plan.cell.id]
+    done = call([*command, "--", "echo", "here"], folder)
+    assert (done.returncode, done.stdout) == (0, "here\n"), done.stderr
+    assert "without a GPU: the engine can't give containers a GPU" in done.stderr
+    done = subprocess.run(
+        [*command, "--gpu", "require", "--", "touch", "made"], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 5
+    assert "next:" in done.stderr
+    assert not (folder / "made").exists()
+
+
+def test_script_starts_the_container_that_run_does(small_plan: Plan, folder: Path) -> None:
+    """run.sh, told that this engine may lift no limit, where it may not: the same user, folder and status."""
+    made = call(small_py("recipe", small_plan.cell.id, "--for", "docker", "--out", "recipe"), folder)
+    assert made.returncode == 0, made.stderr
+    script = [str(folder / "recipe" / "run.sh"), "sh", "-c", "id -u; pwd; df /dev/shm | grep -c 8388608; exit 9"]
+    done = call(["env", "TORCHDEV_LIMITS=", *script], folder)
+    assert (done.returncode, done.stdout.split()) == (9, [str(folder.stat().st_uid), "/workspace", "1"]), done.stderr

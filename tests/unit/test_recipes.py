@@ -1,0 +1,312 @@
+"""Recipes: valid by the schemas of those who read them, with what they must have, and red when they are broken."""
+
+import base64
+import copy
+import json
+import re
+import shutil
+from collections.abc import Callable
+from importlib.resources import files as resources
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from tests.unit import manifests
+from tests.unit.conftest import ROOT
+from torchdev import jobs, recipes
+from torchdev.errors import InputError
+from torchdev.jobs import Wishes
+from torchdev.matrix import load
+from torchdev.plan import Plan
+from torchdev.project import open_project
+from torchdev.trees import Files
+
+TEMPLATES = ROOT / "templates"
+DIGEST = "ghcr.io/me/torchdev@sha256:" + "ab" * 32
+USUAL = open_project(ROOT, ROOT / "matrix.yaml").job_files()
+CLUSTER = [
+    Wishes(jobs.KUBERNETES),
+    Wishes(jobs.KUBERNETES, gpus=0),
+    Wishes(jobs.KUBERNETES, gpus=8, cpus=96, memory=512, shm=64),
+    Wishes(jobs.KUBERNETES, nodes=2),
+    Wishes(jobs.KUBERNETES, nodes=7, gpus=2, name="my-job", data="images"),
+    Wishes(jobs.KUBERNETES, nodes=4, min_nodes=2, command="python -m mine --say '$(HOME) \"x\": #1'"),
+    Wishes(jobs.KUBERNETES, command="bash -c 'echo $(date): {}'", files={"a.txt": b"\ttab\n", "b.bin": b"\0\xff"}),
+    Wishes(jobs.TRAINJOB),
+    Wishes(jobs.TRAINJOB, nodes=2),
+    Wishes(jobs.TRAINJOB, nodes=3, gpus=4, data="images", command="my.py --x"),
+    Wishes(jobs.TRAINJOB, gpus=0, command="python my.py"),
+]
+"""Wishes that between them take every branch of the templates."""
+
+
+def make(plan: Plan, wishes: Wishes, image: str = DIGEST) -> Files:
+    """The recipe of the small plan's cell."""
+    return recipes.make(jobs.make_job(plan.cell, wishes, image, USUAL), TEMPLATES)
+
+
+def of_kind(files: Files, kind: str) -> "manifests.Manifest":
+    """The only object of a kind."""
+    (found,) = (found for found in manifests.documents(files) if found["kind"] == kind)
+    return found
+
+
+@pytest.mark.parametrize("wishes", CLUSTER, ids=range(len(CLUSTER)))
+def test_manifests_are_valid(plan: Plan, wishes: Wishes) -> None:
+    """By the strict schemas of old and new versions of Kubernetes, Kubeflow Trainer's models, and further rules."""
+    objects = manifests.documents(make(plan, wishes))
+    for found in objects:
+        assert manifests.by_schema(found) == [], found["kind"]
+    assert manifests.by_rules(objects) == []
+
+
+def test_examples_are_valid_in_every_version() -> None:
+    """What is committed, by the schemas of every Kubernetes that is known here, from 1.25 on."""
+    assert (manifests.VERSIONS[0], len(manifests.VERSIONS) >= 13) == ("1.25.0", True)
+    for folder in ("kubernetes", "kubernetes-2", "trainjob"):
+        paths = (ROOT / "examples" / "recipes" / folder).iterdir()
+        objects = manifests.documents({path.name: path.read_bytes() for path in paths})
+        for found in objects:
+            assert manifests.by_schema(found, manifests.VERSIONS) == [], folder
+        assert manifests.by_rules(objects) == []
+
+
+def test_runtime_is_valid_as_a_job(plan: Plan) -> None:
+    """Kubeflow's models know few kinds of values: the Job of a TrainingRuntime is held to Kubernetes' schemas, too."""
+    runtime = of_kind(make(plan, Wishes(jobs.TRAINJOB, nodes=2, data="images")), "TrainingRuntime")
+    job = manifests.job_of(runtime)
+    assert manifests.by_schema(job) == []
+    set_at(job, (*POD, "restartPolicies"), "Never")
+    assert manifests.by_schema(job) != []
+
+
+def set_at(found: Any, path: "tuple[Any, ...]", value: Any) -> None:
+    """Put a value at a path; None takes away what is there."""
+    *parents, last = path
+    for key in parents:
+        found = found[key]
+    if value is None:
+        del found[last]
+    else:
+        found[last] = value
+
+
+POD = ("spec", "template", "spec")
+BOX = (*POD, "containers", 0)
+RUNTIME = ("spec", "template", "spec", "replicatedJobs", 0, "template", *POD)
+MISTAKES: "list[tuple[str, str, tuple[Any, ...], Any]]" = [
+    (jobs.KUBERNETES, "Job", ("spec", "backofLimit"), 3),
+    (jobs.KUBERNETES, "Job", ("spec", "completions"), "2"),
+    (jobs.KUBERNETES, "Job", ("spec", "podFailurePolicy", "rules", 1, "action"), None),
+    (jobs.KUBERNETES, "Job", (*POD, "securityContext", "runAsUser"), "1000"),
+    (jobs.KUBERNETES, "Job", (*BOX, "env", 0, "value"), 4),
+    (jobs.KUBERNETES, "Job", (*BOX, "volumeMounts", 0, "mountpath"), "/dev/shm"),
+    (jobs.KUBERNETES, "Job", (*POD, "tolerations", 0, "operators"), "Exists"),
+    (jobs.KUBERNETES, "Service", ("spec", "publishNotReadyAddress"), True),
+    (jobs.KUBERNETES, "Service", ("spec", "ports", 0, "port"), "29500"),
+    (jobs.KUBERNETES, "PersistentVolumeClaim", ("spec", "accessMode"), ["ReadWriteOnce"]),
+    (jobs.KUBERNETES, "ConfigMap", ("binarydata",), {}),
+    (jobs.TRAINJOB, "TrainJob", ("spec", "trainer", "numNode"), 2),
+    (jobs.TRAINJOB, "TrainJob", ("spec", "trainer", "numNodes"), "2"),
+    (jobs.TRAINJOB, "TrainJob", ("spec", "runtimeRef", "name"), None),
+    (jobs.TRAINJOB, "TrainJob", ("spec", "trainer", "resourcesPerNode", "limit"), {"memory": "1Gi"}),
+    (jobs.TRAINJOB, "TrainingRuntime", ("spec", "mlPolicy", "touch"), {}),
+    (jobs.TRAINJOB, "TrainingRuntime", ("spec", "template", "spec", "failurePolicy", "maxRestarts"), "3"),
+    (jobs.TRAINJOB, "TrainingRuntime", (*RUNTIME, "securityContext", "fsGroups"), 1000),
+    (jobs.TRAINJOB, "TrainingRuntime", (*RUNTIME, "containers", 0, "image_pull_policy"), "Always"),
+]
+
+
+@pytest.mark.parametrize(("kind", "found", "path", "value"), MISTAKES, ids=lambda part: str(part)[-40:])
+def test_schemas_see_mistakes(plan: Plan, kind: str, found: str, path: "tuple[Any, ...]", value: Any) -> None:
+    """A field that is misspelt, missing, or of another type is seen, in every version; so the test above can fail."""
+    right = of_kind(make(plan, Wishes(kind, nodes=2)), found)
+    assert manifests.by_schema(right) == []
+    wrong = copy.deepcopy(right)
+    set_at(wrong, path, value)
+    problems = manifests.by_schema(wrong)
+    assert len(problems) >= (1 if found in manifests.TRAINER else len(manifests.SOME))
+
+
+BREACHES: "list[tuple[str, tuple[Any, ...], Any, str]]" = [
+    ("Job", (*BOX, "volumeMounts", 0, "name"), "shn", "mounted are"),
+    ("Job", (*POD, "volumes", 3, "persistentVolumeClaim", "claimName"), "other", "no claim other"),
+    ("Job", (*POD, "volumes", 4, "configMap", "name"), "other", "no ConfigMap other"),
+    ("Job", (*POD, "volumes", 0, "emptyDir", "medium"), "", "not counted"),
+    ("Job", (*POD, "volumes", 0, "emptyDir", "sizeLimit"), "64Gi", "not counted"),
+    ("Job", (*POD, "volumes", 1), {"name": "home", "hostPath": {"path": "/"}}, "not allowed"),
+    ("Job", (*POD, "securityContext", "runAsUser"), 0, "as root"),
+    ("Job", (*POD, "securityContext", "seccompProfile", "type"), "Unconfined", "seccomp"),
+    ("Job", (*BOX, "securityContext", "capabilities", "drop"), [], "gain rights"),
+    ("Job", (*BOX, "securityContext", "allowPrivilegeEscalation"), True, "gain rights"),
+    ("Job", (*BOX, "securityContext", "readOnlyRootFilesystem"), False, "read-only"),
+    ("Job", (*BOX, "resources", "limits", "memory"), "24 GB", "no quantity"),
+    ("Job", (*BOX, "resources", "requests", "memory"), "25Gi", "more memory"),
+    ("Job", (*POD, "tolerations"), [], "toleration"),
+    ("Job", (*POD, "restartPolicy"), "OnFailure", "restartPolicy"),
+    ("Job", (*POD, "subdomain"), "other", "no Service"),
+    ("Job", ("metadata", "name"), "other", "do not meet"),
+    ("Job", ("spec", "completions"), 3, "not all Pods"),
+    ("Job", ("spec", "template", "metadata", "labels"), {"x": "y"}, "selects other Pods"),
+    ("Job", ("spec", "podFailurePolicy", "rules", 1, "onExitCodes", "containerName"), "other", "no container"),
+    ("Job", ("spec", "podFailurePolicy", "rules", 1, "onExitCodes"), None, "exit codes or"),
+    ("Service", ("spec", "clusterIP"), "10.0.0.1", "no names"),
+    ("ConfigMap", ("metadata", "name"), "Files", "is no name"),
+]
+
+
+@pytest.mark.parametrize(("kind", "path", "value", "said"), BREACHES, ids=lambda part: str(part)[-40:])
+def test_rules_see_what_schemas_do_not(plan: Plan, kind: str, path: "tuple[Any, ...]", value: Any, said: str) -> None:
+    """Each rule is broken once."""
+    objects = manifests.documents(make(plan, Wishes(jobs.KUBERNETES, nodes=2)))
+    set_at(next(found for found in objects if found["kind"] == kind), path, value)
+    assert any(said in problem for problem in manifests.by_rules(objects))
+
+
+def test_files_arrive_as_they_are(plan: Plan) -> None:
+    """What the ConfigMap holds is byte for byte what was given: the script to be read, the data encoded."""
+    files = dict(USUAL) | {"odd.txt": b" leading\n", "end.txt": b"no newline", "bom": "\ufeffx\n".encode()}
+    config = of_kind(make(plan, Wishes(jobs.KUBERNETES, files=files)), "ConfigMap")
+    texts = {name: text.encode() for name, text in config["data"].items()}
+    binaries = {name: base64.b64decode(text) for name, text in config["binaryData"].items()}
+    assert texts | binaries == files
+    assert set(texts) == {"train.py"}
+    size = len(json.dumps(config))
+    assert size < jobs.LARGEST, "an API server takes no larger object"
+
+
+def test_command_reaches_the_pod(plan: Plan) -> None:
+    """Behind torchrun where there is more than one process; what looks like a variable is none."""
+    command = "python my.py '$(HOME)' 'a b'"
+    one = of_kind(make(plan, Wishes(jobs.KUBERNETES, command=command)), "Job")
+    assert manifests.pod_of(one)["containers"][0]["args"] == ["python", "my.py", "$$(HOME)", "a b"]  # type: ignore[index]
+    two = of_kind(make(plan, Wishes(jobs.KUBERNETES, command=command, nodes=2, gpus=4)), "Job")
+    shell, flags, script = manifests.pod_of(two)["containers"][0]["args"]  # type: ignore[index]
+    assert (shell, flags) == ("sh", "-ec")
+    assert "--nnodes=2 --nproc_per_node=4" in script
+    assert script.endswith("""exec torchrun "$@" my.py '$$(HOME)' 'a b'\n""")
+    trainer = of_kind(make(plan, Wishes(jobs.TRAINJOB, command=command, nodes=2)), "TrainJob")["spec"]["trainer"]
+    assert trainer["args"] == ["torchrun", "my.py", "$$(HOME)", "a b"]
+    assert (trainer["numNodes"], trainer["numProcPerNode"]) == (2, 1)
+
+
+def test_elastic_job_may_go_on_with_fewer(plan: Plan) -> None:
+    """The least and the most are told to torchrun."""
+    job = of_kind(make(plan, Wishes(jobs.KUBERNETES, nodes=4, min_nodes=2, command="my.py")), "Job")
+    assert "--nnodes=2:4" in job["spec"]["template"]["spec"]["containers"][0]["args"][2]
+
+
+def test_image_is_the_one_that_was_named(plan: Plan) -> None:
+    """By its digest, in every kind of recipe."""
+    for kind in jobs.KINDS:
+        files = make(plan, Wishes(kind))
+        assert any(DIGEST in data.decode(errors="replace") for data in files.values()), kind
+
+
+def compose_schema() -> Any:
+    """The schema of the Compose specification, which check-jsonschema brings."""
+    return json.loads(resources("check_jsonschema").joinpath("builtin_schemas/vendor/compose-spec.json").read_text())
+
+
+COMPOSE = [
+    Wishes(jobs.COMPOSE),
+    Wishes(jobs.COMPOSE, gpus=0),
+    Wishes(jobs.COMPOSE, nodes=2, gpus=2, shm=16),
+    Wishes(jobs.COMPOSE, command="sh -c 'echo $HOME: {}'", name="mine"),
+]
+
+
+@pytest.mark.parametrize("wishes", COMPOSE)
+def test_compose_file_is_valid(plan: Plan, wishes: Wishes) -> None:
+    """By the specification's schema; GPUs only where some are wanted."""
+    found = yaml.safe_load(make(plan, wishes)["compose.yaml"])
+    jsonschema.Draft202012Validator(compose_schema()).validate(found)
+    assert len(found["services"]) == (wishes.nodes or 1)
+    for service in found["services"].values():
+        assert ("deploy" in service) == (wishes.gpus != 0)
+        assert service["shm_size"] == f"{wishes.shm or 8}gb"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("shmsize", "8gb"), ("command", 3), ("ulimits", {"stack": [1]}), ("volumes", ".:/workspace")]
+)
+def test_compose_schema_sees_mistakes(plan: Plan, key: str, value: Any) -> None:
+    """So the test above can fail."""
+    found = yaml.safe_load(make(plan, Wishes(jobs.COMPOSE))["compose.yaml"])
+    found["services"]["train-0"][key] = value
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(compose_schema()).validate(found)
+
+
+def test_compose_nodes_have_gpus_of_their_own(plan: Plan) -> None:
+    """No GPU is given to two; the first is where they meet; `$` is Compose's unless it is doubled."""
+    files = make(plan, Wishes(jobs.COMPOSE, nodes=3, gpus=2, command="my.py '$HOME'"))
+    services = yaml.safe_load(files["compose.yaml"])["services"]
+    devices = [service["deploy"]["resources"]["reservations"]["devices"][0] for service in services.values()]
+    assert [device["device_ids"] for device in devices] == [["0", "1"], ["2", "3"], ["4", "5"]]
+    commands = [service["command"] for service in services.values()]
+    assert ["--rdzv_conf=is_host=true" in command for command in commands] == [True, False, False]
+    assert all("--rdzv_endpoint=train-0:29500" in command and command[-1] == "$$HOME" for command in commands)
+
+
+def without_comments(data: bytes) -> Any:
+    """What JSON with comments on lines of their own holds."""
+    return json.loads(re.sub(r"^\s*//.*$", "", data.decode(), flags=re.MULTILINE))
+
+
+KNOWN = {
+    "name", "image", "hostRequirements", "runArgs", "init", "remoteUser", "updateRemoteUserUID", "workspaceMount",
+    "workspaceFolder", "initializeCommand", "mounts", "containerEnv", "customizations",
+}  # fmt: skip
+"""Properties of devcontainer.json that recipes use (containers.dev/implementors/json_reference)."""
+
+
+@pytest.mark.parametrize(("gpus", "asked"), [(None, {"gpu": "optional"}), (0, None), (2, {"gpu": True})])
+def test_dev_container_is_as_it_should_be(plan: Plan, gpus: "int | None", asked: Any) -> None:
+    """The user, the workspace, a GPU as wished, and no property that is not known."""
+    found = without_comments(make(plan, Wishes(jobs.DEVCONTAINER, gpus=gpus))[".devcontainer/devcontainer.json"])
+    assert set(found) <= KNOWN
+    assert found.get("hostRequirements") == asked
+    assert (found["remoteUser"], found["updateRemoteUserUID"], found["image"]) == ("dev", True, DIGEST)
+    assert found["workspaceMount"].endswith("target=" + found["workspaceFolder"] + ",type=bind")
+    assert "--shm-size=8g" in found["runArgs"]
+
+
+def test_dev_container_template_keeps_the_conventions() -> None:
+    """Its folder has its id; each option has a type, and a default among its proposals; none is unknown or unused."""
+    files = recipes.dev_template("torchdev", ("latest", "py311"), TEMPLATES)
+    folder = f"src/{recipes.TEMPLATE_ID}"
+    template = json.loads(files[f"{folder}/devcontainer-template.json"])
+    assert template["id"] == recipes.TEMPLATE_ID
+    assert {"id", "version", "name", "description", "options"} <= set(template)
+    for option in template["options"].values():
+        assert (option["type"], option["default"] in option["proposals"]) == ("string", True)
+    used = re.findall(r"\$\{templateOption:(\w+)\}", files[f"{folder}/.devcontainer/devcontainer.json"].decode())
+    assert set(used) == set(template["options"])
+
+
+def test_examples_are_current_and_whole() -> None:
+    """Each kind of recipe has one; all that lies there is generated; none is of another cell than `latest`."""
+    project = open_project(ROOT, ROOT / "matrix.yaml")
+    made = project.examples()
+    assert {name.split("/")[2].split("-")[0] for name in made} == set(jobs.KINDS)
+    latest = load(ROOT / "matrix.yaml").aliases["latest"].id
+    assert all(
+        latest.encode() in data for name, data in made.items() if name.endswith(("job.yaml", ".sh", "compose.yaml"))
+    )
+
+
+def test_misspelt_variable_is_an_error(plan: Plan, tmp_path: Path) -> None:
+    """In any template of a recipe."""
+    shutil.copytree(TEMPLATES / "recipes", tmp_path / "recipes")
+    spoil(tmp_path / "recipes" / "pod.j2", lambda text: text.replace("job.shm", "job.shn"))
+    with pytest.raises(InputError, match="shn"):
+        recipes.make(jobs.make_job(plan.cell, Wishes(jobs.KUBERNETES), DIGEST, USUAL), tmp_path)
+
+
+def spoil(path: Path, how: "Callable[[str], str]") -> None:
+    """Change a file's text."""
+    path.write_text(how(path.read_text()))
