@@ -76,6 +76,15 @@ def args_of(job: Manifest) -> "list[str]":
     return list(job["spec"]["template"]["spec"]["containers"][0]["args"])
 
 
+def wait_for(file: Path, size: int) -> None:
+    """Until a file has so many bytes; two minutes at most."""
+    for _ in range(1200):
+        if file.exists() and file.stat().st_size > size:
+            return
+        time.sleep(0.1)
+    pytest.fail(f"{file.name} has no {size} bytes within two minutes")
+
+
 def outcome(said: str) -> dict[str, Any]:
     """The last line that the training job prints."""
     return dict(json.loads(next(line for line in said.splitlines() if line.startswith('{"step"'))))
@@ -98,6 +107,25 @@ def test_pods_of_a_job_train_as_one(make: "Callable[..., tuple[Pods, Manifest]]"
     assert (one["world"], two["world"], two["step"]) == (1, 2, one["step"])
     assert two["accuracy"] == pytest.approx(one["accuracy"], abs=0.02)
     assert min(one["accuracy"], two["accuracy"]) > 0.85
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_job_goes_on_when_a_pod_is_lost(make: "Callable[..., tuple[Pods, Manifest]]", lost: int) -> None:
+    """The Pod where the others meet, or another: replaced within backoffLimit, the job ends, each step noted once."""
+    pods, job = make(jobs.KUBERNETES, nodes=2)
+    args = [word.replace("--device", "--epochs 4 --checkpoint-every 7 --device") for word in args_of(job)]
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(pods.run_to_success, args, 2, job["spec"]["backoffLimit"])
+        metrics = pods.claims / "run" / "metrics.jsonl"
+        wait_for(metrics, 1000)
+        pods.kill(lost)
+        statuses = running.result()
+    assert [each[-1] for each in statuses] == [0, 0]
+    assert statuses[lost][0] == 137
+    failures = sum(len(each) - 1 for each in statuses)
+    assert 1 <= failures <= job["spec"]["backoffLimit"]
+    steps = [line["step"] for line in map(json.loads, metrics.read_text().splitlines()) if "epoch" not in line]
+    assert steps == list(range(1, steps[-1] + 1))
 
 
 def test_pods_of_a_trainjob_train(make: "Callable[..., tuple[Pods, Manifest]]") -> None:
@@ -134,10 +162,7 @@ def test_exit_status_tells_the_job_controller_what_to_do(make: "Callable[..., tu
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(pods.run, [*args_of(job), "--epochs", "1000"])
         metrics = pods.claims / "run" / "metrics.jsonl"
-        for _ in range(600):
-            if metrics.exists() and metrics.stat().st_size > 1000:
-                break
-            time.sleep(0.1)
+        wait_for(metrics, 1000)
         name = f"{pods.network}-{pods.name}-0"
         subprocess.run(["docker", "stop", "--time", "60", name], check=True, capture_output=True)
         status, said = running.result()
@@ -184,12 +209,9 @@ def test_run_passes_the_exit_status_and_signals_on(small_plan: Plan, folder: Pat
     """And leaves no container behind."""
     assert call(small_py("run", small_plan.cell.id, "--", "sh", "-c", "exit 7"), folder).returncode == 7
     mark = uuid.uuid4().hex
-    command = small_py("run", small_plan.cell.id, "--", "sh", "-c", f"touch {mark}; sleep 60")
+    command = small_py("run", small_plan.cell.id, "--", "sh", "-c", f"echo > {mark}; sleep 60")
     running = subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL)
-    for _ in range(300):
-        if (folder / mark).exists():
-            break
-        time.sleep(0.1)
+    wait_for(folder / mark, 0)
     running.terminate()
     assert running.wait(30) == 143
     listing = subprocess.run(["docker", "ps", "-a", "--no-trunc"], capture_output=True, text=True, check=True).stdout
