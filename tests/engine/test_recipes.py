@@ -24,15 +24,15 @@ ELASTIC = "import os; print('world', os.environ['WORLD_SIZE'])\n"
 
 
 @pytest.fixture(scope="module")
-def small() -> Project:
+def own() -> Project:
     """The matrix of the tests' own."""
     return open_project(ROOT, ROOT / "tests" / "cpu" / "matrix.yaml")
 
 
 @pytest.fixture(scope="module")
-def small_plan(engine: Engine, small: Project) -> Plan:
+def small_plan(engine: Engine, own: Project) -> Plan:
     """A small image, which must have been built before."""
-    plan = small.plans(small.matrix.cells[:1])[0]
+    plan = own.plans(own.matrix.cells[:1])[0]
     if not engine.image(plan.tags[0]):
         pytest.skip(f"needs {plan.tags[0]}: python build.py {plan.cell.id} --matrix-file tests/cpu/matrix.yaml")
     return plan
@@ -47,14 +47,14 @@ def network(engine: Engine) -> Iterator[str]:
 
 @pytest.fixture
 def make(
-    engine: Engine, small: Project, small_plan: Plan, network: str, tmp_path: Path
+    engine: Engine, own: Project, small_plan: Plan, network: str, tmp_path: Path
 ) -> "Callable[..., tuple[Pods, Manifest]]":
     """A recipe's Pods, with the volume and the files that it asks for, and the recipe's Job or TrainJob."""
 
     def run(kind: str, **wishes: Any) -> "tuple[Pods, Manifest]":
         wished = jobs.Wishes(kind, cpus=1, memory=2, shm=1, **wishes)
-        job = jobs.make_job(small_plan.cell, wished, small_plan.tags[0], small.job_files())
-        files = recipes.make(job, small.places.templates)
+        job = jobs.make_job(small_plan.cell, wished, small_plan.tags[0], own.job_files())
+        files = recipes.make(job, own.places.templates)
         claims, config = tmp_path / "claims", tmp_path / "config"
         for folder in (claims, config):
             folder.mkdir(exist_ok=True)
@@ -196,13 +196,14 @@ open("made", "w").close()
 open(os.environ["XDG_CACHE_HOME"] + "/.probe", "w").close()
 open(os.path.expanduser("~/.probe"), "w").close()
 shm = os.statvfs("/dev/shm")
-print(json.dumps([os.getuid(), os.getgid(), os.getcwd(), shm.f_blocks * shm.f_frsize, torch.ones(2).sum().item()]))
+size, total = shm.f_blocks * shm.f_frsize, torch.ones(2).sum().item()
+print(json.dumps([os.getuid(), os.getgid(), os.environ["HOME"], os.getcwd(), size, total]))
 """
     done = call(small_py("run", small_plan.cell.id, "--shm", "3", "--", "python", "-"), folder, program)
     assert done.returncode == 0, done.stderr
     owner = (folder / "made").stat()
     assert (owner.st_uid, owner.st_gid) == (folder.stat().st_uid, folder.stat().st_gid)
-    assert json.loads(done.stdout) == [owner.st_uid, owner.st_gid, "/workspace", 3 << 30, 2.0]
+    assert json.loads(done.stdout) == [owner.st_uid, owner.st_gid, "/home/dev", "/workspace", 3 << 30, 2.0]
 
 
 def test_run_passes_the_exit_status_and_signals_on(small_plan: Plan, folder: Path) -> None:
