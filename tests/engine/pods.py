@@ -5,6 +5,7 @@ No kubelet, scheduler, Service or Job controller is in it: what a cluster makes 
 
 import base64
 import subprocess
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -100,12 +101,20 @@ class Pods:
             return list(pool.map(one, range(count)))
 
     def run_to_success(self, args: "list[str]", count: int, failures: int) -> "list[list[int]]":
-        """Run all, each anew when it fails, as a Job's controller does, at most so often; the statuses of each."""
+        """Run all, each anew when it fails, as a Job's controller does, at most so often, until the first has succeeded.
+
+        The statuses of each. Once the first is done, no other can be joined to it.
+        """
+        done = threading.Event()
 
         def one(index: int) -> "list[int]":
-            statuses = [self.run(args, index)[0]]
-            while statuses[-1] and len(statuses) <= failures:
-                statuses.append(self.run(args, index)[0])
+            statuses: list[int] = []
+            while not statuses or (statuses[-1] and len(statuses) <= failures and not done.is_set()):
+                status, said = self.run(args, index)
+                print(f"Pod {index} ended with {status}\n{said}")
+                statuses.append(status)
+            if index == 0:
+                done.set()
             return statuses
 
         with ThreadPoolExecutor(count) as pool:
