@@ -7,7 +7,7 @@ against the other. The checks of tests/image hold images to it field by field (d
 import json
 from typing import Any
 
-from torchdev import facts, releases
+from torchdev import facts, releases, slimming
 from torchdev.catalog import numbers
 from torchdev.ids import ARM64
 from torchdev.lock import Lock
@@ -63,6 +63,7 @@ def make_contract(cell: Cell, lock: Lock) -> Contract:
         },
         "torch": torch,
         "packages": {package.name: package.version for package in lock.packages},
+        "left_out": list(slimming.left_out(package.name for package in lock.packages)) if cell.slim else [],
         "user": {"name": USER, "uid": 1000, "gid": 1000, "groups": [1000, 0], "home": HOME},
         "environment": {
             "PATH": f"{CUDA_PATH}:{PATH}" if cell.devel else PATH,

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ class Lock:
         """The wheels whose hash is not known yet."""
         return tuple(package for package in self.packages if not package.sha256)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """sha256 of the lock as written."""
         return f"sha256:{hashlib.sha256(to_text(self).encode()).hexdigest()}"

@@ -67,10 +67,13 @@ def _cell_files(plan: Plan, environment: Environment) -> Files:
             if "__pycache__" not in name:
                 files[name.removesuffix(".j2")] = fill(environment, name, values)
     files[CONTRACT_FILE] = files[f"files/{CONTRACT_FILE}"] = to_text(make_contract(plan.cell, plan.lock))
-    files["wheels/uv/requirements.txt"] = f"{plan.lock.uv.requirement}\n"
+    files["wheels/tools/requirements.txt"] = "".join(f"{tool.requirement}\n" for tool in plan.tools)
     for layer in plan.layers:
         if layer.packages:
             files[f"wheels/{layer.name}/requirements.txt"] = layer.pins
+            files[f"wheels/{layer.name}/SHA256SUMS"] = layer.sums
+        if layer.left_out:
+            files[f"wheels/{layer.name}/left-out.txt"] = "".join(f"{path}\n" for path in layer.left_out)
         if layer.elsewhere:
             lines = [f"{plan.cell.flavour}/{package.file}\n" for package in layer.elsewhere]
             files[f"wheels/{layer.name}/pytorch-index.txt"] = "".join(lines)

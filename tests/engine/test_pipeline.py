@@ -20,11 +20,11 @@ from torchdev.errors import Exit
 from torchdev.host import Host
 from torchdev.lock import Lock, inputs_digest
 from torchdev.matrix import load
-from torchdev.pipeline import Options, Site
 from torchdev.places import Places
 from torchdev.plan import Plan
 from torchdev.project import Project
 from torchdev.report import State
+from torchdev.site import Options, Site
 from torchdev.turns import Disk
 from torchdev.verify import Outcome, Verdict
 
