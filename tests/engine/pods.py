@@ -4,6 +4,7 @@ No kubelet, scheduler, Service or Job controller is in it: what a cluster makes 
 """
 
 import base64
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -97,6 +98,23 @@ class Pods:
 
         with ThreadPoolExecutor(count) as pool:
             return list(pool.map(one, range(count)))
+
+    def run_to_success(self, args: "list[str]", count: int, failures: int) -> "list[list[int]]":
+        """Run all, each anew when it fails, as a Job's controller does, at most so often; the statuses of each."""
+
+        def one(index: int) -> "list[int]":
+            statuses = [self.run(args, index)[0]]
+            while statuses[-1] and len(statuses) <= failures:
+                statuses.append(self.run(args, index)[0])
+            return statuses
+
+        with ThreadPoolExecutor(count) as pool:
+            return list(pool.map(one, range(count)))
+
+    def kill(self, index: int) -> None:
+        """End one Pod as a node that is lost does."""
+        name = f"{self.network}-{self.name}-{index}"
+        subprocess.run(["docker", "kill", name], check=True, stdout=subprocess.DEVNULL)
 
 
 def _bytes(quantity: str) -> int:
