@@ -9,48 +9,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from bench import bases, cells, disk, predicted, session, source, table
 from bench.cells import Subject
-from bench.contenders import CONTENDERS, Setting
+from bench.contenders import Setting
 from bench.engine import Site, engine, info
 from bench.network import need_tools, network
+from bench.options import DEFAULT, FIFTY, PREDICTED, ROOT, parser, wished
 from bench.results import Results, from_json
-from bench.session import MEASURES, Wish
+from bench.session import Wish
 from torchdev import process
 from torchdev.errors import EngineError, Exit, InputError, TorchdevError
 
-ROOT = Path(__file__).resolve().parent.parent
 LOCK = Path("/run/lock/torchdev-bench")
 PREFIX = "torchdev-bench-"
 """Of the folder in which everything happens."""
-DEFAULT = ("py311-cu130-torch2.14.1", "py313-cu130-torch2.14.1", "py311-cu132-torch2.15.0", "py313-cu132-torch2.15.0")
-"""Two Pythons in two CUDA sets."""
-PREDICTED = "predicted"
-ALL = (*MEASURES, PREDICTED)
-
-
-def parser() -> argparse.ArgumentParser:
-    """The options."""
-    found = argparse.ArgumentParser(
-        prog="python -m bench", description=__doc__, epilog="docs/bench.md says what each figure means"
-    )
-    add = found.add_argument
-    add("--table", type=Path, metavar="FILE", help="measure nothing: print the table of what FILE says was measured")
-    add("--only", default=",".join(ALL), metavar="A,B", help=f"measure only these, of: {', '.join(ALL)}")
-    add("--cells", default="1,4", metavar="N,M", help="with so many cells; default: 1,4")
-    add("--cell", action="append", metavar="CELL", help=f"a cell, instead of {', '.join(DEFAULT)}; may be repeated")
-    add("--contenders", default=",".join(CONTENDERS), metavar="A,B", help="compare only these")
-    add("--repeat", type=int, default=1, metavar="N", help="build cold N times, in alternating order; default: once")
-    add("--json", type=Path, default=ROOT / ".torchdev" / "bench.json", metavar="FILE", help="where results go")
-    add("--work", type=Path, default=Path("/var/tmp"), metavar="FOLDER", help="where images and engines are kept")
-    add("--matrix-file", type=Path, default=ROOT / "matrix.yaml", metavar="FILE", help="where the cells are")
-    add("--local-wheels", action="store_true", help="let all take wheels from this machine's own folders, too")
-    return found
 
 
 def main(words: "list[str]") -> int:
@@ -59,8 +36,7 @@ def main(words: "list[str]") -> int:
     process.prepare(interrupt)
     try:
         if options.table:
-            print(table.as_text(read(options.table)), end="")
-            return int(Exit.OK)
+            return show(read(options.table), options.page)
         return measure(options)
     except TorchdevError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -68,6 +44,18 @@ def main(words: "list[str]") -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return int(Exit.INTERRUPTED)
+
+
+def show(results: Results, page: "Path | None") -> int:
+    """Print what was measured, or write it into a page."""
+    if page:
+        text = page.read_text(encoding="utf-8") if page.is_file() else ""
+        if table.BEGIN not in text or table.END not in text:
+            raise InputError("it has no marks for the table", where=str(page), next_step="--page docs/bench.md")
+        page.write_text(table.in_page(text, results), encoding="utf-8")
+    else:
+        print(table.as_text(results), end="")
+    return int(Exit.OK)
 
 
 def read(file: Path) -> Results:
@@ -83,7 +71,8 @@ def measure(options: argparse.Namespace) -> int:
     wish = wished(options)
     need_tools()
     host = source.settings(local=options.local_wheels)
-    subjects, entries, listed = chosen(options, max(wish.counts))
+    subjects, entries, listed = chosen(options)
+    built = subjects[: max(wish.counts)]
     results = Results()
 
     def save() -> None:
@@ -92,13 +81,14 @@ def measure(options: argparse.Namespace) -> int:
 
     with alone():
         clear(options.work)
-        disk.check(options.work, disk.needed(subjects, wish.measures))
+        disk.check(options.work, disk.needed(built, wish.measures))
         with folder(options.work) as work, network() as net:
             site = Site(work, net, source.variables(host, local=options.local_wheels))
             matrix = own_matrix(options.matrix_file, work / "matrix", subjects, entries)
-            made = bases.prepare(site, ROOT, matrix, subjects, say)
+            # The 50 cells have the Pythons of all cells that are named, be they built or not.
+            made = bases.prepare(site, ROOT, matrix, subjects if FIFTY in wish.measures else built, say)
             setting = Setting(site, made, host, ROOT, matrix)
-            begin(results, setting, options, subjects, listed, wish)
+            begin(results, setting, options, built, wish)
             session.run(results, setting, subjects, wish, say, save)
             if PREDICTED in wish.measures:
                 foretell(results, setting, subjects, options.matrix_file, listed)
@@ -108,31 +98,8 @@ def measure(options: argparse.Namespace) -> int:
     return int(Exit.BUILD if results.missing else Exit.OK)
 
 
-def wished(options: argparse.Namespace) -> Wish:
-    """What the options ask for; InputError where they name something that is not there."""
-    measures, who = words_of(options.only, ALL, "--only"), words_of(options.contenders, CONTENDERS, "--contenders")
-    try:
-        counts = tuple(sorted({int(count) for count in options.cells.split(",")}))
-    except ValueError:
-        counts = (0,)
-    most = len(options.cell or DEFAULT)
-    if counts[0] < 1 or counts[-1] > most or options.repeat < 1:
-        what = f"numbers from 1 to {most}, the cells that are named, and --repeat from 1"
-        raise InputError(what, where="--cells", next_step="python -m bench --cells 1,4")
-    return Wish(frozenset(measures), counts, options.repeat, tuple(c for c in CONTENDERS if c in who))
-
-
-def words_of(text: str, known: "Sequence[str]", option: str) -> "list[str]":
-    """The words of an option that takes several."""
-    found = text.split(",")
-    if unknown := [word for word in found if word not in known]:
-        what = f"{', '.join(unknown)}: not one of {', '.join(known)}"
-        raise InputError(what, where=option, next_step="python -m bench --help")
-    return found
-
-
 def chosen(
-    options: argparse.Namespace, count: int
+    options: argparse.Namespace,
 ) -> "tuple[tuple[Subject, ...], list[dict[str, Any]], list[dict[str, Any]]]":
     """The cells to measure with their locks, and as build.py lists them; then all cells of the matrix."""
     listed = json.loads(build_py("list", "--matrix-file", str(options.matrix_file), "--json"))
@@ -140,7 +107,7 @@ def chosen(
     by_name = {name: entry for entry in listed for name in (entry["id"], *entry["aliases"])}
     if unknown := [name for name in names if name not in by_name]:
         raise InputError(f"no cell of this name: {unknown[0]}", where="--cell", next_step="python build.py list")
-    entries = [by_name[name] for name in names][:count]
+    entries = [by_name[name] for name in names]
     images = options.matrix_file.resolve().parent / "images"
     return tuple(cells.read_subject(images, entry) for entry in entries), entries, listed
 
@@ -159,7 +126,6 @@ def begin(
     setting: Setting,
     options: argparse.Namespace,
     subjects: "tuple[Subject, ...]",
-    listed: "list[dict[str, Any]]",
     wish: Wish,
 ) -> None:
     """Write down where and with what this run measures, and what torchdev predicts for it."""

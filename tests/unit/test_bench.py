@@ -10,7 +10,21 @@ from typing import Any
 import pytest
 
 from bench import __main__ as command
-from bench import cells, change, contenders, disk, engine, fifty, floor, measure, naive, registry, table, transfer
+from bench import (
+    cells,
+    change,
+    contenders,
+    disk,
+    engine,
+    fifty,
+    floor,
+    measure,
+    naive,
+    options,
+    registry,
+    table,
+    transfer,
+)
 from bench.cells import Subject, Wheel
 from bench.cold import rewritten, stored
 from bench.figures import Figure, beside_wheels, figures, predicted_naive
@@ -278,6 +292,20 @@ def test_the_table_tells_all() -> None:
     assert len({len(line) for line in lines[:5]}) == 1
 
 
+def test_the_page_has_what_was_measured() -> None:
+    """docs/bench.md shows bench/results.json, if there is one, and is otherwise left as it is."""
+    page, file = options.ROOT / "docs" / "bench.md", command.ROOT / "bench" / "results.json"
+    text = page.read_text(encoding="utf-8")
+    assert text.count(table.BEGIN) == text.count(table.END) == 1
+    if file.exists():
+        assert table.in_page(text, command.read(file)) == text, "python -m bench --table FILE --page docs/bench.md"
+    changed = table.in_page(text, measured())
+    assert table.in_page(changed, measured()) == changed
+    assert changed.partition(table.BEGIN)[0] == text.partition(table.BEGIN)[0]
+    assert changed.partition(table.END)[2] == text.partition(table.END)[2]
+    assert "100.0 (90.0 to 120.0) s" in changed
+
+
 def test_every_quantity_that_is_measured_has_a_row() -> None:
     """The figures are made of quantities that the table shows."""
     shown = {(measure, quantity) for measure, quantity, _, _ in table.ROWS}
@@ -314,7 +342,7 @@ def test_what_applies_to_whom() -> None:
 def test_wrong_words_are_refused(words: list[str]) -> None:
     """Before anything is done."""
     with pytest.raises(InputError):
-        command.wished(command.parser().parse_args(words))
+        options.wished(options.parser().parse_args(words))
 
 
 def test_the_table_is_printed_by_a_command_of_its_own(tmp_path: Path) -> None:
@@ -322,5 +350,5 @@ def test_the_table_is_printed_by_a_command_of_its_own(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     file.write_text(measured().to_json())
     words = [sys.executable, "-m", "bench", "--table", str(file)]
-    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=command.ROOT)
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=options.ROOT)
     assert done.stdout == table.as_text(measured())
