@@ -9,7 +9,7 @@ import argparse
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torchdev import arguments, environment
 
@@ -153,7 +153,9 @@ def write(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell, 
     elif options.stage == "render":
         stages.render_images(project, check=options.check, say=say)
     elif options.stage == "bake":
-        print(stages.print_bake(project, chosen, say))
+        from torchdev.site import Options
+
+        print(stages.print_bake(project, chosen, Options(**by(options)), say))
     elif options.stage == "push":
         stages.push_cells(project, chosen, options.to, say)
     elif options.stage == "bootstrap":
@@ -190,7 +192,17 @@ def how(options: argparse.Namespace) -> "Options":
         push_to=options.push_to,
         prune=options.prune,
         room=options.room,
+        **by(options),
     )
+
+
+def by(options: argparse.Namespace) -> "dict[str, Any]":
+    """The command line's wishes on the builder and its cache."""
+    return {
+        "builder": options.builder,
+        "cache_from": tuple(options.cache_from),
+        "cache_to": options.cache_to,
+    }
 
 
 def with_matrix(text: str, file: Path) -> str:

@@ -125,6 +125,14 @@ def _room(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--room", type=gigabytes, metavar="GB", help=text)
 
 
+def _builder(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--builder", default="", metavar="NAME", help="a builder of buildx, such as a remote BuildKit")
+    more = "; may be repeated"
+    reading = f"repository to take cached steps from{more}"
+    sub.add_argument("--cache-from", action="append", default=[], metavar="REPOSITORY", help=reading)
+    sub.add_argument("--cache-to", default="", metavar="REPOSITORY", help="repository to leave all cached steps in")
+
+
 def _gpu(sub: argparse.ArgumentParser) -> None:
     text = "auto: GPU checks are not-run where there is none; require: then they fail"
     sub.add_argument("--gpu", choices=("auto", "require", "none"), default="auto", help=text)
@@ -154,6 +162,7 @@ def _add_build(command: Command) -> None:
     )
     build.add_argument("--prune", action="store_true", help=text)
     _room(build)
+    _builder(build)
     _gpu(build)
     _json(build)
 
@@ -191,7 +200,9 @@ def _add_files(command: Command) -> None:
     locking.add_argument("--bases", action="store_true", help="instead, ask the registry for the bases' digests")
     rendering = command.stage("render", "write images/CELL from matrix, locks and templates")
     rendering.add_argument("--check", action="store_true", help="only compare; fail on any difference")
-    _cells(command.stage("bake", "print the bake file for docker buildx bake on this machine"))
+    baking = command.stage("bake", "print the bake file for docker buildx bake on this machine")
+    _cells(baking)
+    _builder(baking)
 
 
 def _add_images(command: Command) -> None:

@@ -61,7 +61,7 @@ def _wave(site: Site, plans: "tuple[Plan, ...]") -> "list[Result]":
     """One wave; interrupted, it leaves what is done."""
     prune = site.options.prune
     names = site.engine.names() if prune else {}
-    cached = {record.id for record in buildx.records()} if prune else set()
+    cached = {record.id for record in buildx.records(site.way.options)} if prune else set()
     results = pipeline.run(site, plans)
     if any(result.code is Exit.INTERRUPTED for result in results):
         return results
@@ -120,9 +120,9 @@ def _removed(site: Site, plan: Plan, result: Result, before: Names) -> Result:
 
 def _prune(site: Site, before: "set[str]") -> None:
     """Remove what torchdev's steps have left in the build cache since `before`, and no image has."""
-    new = [record for record in buildx.records() if record.id not in before]
+    new = [record for record in buildx.records(site.way.options) if record.id not in before]
     own = [record for record in new if any(step in record.description for step in OWN_STEPS)]
-    buildx.prune(record.id for record in own)
+    buildx.prune((record.id for record in own), site.way.options)
     site.say(f"removed the wave's images, and {len(own)} entries of the build cache")
 
 

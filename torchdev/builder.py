@@ -16,10 +16,11 @@ from torchdev.buildx import OnLine
 from torchdev.diagnosis import explain
 from torchdev.engine import Engine
 from torchdev.errors import BuildError
+from torchdev.exports import Way, load_output
 from torchdev.forecast import chain
 from torchdev.host import PYTORCH_INDEX, Host, find_wheels
 from torchdev.places import Places
-from torchdev.plan import Plan, base_labels
+from torchdev.plan import SHARED, Plan, base_labels
 from torchdev.render import bake_text
 
 INPUTS_LABEL = "io.torchdev.inputs"
@@ -31,14 +32,25 @@ LOST_STEP = "no active sessions"
 ATTEMPTS = 4
 RETRY_AFTER = 2.0
 """Seconds."""
+OWN_WAY = Way()
+"""By the engine's own builder."""
 
 
 @dataclass(frozen=True)
 class StandIn:
-    """An image of this engine, by name and id, that stands in for an official one."""
+    """An image of this engine, by name and id, that stands in for an official one.
+
+    `layout` is where it lies as an OCI layout, FOLDER@DIGEST, for builders that don't see the engine's images.
+    """
 
     name: str
     id: str
+    layout: str = ""
+
+    @property
+    def context(self) -> str:
+        """The named context that it is."""
+        return f"oci-layout://{self.layout}" if self.layout else f"docker-image://{self.name}"
 
 
 Stands = dict[str, StandIn]
@@ -46,17 +58,26 @@ Stands = dict[str, StandIn]
 
 
 def build(
-    engine: Engine, host: Host, plan: Plan, places: Places, stands: Stands, on_line: "OnLine | None", stage: str = ""
+    engine: Engine,
+    host: Host,
+    plan: Plan,
+    places: Places,
+    stands: Stands,
+    on_line: "OnLine | None",
+    stage: str = "",
+    way: Way = OWN_WAY,
 ) -> Path:
     """Build one cell under its candidate name, or only a stage of it; the path of BuildKit's log."""
     name = f"{plan.cell.id}-{stage}" if stage else plan.cell.id
     log = places.work / "logs" / f"{name}.log"
-    wanted = {"target": stage, "output": "type=cacheonly", "tags": ""} if stage else {"output": "type=docker"}
+    output = load_output(way.driver, containerd=way.containerd)
+    wanted = {"target": stage, **way.stage(plan.shared if stage == SHARED else "")} if stage else {"output": output}
     with _folder(places.work / "build" / name) as folder:
         file = folder / "docker-bake.json"
-        file.write_text(json.dumps(bake_file((plan,), host, places, folder, stands), indent=2))
+        file.write_text(json.dumps(bake_file((plan,), host, places, folder, stands, way), indent=2))
         settings = (f"--set={plan.target}.{key}={value}" for key, value in wanted.items())
-        _bake(engine, ["bake", "--file", str(file), "--provenance=false", plan.target, *settings], plan, log, on_line)
+        command = ["bake", *way.options, "--file", str(file), "--provenance=false", plan.target, *settings]
+        _bake(engine, command, plan, log, on_line)
     return log
 
 
@@ -83,7 +104,9 @@ def _bake(engine: Engine, arguments: "list[str]", plan: Plan, log: Path, on_line
             process.pause(RETRY_AFTER)
 
 
-def bake_file(plans: "Iterable[Plan]", host: Host, places: Places, folder: Path, stands: Stands) -> dict[str, Any]:
+def bake_file(
+    plans: "Iterable[Plan]", host: Host, places: Places, folder: Path, stands: Stands, way: Way = OWN_WAY
+) -> dict[str, Any]:
     """The bake file for this machine: the committed one's targets with stand-in bases, secrets, proxies, local wheels.
 
     What has to be written for it, such as the host's index settings, goes into `folder`.
@@ -92,6 +115,7 @@ def bake_file(plans: "Iterable[Plan]", host: Host, places: Places, folder: Path,
     committed: dict[str, Any] = json.loads(bake_text(plans))
     for plan in plans:
         committed["target"][plan.target] |= override(plan, host, places, folder, stands)
+        committed["target"][plan.target] |= way.target(plan.cell.id, plan.shared)
     return committed
 
 
@@ -100,7 +124,7 @@ def override(plan: Plan, host: Host, places: Places, folder: Path, stands: Stand
     target: dict[str, Any] = {"context": str(_context(host, plan, places, folder))}
     target["labels"] = {INPUTS_LABEL: inputs(plan, places, stands), LAYERS_LABEL: " ".join(chain(plan))}
     if stands:
-        target["contexts"] = {ref: f"docker-image://{stand.name}" for ref, stand in stands.items()}
+        target["contexts"] = {ref: stand.context for ref, stand in stands.items()}
         own = [(stands[base.ref].name, stands[base.ref].id) for base in (plan.debian, plan.python)]
         target["labels"] |= base_labels("bootstrapped", own[0], own[1])
     target["secret"] = [f"id={name},src={path}" for name, path in _secrets(host, folder)]
@@ -156,10 +180,14 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def stand_ins(engine: Engine, bases: "Iterable[Base]") -> "dict[Base, StandIn]":
-    """The bootstrapped images that are there, of these bases."""
+def stand_ins(engine: Engine, bases: "Iterable[Base]", layouts: "Path | None" = None) -> "dict[Base, StandIn]":
+    """The bootstrapped images that are there, of these bases; if asked for, as OCI layouts below a folder, too."""
     images = {base: engine.image(base.stand_in) for base in bases}
-    return {base: StandIn(base.stand_in, image.id) for base, image in images.items() if image}
+    return {
+        base: StandIn(base.stand_in, image.id, engine.layout(image.id, layouts) if layouts else "")
+        for base, image in images.items()
+        if image
+    }
 
 
 def stands_for(engine: Engine, plan: Plan, bootstrapped: "Iterable[Base]") -> Stands:

@@ -3,7 +3,7 @@
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +24,15 @@ AT_ONCE = 100
 
 @dataclass(frozen=True)
 class Builder:
-    """What `buildx inspect` says of a builder: docker is the engine's own BuildKit, other drivers have their own."""
+    """What `buildx inspect` says of a builder: docker is the engine's own BuildKit, other drivers have their own.
+
+    `text` is all that it prints.
+    """
 
     name: str
     driver: str
     platforms: tuple[str, ...]
+    text: str = ""
 
 
 def run(arguments: "list[str]", log: Path, on_line: "OnLine | None" = None) -> None:
@@ -59,11 +63,11 @@ class Record:
     description: str
 
 
-def records() -> "list[Record]":
-    """Every entry of the current builder's cache."""
+def records(options: "Sequence[str]" = ()) -> "list[Record]":
+    """Every entry of a builder's cache; `options` name the builder, else it is the current one."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "du")
-        run(["du", "--verbose"], log)
+        run(["du", *options, "--verbose"], log)
         return read_records(log.read_text(encoding="utf-8"))
 
 
@@ -84,13 +88,13 @@ def _bytes(text: str) -> int:
     return int(float(found[1]) * 1000 ** " kMGTP".index(found[2] or " ")) if found else 0
 
 
-def prune(ids: "Iterable[str]") -> None:
-    """Remove entries of the current builder's cache, by id; those in use, and those that images have, stay."""
+def prune(ids: "Iterable[str]", options: "Sequence[str]" = ()) -> None:
+    """Remove entries of a builder's cache, by id; those in use, and those that images have, stay."""
     ids = list(ids)
     with tempfile.TemporaryDirectory() as folder:
         for first in range(0, len(ids), AT_ONCE):
             some = "|".join(ids[first : first + AT_ONCE])
-            run(["prune", "--force", "--filter", f"id=^({some})$"], Path(folder, "prune"))
+            run(["prune", *options, "--force", "--filter", f"id=^({some})$"], Path(folder, "prune"))
 
 
 def inspect(name: str, log: Path) -> "Builder | None":
@@ -110,4 +114,4 @@ def read_inspect(text: str) -> Builder:
         return found[1].strip() if found else ""
 
     platforms = re.split(r", *", said("Platforms").replace("*", ""))
-    return Builder(said("Name"), said("Driver"), tuple(filter(None, platforms)))
+    return Builder(said("Name"), said("Driver"), tuple(filter(None, platforms)), text)

@@ -2,8 +2,10 @@
 
 import contextlib
 import io
+import json
 import os
 import tarfile
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,11 +65,6 @@ class Engine:
         """The platform that the engine runs without emulation, such as linux/amd64."""
         machine = str(self.info()["Architecture"])
         return f"linux/{ARCHITECTURES.get(machine, machine)}"
-
-    def platforms(self, folder: Path) -> tuple[str, ...]:
-        """The platforms that the engine can build for, its own first; others by emulation. Logs go into a folder."""
-        found = buildx.inspect("", folder / "platforms.log")
-        return tuple(dict.fromkeys((self.platform(), *(found.platforms if found else ()))))
 
     def disk(self) -> "Path | None":
         """The folder where the engine keeps its data, if the engine is on this machine."""
@@ -130,9 +127,11 @@ class Engine:
         if not found:
             raise EngineError(f"the engine has no image {name}", next_step="docker images")
         steps = ("RUN ", "COPY ", "ADD ", "WORKDIR ")
-        own = [int(e["Size"]) for e in reversed(self.history(found.id)) if str(e["CreatedBy"]).startswith(steps)]
+        history = self.history(found.id)
+        own = [int(e["Size"]) for e in reversed(history) if str(e["CreatedBy"]).startswith(steps)]
         below = found.layers[: len(found.layers) - len(own)]
-        return [(" ".join(below), found.size - sum(own)), *zip(found.layers[len(below) :], own, strict=True)]
+        rest = sum(int(entry["Size"]) for entry in history) - sum(own)
+        return [(" ".join(below), rest), *zip(found.layers[len(below) :], own, strict=True)]
 
     def containers(self, label: str) -> "list[Container]":
         """Every container with a label, given as key or key=value."""
@@ -149,6 +148,23 @@ class Engine:
         repository, _, tag = name.rpartition(":")
         changes = [f'LABEL {key}="{value}"' for key, value in labels.items()] + ['CMD ["bash"]']
         self._client.api.import_image_from_file(str(archive), repository=repository, tag=tag, changes=changes)
+
+    def layout(self, image: str, folder: Path) -> str:
+        """An image as an OCI layout below a folder, written there unless it is: FOLDER@DIGEST of its manifest."""
+        place = folder / image.removeprefix("sha256:")[:16]
+        if not (place / "index.json").exists():
+            with tempfile.TemporaryDirectory(dir=_made(folder)) as unfinished:
+                with Path(unfinished, "image.tar").open("w+b") as file:
+                    file.writelines(self._client.images.get(image).save())
+                    file.seek(0)
+                    with tarfile.open(fileobj=file) as archive:
+                        archive.extractall(Path(unfinished, "image"), filter="data")
+                if not Path(unfinished, "image", "index.json").exists():
+                    what = "this engine can't save images as OCI layouts, which other builders could take"
+                    raise EngineError(what, where=image, next_step="update Docker to 25 or newer")
+                Path(unfinished, "image").rename(place)
+        manifest = json.loads((place / "index.json").read_text(encoding="utf-8"))["manifests"][0]["digest"]
+        return f"{place.resolve()}@{manifest}"
 
     def buildx(self, arguments: "list[str]", log: Path, on_line: "buildx.OnLine | None" = None) -> None:
         """Run `docker buildx`, its whole output in a log, and each line to `on_line`; BuildError if it fails."""
@@ -225,6 +241,11 @@ class Engine:
                 return None
         except GpuError as error:
             return error
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _labels() -> dict[str, str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from torchdev import bases, bootstrap, builder
+from torchdev import bases, bootstrap, builder, buildx, exports
 from torchdev.engine import Engine
 from torchdev.errors import EngineError, TorchdevError
 from torchdev.host import Host, read_host
@@ -24,7 +24,8 @@ Say = Callable[[str], None]
 class Options:
     """How to build: which checks, GPU or not, how many cells at once, BuildKit's log on screen.
 
-    `push_to` is a repository; with `prune`, images are removed again; `room` are bytes that may be written at most.
+    `builder` is buildx's name of one; `cache_from`, `cache_to` and `push_to` are repositories; with `prune`, images are
+    removed again; `room` are bytes that may be written at most.
     """
 
     test: bool = True
@@ -33,6 +34,9 @@ class Options:
     verbose: bool = False
     rebuild: bool = False
     jobs: int = 1
+    builder: str = ""
+    cache_from: tuple[str, ...] = ()
+    cache_to: str = ""
     push_to: str = ""
     prune: bool = False
     room: "int | None" = None
@@ -56,12 +60,14 @@ class Site:
     meeting: Path
     missing: "Mapping[bases.Base, TorchdevError]" = dataclasses.field(default_factory=dict)
     platforms: tuple[str, ...] = ("linux/amd64",)
+    way: exports.Way = builder.OWN_WAY
     report: "Callable[[Event], None]" = lambda event: None
     present: "set[str]" = dataclasses.field(default_factory=set, compare=False)
 
     @cached_property
     def _stand_ins(self) -> "dict[bases.Base, builder.StandIn]":
-        return builder.stand_ins(self.engine, self.made)
+        layouts = None if self.way.driver == exports.OWN else self.places.work / "oci"
+        return builder.stand_ins(self.engine, self.made, layouts)
 
     def stands(self, plan: Plan) -> builder.Stands:
         """What stands in for a plan's official bases; those made here are for the engine's own platform alone."""
@@ -87,7 +93,8 @@ class Site:
                 sys.stderr.write(line)
             self.report(Line(plan.cell.id, line))
 
-        builder.build(self.engine, self.host, plan, self.places, self.stands(plan), on_line, stage)
+        stands = self.stands(plan)
+        builder.build(self.engine, self.host, plan, self.places, stands, on_line, stage, self.way)
 
 
 def platform_refusal(
@@ -121,7 +128,7 @@ def open_site(
         reading = pool.submit(read_host)
         engine = Engine()
         meeting = meeting_of(engine)
-        platforms = engine.platforms(places.work / "logs")
+        way, platforms = way_of(engine, options, places.work / "logs")
         native = [plan for plan in plans if plan.lock.platform == platforms[0]]
         wanted = [base for plan in native or plans for base in plan.bases]
         made = bootstrap.choose(engine, wanted, forbid=not options.allow_bootstrap)
@@ -129,7 +136,24 @@ def open_site(
     missing = make_bases(engine, host, made, places, meeting, say) if made and make and native else {}
     disk = Disk(engine.disk(), options.room)
     there = builder.present(engine, plans)
-    return Site(engine, host, places, tuple(made), options, say, disk, meeting, missing, platforms, report, there)
+    return Site(engine, host, places, tuple(made), options, say, disk, meeting, missing, platforms, way, report, there)
+
+
+def way_of(engine: Engine, options: Options, logs: Path) -> "tuple[exports.Way, tuple[str, ...]]":
+    """The builder that was asked for, and its platforms, the engine's own first; EngineError if it can't do it."""
+    found = buildx.inspect(options.builder, logs / "platforms.log")
+    if not found and options.builder:
+        what = f"buildx has no builder {options.builder}"
+        raise EngineError(what, where="--builder", next_step="docker buildx ls; docker buildx create --name NAME ...")
+    driver, platforms = (found.driver, found.platforms) if found else (exports.OWN, ())
+    store = exports.containerd_store(engine.info())
+    way = exports.Way(options.builder, driver, store, options.cache_from, options.cache_to)
+    if refusal := exports.refusal(way):
+        raise EngineError(refusal, where="--cache-to", next_step="name another builder with --builder: docs/scale.md")
+    own = engine.platform()
+    if driver != exports.OWN and platforms and own not in platforms:
+        return way, platforms
+    return way, tuple(dict.fromkeys((own, *platforms)))
 
 
 def meeting_of(engine: Engine) -> Path:

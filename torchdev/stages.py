@@ -169,17 +169,17 @@ def _without_lock(cell: Cell) -> Result:
     return Result(cell.id, State.FAILED, error=error, code=Exit.INPUT)
 
 
-def print_bake(project: Project, cells: "tuple[Cell, ...]", say: Say) -> str:
+def print_bake(project: Project, cells: "tuple[Cell, ...]", options: Options, say: Say) -> str:
     """The bake file with which build_cells would build these cells here; what it refers to is under .torchdev/bake."""
     plans = project.plans(cells)
-    site = open_site(project.places, plans, Options(), say)
+    site = open_site(project.places, plans, options, say)
     for error in site.missing.values():
         raise error
     folder = project.places.work / "bake"
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     stands = {ref: stand for plan in plans for ref, stand in site.stands(plan).items()}
-    return json.dumps(builder.bake_file(plans, site.host, project.places, folder, stands), indent=2)
+    return json.dumps(builder.bake_file(plans, site.host, project.places, folder, stands, site.way), indent=2)
 
 
 def test_cells(project: Project, cells: "tuple[Cell, ...]", gpu: str, say: Say) -> "list[Result]":

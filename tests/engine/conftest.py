@@ -47,9 +47,11 @@ def small(engine: Engine) -> Plan:
 
 
 @pytest.fixture(scope="session")
-def base(engine: Engine, plan: Plan) -> str:
+def base(engine: Engine, project: Project) -> str:
     """A Debian to build small things on: the official one, or its stand-in."""
-    return plan.debian.ref if engine.image(plan.debian.ref) else plan.debian.stand_in
+    plan = project.plans(project.matrix.cells[:1])[0]
+    found = next((name for name in (plan.debian.ref, plan.debian.stand_in) if engine.image(name)), "")
+    return found or pytest.skip(f"needs a base: python build.py bootstrap {plan.cell.id}")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ ORDER = (
     "indexes", "wheels", "pytorch", "lock",
     "resolver", "resolve", "sources", "slimming",
     "contract", "checks", "plan", "forecast", "waves", "pages", "render", "trees", "containers", "jobs", "recipes",
-    "project", "diagnosis", "buildlog", "progress", "gpus", "process", "buildx", "engine", "builder",
+    "project", "diagnosis", "buildlog", "progress", "gpus", "process", "buildx", "exports", "engine", "builder",
     "prefix", "bootstrap", "verify", "report", "turns", "outlook", "site", "pipeline", "batches",
     "display", "stages", "launch", "doctor", "machine", "selftest",
 )  # fmt: skip
