@@ -336,6 +336,9 @@ def test_what_applies_to_whom() -> None:
     assert wish.applies("small", "naive", 1)
     assert not wish.applies("small", "naive", 4)
     assert not wish.applies("nothing", "naive", 1)
+    nothing = Wish(frozenset(("nothing",)), (1,), 1)
+    assert nothing.applies("nothing", "uv", 1)
+    assert not nothing.applies("nothing", "floor", 1)
 
 
 @pytest.mark.parametrize("words", [["--only", "cold,cool"], ["--cells", "0"], ["--cells", "5"], ["--cells", "x"]])
