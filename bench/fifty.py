@@ -37,7 +37,7 @@ def fifty(results: Results, setting: Setting, engine: Engine) -> None:
         what = f"only {len(chosen)} cells can be made of Python {', '.join(setting.bases.froms)}"
         raise BuildError(what, next_step="name cells with more Pythons: --cell")
     folder = setting.site.fresh("fifty")
-    matrix = cells.write_matrix({**cells.read_matrix(setting.matrix), "rows": chosen}, folder, {})
+    matrix = cells.write_matrix({**cells.read_matrix(setting.matrix), "companions": [], "rows": chosen}, folder, {})
     at = ["--matrix-file", str(matrix)]
     engine.run([*build_py, "lock", *at])
     engine.run([*build_py, "render", *at])

@@ -45,8 +45,9 @@ def run(
     cwd: "Path | None" = None,
     roots: "tuple[int, ...]" = (),
     received: "Callable[[], int]" = lambda: 0,
+    allowed: "tuple[int, ...]" = (0,),
 ) -> Measured:
-    """Run a command to its end; BuildError with the end of its log if it fails.
+    """Run a command to its end; BuildError with the end of its log if it ends with another status than allowed.
 
     Memory is that of the command, of the processes `roots`, and of all their descendants.
     """
@@ -68,7 +69,7 @@ def run(
             sampler.stop()
         out.seek(0)
         output = out.read()
-    if status:
+    if status not in allowed:
         tail = "\n".join(f"  {line}" for line in [*output.splitlines(), *log.read_text().splitlines()][-TAIL:])
         raise BuildError(f"{' '.join(command[:6])} … failed ({status})\n{tail}", next_step="python build.py doctor")
     others = max(0.0, busy() - all_of_them - (processor(roots) - own))

@@ -209,6 +209,10 @@ def test_a_command_is_measured(tmp_path: Path) -> None:
     assert 0 <= done.others < done.seconds * (os.cpu_count() or 1)
     with pytest.raises(BuildError, match="no good"):
         measure.run([sys.executable, "-c", "import sys; sys.exit('no good')"], tmp_path / "log", env={})
+    three = [sys.executable, "-c", "print('out'); import sys; sys.exit(3)"]
+    assert measure.run(three, tmp_path / "log", env={}, allowed=(0, 3)).output == "out\n"
+    with pytest.raises(BuildError):
+        measure.run(three, tmp_path / "log", env={})
 
 
 def test_a_busy_machine_shows(tmp_path: Path) -> None:
