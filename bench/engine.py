@@ -70,7 +70,14 @@ class Engine:
         }
         return {**self.site.variables, **own}
 
-    def run(self, command: "list[str]", *, cwd: "Path | None" = None, allowed: "tuple[int, ...]" = (0,)) -> Measured:
+    def run(
+        self,
+        command: "list[str]",
+        *,
+        cwd: "Path | None" = None,
+        allowed: "tuple[int, ...]" = (0,),
+        limit: "float | None" = None,
+    ) -> Measured:
         """Run a command beside the engine, and measure both together."""
         self.runs += 1
         log = self.logs / f"{self.runs}.log"
@@ -83,6 +90,7 @@ class Engine:
             roots=roots,
             received=received,
             allowed=allowed,
+            limit=limit,
         )
 
     def docker(self, *words: str) -> str:

@@ -22,6 +22,8 @@ from bench.results import Results
 from torchdev.errors import BuildError
 
 CELLS = 50
+LIMIT = 60.0
+"""Seconds after which it is stopped: then it builds what it should have skipped."""
 LAYERS = 9
 """Of each stand-in, as many as a real image has above its base."""
 DEVEL_FROM = "cu130"
@@ -46,7 +48,7 @@ def fifty(results: Results, setting: Setting, engine: Engine) -> None:
     logs = folder / ".torchdev" / "logs"
     before = sorted(path.name for path in logs.iterdir())
     for _ in range(AGAIN):
-        done = engine.run([*build_py, "--group", "all", "--no-test", "--json", *at])
+        done = engine.run([*build_py, "--group", "all", "--no-test", "--json", *at], limit=LIMIT)
         states = [cell["state"] for cell in json.loads(done.output)["cells"]]
         if states != ["skipped"] * CELLS:
             raise BuildError(f"{CELLS} cells should have been skipped: {states}", next_step="see docs/bench.md")

@@ -215,6 +215,12 @@ def test_a_command_is_measured(tmp_path: Path) -> None:
         measure.run(three, tmp_path / "log", env={})
 
 
+def test_a_command_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
+    """Fifty cells that are built instead of skipped would take hours."""
+    with pytest.raises(BuildError, match="more than 1 s"):
+        measure.run(["sleep", "31"], tmp_path / "log", env=dict(os.environ), limit=1)
+
+
 def test_a_busy_machine_shows(tmp_path: Path) -> None:
     """What another program takes of the processors meanwhile is counted, and is not the command's."""
     busy = [sys.executable, "-c", "while True: pass"]
