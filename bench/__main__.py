@@ -79,10 +79,10 @@ def measure(options: argparse.Namespace) -> int:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(results.to_json(), encoding="utf-8")
 
-    with alone():
+    with alone(), network() as net:
         clear(options.work)
         disk.check(options.work, disk.needed(built, wish.measures))
-        with folder(options.work) as work, network() as net:
+        with folder(options.work) as work:
             site = Site(work, net, source.variables(host, local=options.local_wheels))
             matrix = own_matrix(options.matrix_file, work / "matrix", subjects, entries)
             # The 50 cells have the Pythons of all cells that are named, be they built or not.

@@ -70,13 +70,27 @@ class Engine:
         }
         return {**self.site.variables, **own}
 
-    def run(self, command: "list[str]", *, cwd: "Path | None" = None) -> Measured:
+    def run(
+        self,
+        command: "list[str]",
+        *,
+        cwd: "Path | None" = None,
+        allowed: "tuple[int, ...]" = (0,),
+        limit: "float | None" = None,
+    ) -> Measured:
         """Run a command beside the engine, and measure both together."""
         self.runs += 1
         log = self.logs / f"{self.runs}.log"
         roots, received = (self.process.pid,), self.site.network.received
         return measure.run(
-            [*self.site.network.prefix, *command], log, env=self.env, cwd=cwd, roots=roots, received=received
+            [*self.site.network.prefix, *command],
+            log,
+            env=self.env,
+            cwd=cwd,
+            roots=roots,
+            received=received,
+            allowed=allowed,
+            limit=limit,
         )
 
     def docker(self, *words: str) -> str:

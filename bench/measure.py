@@ -45,8 +45,11 @@ def run(
     cwd: "Path | None" = None,
     roots: "tuple[int, ...]" = (),
     received: "Callable[[], int]" = lambda: 0,
+    allowed: "tuple[int, ...]" = (0,),
+    limit: "float | None" = None,
 ) -> Measured:
-    """Run a command to its end; BuildError with the end of its log if it fails.
+    """Run a command to its end; BuildError with the end of its log if it ends with another status than allowed,
+    or takes more than `limit` seconds.
 
     Memory is that of the command, of the processes `roots`, and of all their descendants.
     """
@@ -59,8 +62,12 @@ def run(
         )
         sampler = Sampler((child.pid, *roots))
         try:
-            status = child.wait()
+            status = child.wait(limit)
             seconds = time.perf_counter() - began
+        except subprocess.TimeoutExpired:
+            _stop(child)
+            what = f"{' '.join(command[:6])} … was stopped: it took more than {limit:.0f} s"
+            raise BuildError(what, next_step="see docs/bench.md") from None
         except BaseException:
             _stop(child)
             raise
@@ -68,7 +75,7 @@ def run(
             sampler.stop()
         out.seek(0)
         output = out.read()
-    if status:
+    if status not in allowed:
         tail = "\n".join(f"  {line}" for line in [*output.splitlines(), *log.read_text().splitlines()][-TAIL:])
         raise BuildError(f"{' '.join(command[:6])} … failed ({status})\n{tail}", next_step="python build.py doctor")
     others = max(0.0, busy() - all_of_them - (processor(roots) - own))

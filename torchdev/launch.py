@@ -72,6 +72,9 @@ def _image(plan: Plan, say: Say) -> str:
         say(f"image by tag, since its digest is not known: {error.what}")
         return plan.tags[0]
     if found and found.pushed:
+        others = found.pushed[1:]
+        if others:
+            say(f"it was pushed elsewhere, too; --image takes another: {', '.join(others)}")
         return found.pushed[0]
     why = "it was not pushed from this engine" if found else "this engine does not have it"
     say(f"image by tag, since its digest is not known: {why}")

@@ -4,6 +4,8 @@ No kubelet, scheduler, Service or Job controller is in it: what a cluster makes 
 """
 
 import base64
+import subprocess
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -97,6 +99,31 @@ class Pods:
 
         with ThreadPoolExecutor(count) as pool:
             return list(pool.map(one, range(count)))
+
+    def run_to_success(self, args: "list[str]", count: int, failures: int) -> "list[list[int]]":
+        """Run all, each anew when it fails, as a Job's controller does, at most so often, until the first has succeeded.
+
+        The statuses of each. Once the first is done, no other can be joined to it.
+        """
+        done = threading.Event()
+
+        def one(index: int) -> "list[int]":
+            statuses: list[int] = []
+            while not statuses or (statuses[-1] and len(statuses) <= failures and not done.is_set()):
+                status, said = self.run(args, index)
+                print(f"Pod {index} ended with {status}\n{said}")
+                statuses.append(status)
+            if index == 0:
+                done.set()
+            return statuses
+
+        with ThreadPoolExecutor(count) as pool:
+            return list(pool.map(one, range(count)))
+
+    def kill(self, index: int) -> None:
+        """End one Pod as a node that is lost does."""
+        name = f"{self.network}-{self.name}-{index}"
+        subprocess.run(["docker", "kill", name], check=True, stdout=subprocess.DEVNULL)
 
 
 def _bytes(quantity: str) -> int:

@@ -24,15 +24,15 @@ ELASTIC = "import os; print('world', os.environ['WORLD_SIZE'])\n"
 
 
 @pytest.fixture(scope="module")
-def small() -> Project:
+def own() -> Project:
     """The matrix of the tests' own."""
     return open_project(ROOT, ROOT / "tests" / "cpu" / "matrix.yaml")
 
 
 @pytest.fixture(scope="module")
-def small_plan(engine: Engine, small: Project) -> Plan:
+def small_plan(engine: Engine, own: Project) -> Plan:
     """A small image, which must have been built before."""
-    plan = small.plans(small.matrix.cells[:1])[0]
+    plan = own.plans(own.matrix.cells[:1])[0]
     if not engine.image(plan.tags[0]):
         pytest.skip(f"needs {plan.tags[0]}: python build.py {plan.cell.id} --matrix-file tests/cpu/matrix.yaml")
     return plan
@@ -47,14 +47,14 @@ def network(engine: Engine) -> Iterator[str]:
 
 @pytest.fixture
 def make(
-    engine: Engine, small: Project, small_plan: Plan, network: str, tmp_path: Path
+    engine: Engine, own: Project, small_plan: Plan, network: str, tmp_path: Path
 ) -> "Callable[..., tuple[Pods, Manifest]]":
     """A recipe's Pods, with the volume and the files that it asks for, and the recipe's Job or TrainJob."""
 
     def run(kind: str, **wishes: Any) -> "tuple[Pods, Manifest]":
         wished = jobs.Wishes(kind, cpus=1, memory=2, shm=1, **wishes)
-        job = jobs.make_job(small_plan.cell, wished, small_plan.tags[0], small.job_files())
-        files = recipes.make(job, small.places.templates)
+        job = jobs.make_job(small_plan.cell, wished, small_plan.tags[0], own.job_files())
+        files = recipes.make(job, own.places.templates)
         claims, config = tmp_path / "claims", tmp_path / "config"
         for folder in (claims, config):
             folder.mkdir(exist_ok=True)
@@ -74,6 +74,15 @@ def make(
 def args_of(job: Manifest) -> "list[str]":
     """The command of a Job's Pods."""
     return list(job["spec"]["template"]["spec"]["containers"][0]["args"])
+
+
+def wait_for(file: Path, size: int) -> None:
+    """Until a file has so many bytes; two minutes at most."""
+    for _ in range(1200):
+        if file.exists() and file.stat().st_size > size:
+            return
+        time.sleep(0.1)
+    pytest.fail(f"{file.name} has no {size} bytes within two minutes")
 
 
 def outcome(said: str) -> dict[str, Any]:
@@ -98,6 +107,26 @@ def test_pods_of_a_job_train_as_one(make: "Callable[..., tuple[Pods, Manifest]]"
     assert (one["world"], two["world"], two["step"]) == (1, 2, one["step"])
     assert two["accuracy"] == pytest.approx(one["accuracy"], abs=0.02)
     assert min(one["accuracy"], two["accuracy"]) > 0.85
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_job_goes_on_when_a_pod_is_lost(make: "Callable[..., tuple[Pods, Manifest]]", lost: int) -> None:
+    """The Pod where the others meet, or another: replaced within backoffLimit, the training ends, each step noted once."""
+    pods, job = make(jobs.KUBERNETES, nodes=2)
+    args = [word.replace("--device", "--epochs 4 --checkpoint-every 7 --device") for word in args_of(job)]
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(pods.run_to_success, args, 2, job["spec"]["backoffLimit"])
+        metrics = pods.claims / "run" / "metrics.jsonl"
+        wait_for(metrics, 1000)
+        pods.kill(lost)
+        statuses = running.result()
+    assert statuses[0][-1] == 0
+    assert statuses[lost][0] == 137
+    assert (pods.claims / "run" / "model.pt").exists()
+    failures = sum(len(each) - 1 for each in statuses)
+    assert 1 <= failures <= job["spec"]["backoffLimit"]
+    steps = [line["step"] for line in map(json.loads, metrics.read_text().splitlines()) if "epoch" not in line]
+    assert steps == list(range(1, steps[-1] + 1))
 
 
 def test_pods_of_a_trainjob_train(make: "Callable[..., tuple[Pods, Manifest]]") -> None:
@@ -134,10 +163,7 @@ def test_exit_status_tells_the_job_controller_what_to_do(make: "Callable[..., tu
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(pods.run, [*args_of(job), "--epochs", "1000"])
         metrics = pods.claims / "run" / "metrics.jsonl"
-        for _ in range(600):
-            if metrics.exists() and metrics.stat().st_size > 1000:
-                break
-            time.sleep(0.1)
+        wait_for(metrics, 1000)
         name = f"{pods.network}-{pods.name}-0"
         subprocess.run(["docker", "stop", "--time", "60", name], check=True, capture_output=True)
         status, said = running.result()
@@ -171,25 +197,23 @@ open("made", "w").close()
 open(os.environ["XDG_CACHE_HOME"] + "/.probe", "w").close()
 open(os.path.expanduser("~/.probe"), "w").close()
 shm = os.statvfs("/dev/shm")
-print(json.dumps([os.getuid(), os.getgid(), os.getcwd(), shm.f_blocks * shm.f_frsize, torch.ones(2).sum().item()]))
+size, total = shm.f_blocks * shm.f_frsize, torch.ones(2).sum().item()
+print(json.dumps([os.getuid(), os.getgid(), os.environ["HOME"], os.getcwd(), size, total]))
 """
     done = call(small_py("run", small_plan.cell.id, "--shm", "3", "--", "python", "-"), folder, program)
     assert done.returncode == 0, done.stderr
     owner = (folder / "made").stat()
     assert (owner.st_uid, owner.st_gid) == (folder.stat().st_uid, folder.stat().st_gid)
-    assert json.loads(done.stdout) == [owner.st_uid, owner.st_gid, "/workspace", 3 << 30, 2.0]
+    assert json.loads(done.stdout) == [owner.st_uid, owner.st_gid, "/home/dev", "/workspace", 3 << 30, 2.0]
 
 
 def test_run_passes_the_exit_status_and_signals_on(small_plan: Plan, folder: Path) -> None:
     """And leaves no container behind."""
     assert call(small_py("run", small_plan.cell.id, "--", "sh", "-c", "exit 7"), folder).returncode == 7
     mark = uuid.uuid4().hex
-    command = small_py("run", small_plan.cell.id, "--", "sh", "-c", f"touch {mark}; sleep 60")
+    command = small_py("run", small_plan.cell.id, "--", "sh", "-c", f"echo > {mark}; sleep 60")
     running = subprocess.Popen(command, cwd=folder, stderr=subprocess.DEVNULL)
-    for _ in range(300):
-        if (folder / mark).exists():
-            break
-        time.sleep(0.1)
+    wait_for(folder / mark, 0)
     running.terminate()
     assert running.wait(30) == 143
     listing = subprocess.run(["docker", "ps", "-a", "--no-trunc"], capture_output=True, text=True, check=True).stdout

@@ -209,6 +209,16 @@ def test_a_command_is_measured(tmp_path: Path) -> None:
     assert 0 <= done.others < done.seconds * (os.cpu_count() or 1)
     with pytest.raises(BuildError, match="no good"):
         measure.run([sys.executable, "-c", "import sys; sys.exit('no good')"], tmp_path / "log", env={})
+    three = [sys.executable, "-c", "print('out'); import sys; sys.exit(3)"]
+    assert measure.run(three, tmp_path / "log", env={}, allowed=(0, 3)).output == "out\n"
+    with pytest.raises(BuildError):
+        measure.run(three, tmp_path / "log", env={})
+
+
+def test_a_command_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
+    """Fifty cells that are built instead of skipped would take hours."""
+    with pytest.raises(BuildError, match="more than 1 s"):
+        measure.run(["sleep", "31"], tmp_path / "log", env=dict(os.environ), limit=1)
 
 
 def test_a_busy_machine_shows(tmp_path: Path) -> None:
@@ -336,6 +346,9 @@ def test_what_applies_to_whom() -> None:
     assert wish.applies("small", "naive", 1)
     assert not wish.applies("small", "naive", 4)
     assert not wish.applies("nothing", "naive", 1)
+    nothing = Wish(frozenset(("nothing",)), (1,), 1)
+    assert nothing.applies("nothing", "uv", 1)
+    assert not nothing.applies("nothing", "floor", 1)
 
 
 @pytest.mark.parametrize("words", [["--only", "cold,cool"], ["--cells", "0"], ["--cells", "5"], ["--cells", "x"]])

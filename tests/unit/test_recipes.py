@@ -186,7 +186,7 @@ def test_command_reaches_the_pod(plan: Plan) -> None:
     two = of_kind(make(plan, Wishes(jobs.KUBERNETES, command=command, nodes=2, gpus=4)), "Job")
     shell, flags, script = manifests.pod_of(two)["containers"][0]["args"]  # type: ignore[index]
     assert (shell, flags) == ("sh", "-ec")
-    assert "--nnodes=2 --nproc_per_node=4" in script
+    assert "--nnodes=2 --max_restarts=0 --nproc_per_node=4" in script
     assert script.endswith("""exec torchrun "$@" my.py '$$(HOME)' 'a b'\n""")
     trainer = of_kind(make(plan, Wishes(jobs.TRAINJOB, command=command, nodes=2)), "TrainJob")["spec"]["trainer"]
     assert trainer["args"] == ["torchrun", "my.py", "$$(HOME)", "a b"]
@@ -196,7 +196,7 @@ def test_command_reaches_the_pod(plan: Plan) -> None:
 def test_elastic_job_may_go_on_with_fewer(plan: Plan) -> None:
     """The least and the most are told to torchrun."""
     job = of_kind(make(plan, Wishes(jobs.KUBERNETES, nodes=4, min_nodes=2, command="my.py")), "Job")
-    assert "--nnodes=2:4" in job["spec"]["template"]["spec"]["containers"][0]["args"][2]
+    assert "--nnodes=2:4 --max_restarts=3" in job["spec"]["template"]["spec"]["containers"][0]["args"][2]
 
 
 def test_image_is_the_one_that_was_named(plan: Plan) -> None:
