@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from torchdev import builder, buildx, pipeline
-from torchdev.buildlog import steps_of
 from torchdev.engine import Engine
 from torchdev.errors import Exit, TorchdevError
 from torchdev.forecast import chain, layer_bytes
@@ -47,14 +46,12 @@ def run(site: Site, plans: "tuple[Plan, ...]") -> "list[Result]":
 
 
 def _began(site: Site, plans: "tuple[Plan, ...]") -> Began:
-    """What the run is about to do: each cell's layers, and the steps by which they are known in BuildKit's log."""
-    parts, texts = {}, {}
+    """What the run is about to do: each cell's layers."""
+    parts = {}
     for plan in plans:
         names = zip(chain(plan)[1:], plan.layers, strict=True)
         parts[plan.cell.id] = tuple(Part(key, layer.name, layer_bytes(layer)) for key, layer in names)
-        file = site.places.images / plan.cell.id / "Dockerfile"
-        texts[plan.cell.id] = steps_of(file.read_text(encoding="utf-8"))
-    return Began(parts, texts, frozenset(site.present))
+    return Began(parts, frozenset(site.present))
 
 
 def _wave(site: Site, plans: "tuple[Plan, ...]") -> "list[Result]":

@@ -77,7 +77,7 @@ def _first_of_each(site: Site, plans: tuple[Plan, ...]) -> "list[Plan]":
 def _share(site: Site, plan: Plan) -> None:
     """Build what lies below Python. If that fails, each cell that needs it will say so for itself."""
     names = ", ".join(layer.name for layer in plan.below_python)
-    site.report(Phase(plan.cell.id, PREPARING))
+    site.report(Phase(plan.cell.id, PREPARING, site.steps(plan)))
     site.say(f"{plan.cell.id}: first what it shares with others: {names}")
     try:
         with (
@@ -149,7 +149,7 @@ def _bring_up(site: Site, plan: Plan) -> Result:
     there, state = built(site, plan), State.SKIPPED
     if not there:
         site.say(plan_line(plan))
-        site.report(Phase(plan.cell.id, BUILDING))
+        site.report(Phase(plan.cell.id, BUILDING, site.steps(plan)))
         with site.disk.room(plan.cell.id, needed((plan,), site.present)):
             site.build(plan)
         site.present.update(chain(plan))

@@ -22,22 +22,19 @@ class Part:
 
 @dataclass(frozen=True)
 class Began:
-    """A run begins: each cell's layers, lowest first, by id; `texts` is what its build's steps say, to layer names.
-
-    `there` are keys of layers that need no building.
-    """
+    """A run begins: each cell's layers, lowest first, by id. `there` are keys of layers that need no building."""
 
     cells: "Mapping[str, tuple[Part, ...]]"
-    texts: "Mapping[str, Mapping[str, str]]"
     there: "frozenset[str]" = frozenset()
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A cell begins with something."""
+    """A cell begins with something; `texts` is what the steps of its build say, to the names of layers."""
 
     cell: str
     phase: str
+    texts: "Mapping[str, str]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,6 +73,7 @@ class Cell:
     since: float = 0.0
     steps: "Mapping[str, Step]" = field(default_factory=dict)
     names: "Mapping[str, str]" = field(default_factory=dict)
+    texts: "Mapping[str, str]" = field(default_factory=dict)
     ended: str = ""
 
 
@@ -85,7 +83,6 @@ class Progress:
 
     began: float = 0.0
     parts: "Mapping[str, tuple[Part, ...]]" = field(default_factory=dict)
-    texts: "Mapping[str, Mapping[str, str]]" = field(default_factory=dict)
     cells: "Mapping[str, Cell]" = field(default_factory=dict)
     there: "frozenset[str]" = frozenset()
     made: "Mapping[str, int]" = field(default_factory=dict)
@@ -95,12 +92,13 @@ def advance(progress: Progress, event: Event, at: float) -> Progress:
     """The state after an event."""
     if isinstance(event, Began):
         cells = {cell: Cell(since=at) for cell in event.cells}
-        return Progress(at, dict(event.cells), dict(event.texts), cells, event.there)
+        return Progress(at, dict(event.cells), cells, event.there)
     cell = progress.cells.get(event.cell)
     if cell is None or cell.ended:
         return progress
     if isinstance(event, Phase):
-        return _with(progress, event.cell, replace(cell, phase=event.phase, since=at, steps={}, names={}))
+        begun = Cell(event.phase, at, texts=event.texts)
+        return _with(progress, event.cell, begun)
     if isinstance(event, Ended):
         return _with(progress, event.cell, replace(cell, ended=event.state, since=at, steps={}, names={}))
     return _read(progress, event.cell, cell, event.text.rstrip("\n"), at)
@@ -118,7 +116,7 @@ def _read(progress: Progress, name: str, cell: Cell, line: str, at: float) -> Pr
     number, text = found.groups()
     known = cell.names.get(number)
     if known is None:
-        known = step_name(progress.texts.get(name, {}), text)
+        known = step_name(cell.texts, text)
         cell = replace(cell, names={**cell.names, number: known})
         steps = {**cell.steps, number: Step(known, at)} if known else cell.steps
         return _with(progress, name, replace(cell, steps=steps))

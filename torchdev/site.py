@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from torchdev import bases, bootstrap, builder, buildx, exports
+from torchdev.buildlog import steps_of
 from torchdev.engine import Engine
 from torchdev.errors import EngineError, TorchdevError
 from torchdev.host import Host, read_host
@@ -84,6 +85,10 @@ class Site:
     def inputs(self, plan: Plan) -> str:
         """The digest of all that a plan's image would be made from now."""
         return builder.inputs(plan, self.places, self.stands(plan))
+
+    def steps(self, plan: Plan) -> "dict[str, str]":
+        """What BuildKit's log calls the steps that make a cell's layers, to the layers."""
+        return steps_of((self.places.images / plan.cell.id / "Dockerfile").read_text(encoding="utf-8"))
 
     def build(self, plan: Plan, stage: str = "") -> None:
         """Build a cell's candidate, or a stage of it."""

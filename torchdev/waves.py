@@ -22,6 +22,8 @@ def plan_waves(chains: "Mapping[str, Sequence[str]]", need: Need, room: int) -> 
     `chains` names each cell's layers, lowest first. Cells that have a layer in common are in one wave, if together they
     fit into one. Cells of which all is there need nothing, and fit anywhere.
     """
+    if chains and need(tuple(chains)) <= room:
+        return Waves((tuple(chains),), ())
     too_large = tuple(cell for cell in chains if need((cell,)) > room)
     rest = tuple(cell for cell in chains if cell not in too_large)
     waves = _pack(rest, 0, chains, need, room) if rest else []

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import math
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -71,28 +70,24 @@ def fifty(engine: Engine, project: Project, tmp_path: Path) -> Iterator[Project]
             engine.untag(tag)
 
 
-def processor_time() -> float:
-    """Seconds that the processes started here, and those that they started, have used."""
-    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return spent.ru_utime + spent.ru_stime
-
-
 def test_nothing_changed_is_told_in_two_seconds(fifty: Project) -> None:
     """Every cell is skipped, by build.py as users call it, and no build is started; the quickest of a few runs counts.
 
-    On a machine that is busy with other things, its processor time counts, or else the clock.
+    On a machine that is busy with other things a slower one tells nothing, and the time counts as not measured.
     """
     assert len(fifty.matrix.cells) == CELLS
     command = [sys.executable, "build.py", "build", "--matrix-file", str(fifty.places.matrix_file), "--group", "all"]
     quickest = math.inf
     for _ in range(RUNS):
-        began, used = time.perf_counter(), processor_time()
+        began = time.perf_counter()
         done = subprocess.run([*command, "--json"], cwd=ROOT, capture_output=True, text=True, check=False)
-        busy = os.getloadavg()[0] > (os.cpu_count() or 1)
-        quickest = min(quickest, processor_time() - used if busy else time.perf_counter() - began)
+        quickest = min(quickest, time.perf_counter() - began)
         assert done.returncode == 0, done.stderr
         assert {cell["state"] for cell in json.loads(done.stdout)["cells"]} == {"skipped"}
         assert {log.name for log in (fifty.places.work / "logs").iterdir()} == {"platforms.log"}
         if quickest < WITHIN:
             return
-    pytest.fail(f"{quickest:.2f} s for {CELLS} cells")
+    said = f"{quickest:.2f} s for {CELLS} cells"
+    if os.getloadavg()[0] > (os.cpu_count() or 1):
+        pytest.skip(f"{said}, on a machine that is busy with other things")
+    pytest.fail(said)
