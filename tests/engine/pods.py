@@ -101,7 +101,7 @@ class Pods:
             return list(pool.map(one, range(count)))
 
     def run_to_success(self, args: "list[str]", count: int, failures: int) -> "list[list[int]]":
-        """Run all, each anew when it fails, as a Job's controller does, at most so often, until the first has succeeded.
+        """Run all, each anew when it fails, as a controller of Jobs does, at most so often, until the first succeeded.
 
         The statuses of each. Once the first is done, no other can be joined to it.
         """

@@ -111,7 +111,7 @@ def test_pods_of_a_job_train_as_one(make: "Callable[..., tuple[Pods, Manifest]]"
 
 @pytest.mark.parametrize("lost", [0, 1])
 def test_job_goes_on_when_a_pod_is_lost(make: "Callable[..., tuple[Pods, Manifest]]", lost: int) -> None:
-    """The Pod where the others meet, or another: replaced within backoffLimit, the training ends, each step noted once."""
+    """The Pod where others meet, or another: replaced within backoffLimit; the training ends, each step noted once."""
     pods, job = make(jobs.KUBERNETES, nodes=2)
     args = [word.replace("--device", "--epochs 4 --checkpoint-every 7 --device") for word in args_of(job)]
     with ThreadPoolExecutor(1) as pool:
