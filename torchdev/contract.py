@@ -30,7 +30,7 @@ Measured: Debian 122 MB (the official slim image: 75), its packages 289, Python 
 room for newer versions of these.
 """
 BYTECODE = 120_000_000, 0.02
-"""Bytes that bytecode may add to wheels, and a share of them. Measured: 184 MB to 5.7 GB, 145 MB to 0.8 GB."""
+"""Bytes that bytecode may add to wheels, and a share of them. Measured: 132 MB to 5.7 GB."""
 
 PYTHON = "/usr/local/bin/python3"
 USER = "dev"
