@@ -9,15 +9,16 @@ import argparse
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torchdev import arguments, environment
 
 if TYPE_CHECKING:
     from torchdev.matrix import Cell
-    from torchdev.pipeline import Options
+    from torchdev.outlook import Outlook
     from torchdev.project import Project
     from torchdev.report import Result
+    from torchdev.site import Options
 
 ROOT = Path(__file__).resolve().parent
 MATRIX = ROOT / "matrix.yaml"
@@ -34,6 +35,8 @@ def main(words: "list[str]") -> int:
     if options.stage == "build" and named(options) == options.matrix:
         both = "name cells, or --matrix, not both"
         top.error(both if options.matrix else "name a cell, or build every cell with --matrix")
+    if options.stage == "build" and options.push_to and options.no_test:
+        top.error("--push-to pushes what has passed its checks; leave --no-test out")
     environment.enter(ROOT, words)
     from torchdev import process
     from torchdev.errors import Exit, TorchdevError
@@ -53,10 +56,11 @@ def run(options: argparse.Namespace) -> int:
     """Call the stage's function; the exit code."""
     if options.stage == "explain":
         return answer(options)
-    from torchdev import doctor, machine, selftest, stages
-    from torchdev.project import open_project
+    from torchdev import stages
 
     if options.stage == "doctor":
+        from torchdev import doctor
+
         findings = doctor.examine(ROOT)
         print(doctor.as_json(findings) if options.json else doctor.as_text(findings))
         return doctor.exit_code(findings)
@@ -64,11 +68,23 @@ def run(options: argparse.Namespace) -> int:
         stages.refresh_catalog(say, accept_removed=options.accept_removed)
         return 0
     if options.stage == "check":
+        from torchdev import machine, selftest
+
         consent = machine.Consent(options.yes)
         return selftest.run(ROOT, consent, say, quick=options.quick, sabotage=options.sabotage)
+    return of_cells(options)
+
+
+def of_cells(options: argparse.Namespace) -> int:
+    """Call the function of a stage that works on cells of a matrix; the exit code."""
+    from torchdev import stages
+    from torchdev.project import open_project
+
     project = open_project(ROOT, options.matrix_file)
     groups = [*options.group, "default"] if getattr(options, "matrix", False) else options.group
     chosen = project.matrix.select([*options.cells, *options.select], groups)
+    if options.stage == "plan":
+        return tell(stages.look_ahead(project, chosen, options.room), options)
     if options.stage == "build":
         return finish(stages.build_cells(project, chosen, how(options), say), options.json)
     if options.stage == "test":
@@ -80,6 +96,8 @@ def run(options: argparse.Namespace) -> int:
         start(options, project, chosen)
         return 0
     if options.stage == "quickstart":
+        from torchdev import machine
+
         cells = chosen if named(options) else chosen[:1]
         return machine.quickstart(project, cells, machine.Consent(options.yes), say)
     write(options, project, chosen)
@@ -112,15 +130,22 @@ def answer(options: argparse.Namespace) -> int:
     return int(Exit.OK if said.possible else Exit.NO)
 
 
+def tell(found: "Outlook", options: argparse.Namespace) -> int:
+    """Print what building takes; a disk that does not hold it is refused."""
+    from torchdev import outlook
+
+    print(outlook.as_json(found) if options.json else outlook.as_text(found))
+    if refusal := outlook.refusal(found, prune=options.prune):
+        raise refusal
+    return 0
+
+
 def write(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell, ...]") -> None:
     """Call a stage that writes files, images of bases, or text."""
-    from torchdev import forecast, stages
+    from torchdev import stages
 
     if options.stage == "list":
         print(listing(options, project, chosen))
-    elif options.stage == "plan":
-        found, free = stages.forecast_cells(project, chosen)
-        print(forecast.as_json(found, free) if options.json else forecast.as_text(found, free))
     elif options.stage == "lock" and options.bases:
         stages.lock_bases(project, say)
     elif options.stage == "lock":
@@ -128,7 +153,9 @@ def write(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell, 
     elif options.stage == "render":
         stages.render_images(project, check=options.check, say=say)
     elif options.stage == "bake":
-        print(stages.print_bake(project, chosen, say))
+        from torchdev.site import Options
+
+        print(stages.print_bake(project, chosen, Options(**by(options)), say))
     elif options.stage == "push":
         stages.push_cells(project, chosen, options.to, say)
     elif options.stage == "bootstrap":
@@ -153,7 +180,7 @@ def named(options: argparse.Namespace) -> bool:
 
 def how(options: argparse.Namespace) -> "Options":
     """The command line's wishes on how to build."""
-    from torchdev.pipeline import Options
+    from torchdev.site import Options
 
     return Options(
         test=not options.no_test,
@@ -162,7 +189,20 @@ def how(options: argparse.Namespace) -> "Options":
         verbose=options.verbose,
         rebuild=options.rebuild,
         jobs=options.jobs,
+        push_to=options.push_to,
+        prune=options.prune,
+        room=options.room,
+        **by(options),
     )
+
+
+def by(options: argparse.Namespace) -> "dict[str, Any]":
+    """The command line's wishes on the builder and its cache."""
+    return {
+        "builder": options.builder,
+        "cache_from": tuple(options.cache_from),
+        "cache_to": options.cache_to,
+    }
 
 
 def with_matrix(text: str, file: Path) -> str:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 RAW = argparse.RawDescriptionHelpFormatter
-HALF = max(1, (os.cpu_count() or 1) // 2)
+AT_ONCE = min(4, os.cpu_count() or 1)
+"""Cells: more than that wait for the network and the disk."""
 WISHES = {
     "python": "3.11",
     "cuda": "cu130",
@@ -111,6 +112,27 @@ def _json(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--json", action="store_true", help="write JSON to standard output")
 
 
+def gigabytes(text: str) -> int:
+    """Bytes from a number of GB."""
+    number = float(text)
+    if not 0 < number < 1e9:
+        raise ValueError(text)
+    return int(number * 1e9)
+
+
+def _room(sub: argparse.ArgumentParser) -> None:
+    text = "write at most so much on the engine's disk; default: all but 2 GB, where the disk is on this machine"
+    sub.add_argument("--room", type=gigabytes, metavar="GB", help=text)
+
+
+def _builder(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--builder", default="", metavar="NAME", help="a builder of buildx, such as a remote BuildKit")
+    more = "; may be repeated"
+    reading = f"repository to take cached steps from{more}"
+    sub.add_argument("--cache-from", action="append", default=[], metavar="REPOSITORY", help=reading)
+    sub.add_argument("--cache-to", default="", metavar="REPOSITORY", help="repository to leave all cached steps in")
+
+
 def _gpu(sub: argparse.ArgumentParser) -> None:
     text = "auto: GPU checks are not-run where there is none; require: then they fail"
     sub.add_argument("--gpu", choices=("auto", "require", "none"), default="auto", help=text)
@@ -122,11 +144,25 @@ def _add_build(command: Command) -> None:
     build.add_argument("--matrix", action="store_true", help="the matrix's group default; every cell: --group all")
     build.add_argument("--rebuild", action="store_true", help="build again what has not changed")
     build.add_argument(
-        "--jobs", type=positive, default=HALF, metavar="N", help="cells at once; default: half the cores"
+        "--jobs", type=positive, default=AT_ONCE, metavar="N", help="cells at once; default: one a core, at most 4"
     )
     build.add_argument("--no-test", action="store_true", help="tag without running the checks")
     build.add_argument("--no-bootstrap", action="store_true", help="fail if no registry has the official bases")
     build.add_argument("--verbose", action="store_true", help="show BuildKit's log; it is kept in .torchdev/logs")
+    build.add_argument(
+        "--push-to",
+        default="",
+        metavar="REPOSITORY",
+        help="push what holds, such as to ghcr.io/owner/torchdev",
+    )
+    text = (
+        "for a disk that does not hold all: build, check and push as many cells as it holds, then remove what this run "
+        "built, with what it left in the build cache, and go on; nothing older is removed, and without --push-to no "
+        "image is kept"
+    )
+    build.add_argument("--prune", action="store_true", help=text)
+    _room(build)
+    _builder(build)
     _gpu(build)
     _json(build)
 
@@ -134,6 +170,8 @@ def _add_build(command: Command) -> None:
 def _add_knowledge(command: Command) -> None:
     planning = command.stage("plan", "say what building takes: layers, who shares them, bytes to fetch and to store")
     _cells(planning)
+    planning.add_argument("--prune", action="store_true", help="accept a disk that needs several waves")
+    _room(planning)
     _json(planning)
     listing = command.stage("list", "list the cells of the matrix")
     _cells(listing)
@@ -162,7 +200,9 @@ def _add_files(command: Command) -> None:
     locking.add_argument("--bases", action="store_true", help="instead, ask the registry for the bases' digests")
     rendering = command.stage("render", "write images/CELL from matrix, locks and templates")
     rendering.add_argument("--check", action="store_true", help="only compare; fail on any difference")
-    _cells(command.stage("bake", "print the bake file for docker buildx bake on this machine"))
+    baking = command.stage("bake", "print the bake file for docker buildx bake on this machine")
+    _cells(baking)
+    _builder(baking)
 
 
 def _add_images(command: Command) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 import textwrap
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from torchdev import prefix, process
@@ -53,7 +54,9 @@ NO_PREFIXES: Prefixes = {}
 def choose(engine: Engine, bases: "list[Base]", *, forbid: bool = False) -> "list[Base]":
     """Those of the bases that must be bootstrapped: not on the engine, and no registry has them."""
     missing = [base for base in dict.fromkeys(bases) if not engine.image(base.ref)]
-    unreachable = [base for base in missing if not engine.registry_digest(base.ref)]
+    with ThreadPoolExecutor(max(1, len(missing))) as pool:  # a registry may take its time, once for each
+        digests = pool.map(lambda base: engine.registry_digest(base.ref), missing)
+        unreachable = [base for base, digest in zip(missing, digests, strict=True) if not digest]
     if unreachable and forbid:
         names = ", ".join(base.ref for base in unreachable)
         raise EngineError(

@@ -8,32 +8,49 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from torchdev import process
 from torchdev.bases import Base
+from torchdev.buildx import OnLine
 from torchdev.diagnosis import explain
 from torchdev.engine import Engine
 from torchdev.errors import BuildError
+from torchdev.exports import Way, load_output
+from torchdev.forecast import chain
 from torchdev.host import PYTORCH_INDEX, Host, find_wheels
 from torchdev.places import Places
-from torchdev.plan import Plan, base_labels
+from torchdev.plan import SHARED, Plan, base_labels
 from torchdev.render import bake_text
 
 INPUTS_LABEL = "io.torchdev.inputs"
+LOCK_LABEL = "io.torchdev.lock"
+LAYERS_LABEL = "io.torchdev.layers"
+"""Names of the layers that an image was made of, as the forecast has them."""
 LOST_STEP = "no active sessions"
 """BuildKit's word for a step that two builds share, when the one that began it was killed."""
 ATTEMPTS = 4
 RETRY_AFTER = 2.0
 """Seconds."""
+OWN_WAY = Way()
+"""By the engine's own builder."""
 
 
 @dataclass(frozen=True)
 class StandIn:
-    """An image of this engine, by name and id, that stands in for an official one."""
+    """An image of this engine, by name and id, that stands in for an official one.
+
+    `layout` is where it lies as an OCI layout, FOLDER@DIGEST, for builders that don't see the engine's images.
+    """
 
     name: str
     id: str
+    layout: str = ""
+
+    @property
+    def context(self) -> str:
+        """The named context that it is."""
+        return f"oci-layout://{self.layout}" if self.layout else f"docker-image://{self.name}"
 
 
 Stands = dict[str, StandIn]
@@ -41,17 +58,26 @@ Stands = dict[str, StandIn]
 
 
 def build(
-    engine: Engine, host: Host, plan: Plan, places: Places, stands: Stands, echo: "IO[str] | None", stage: str = ""
+    engine: Engine,
+    host: Host,
+    plan: Plan,
+    places: Places,
+    stands: Stands,
+    on_line: "OnLine | None",
+    stage: str = "",
+    way: Way = OWN_WAY,
 ) -> Path:
     """Build one cell under its candidate name, or only a stage of it; the path of BuildKit's log."""
     name = f"{plan.cell.id}-{stage}" if stage else plan.cell.id
     log = places.work / "logs" / f"{name}.log"
-    wanted = {"target": stage, "output": "type=cacheonly", "tags": ""} if stage else {"output": "type=docker"}
+    output = load_output(way.driver, containerd=way.containerd)
+    wanted = {"target": stage, **way.stage(plan.shared if stage == SHARED else "")} if stage else {"output": output}
     with _folder(places.work / "build" / name) as folder:
         file = folder / "docker-bake.json"
-        file.write_text(json.dumps(bake_file((plan,), host, places, folder, stands), indent=2))
+        file.write_text(json.dumps(bake_file((plan,), host, places, folder, stands, way), indent=2))
         settings = (f"--set={plan.target}.{key}={value}" for key, value in wanted.items())
-        _bake(engine, ["bake", "--file", str(file), "--provenance=false", plan.target, *settings], plan, log, echo)
+        command = ["bake", *way.options, "--file", str(file), "--provenance=false", plan.target, *settings]
+        _bake(engine, command, plan, log, on_line)
     return log
 
 
@@ -66,11 +92,11 @@ def _folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _bake(engine: Engine, arguments: "list[str]", plan: Plan, log: Path, echo: "IO[str] | None") -> None:
+def _bake(engine: Engine, arguments: "list[str]", plan: Plan, log: Path, on_line: "OnLine | None") -> None:
     """Run bake; again, if a step was lost that BuildKit had begun for another client, and that client went away."""
     for attempt in range(ATTEMPTS):
         try:
-            return engine.buildx(arguments, log, echo)
+            return engine.buildx(arguments, log, on_line)
         except BuildError:
             text = log.read_text(encoding="utf-8")
             if LOST_STEP not in text or attempt == ATTEMPTS - 1:
@@ -78,7 +104,9 @@ def _bake(engine: Engine, arguments: "list[str]", plan: Plan, log: Path, echo: "
             process.pause(RETRY_AFTER)
 
 
-def bake_file(plans: "Iterable[Plan]", host: Host, places: Places, folder: Path, stands: Stands) -> dict[str, Any]:
+def bake_file(
+    plans: "Iterable[Plan]", host: Host, places: Places, folder: Path, stands: Stands, way: Way = OWN_WAY
+) -> dict[str, Any]:
     """The bake file for this machine: the committed one's targets with stand-in bases, secrets, proxies, local wheels.
 
     What has to be written for it, such as the host's index settings, goes into `folder`.
@@ -87,15 +115,16 @@ def bake_file(plans: "Iterable[Plan]", host: Host, places: Places, folder: Path,
     committed: dict[str, Any] = json.loads(bake_text(plans))
     for plan in plans:
         committed["target"][plan.target] |= override(plan, host, places, folder, stands)
+        committed["target"][plan.target] |= way.target(plan.cell.id, plan.shared)
     return committed
 
 
 def override(plan: Plan, host: Host, places: Places, folder: Path, stands: Stands) -> dict[str, Any]:
     """What this machine adds to a cell's target in the committed bake file."""
     target: dict[str, Any] = {"context": str(_context(host, plan, places, folder))}
-    target["labels"] = {INPUTS_LABEL: inputs(plan, places, stands)}
+    target["labels"] = {INPUTS_LABEL: inputs(plan, places, stands), LAYERS_LABEL: " ".join(chain(plan))}
     if stands:
-        target["contexts"] = {ref: f"docker-image://{stand.name}" for ref, stand in stands.items()}
+        target["contexts"] = {ref: stand.context for ref, stand in stands.items()}
         own = [(stands[base.ref].name, stands[base.ref].id) for base in (plan.debian, plan.python)]
         target["labels"] |= base_labels("bootstrapped", own[0], own[1])
     target["secret"] = [f"id={name},src={path}" for name, path in _secrets(host, folder)]
@@ -131,7 +160,7 @@ def _context(host: Host, plan: Plan, places: Places, folder: Path) -> Path:
     """The cell's folder, or a copy with the wheels that this machine's own folders hold beside their pins."""
     source = places.images / plan.cell.id
     wanted = [(layer.name, package) for layer in plan.layers for package in layer.packages]
-    wanted.append(("uv", plan.lock.uv))
+    wanted += [("tools", tool) for tool in plan.tools]
     found = find_wheels(host, [(package.name, package.file, package.sha256) for _, package in wanted])
     if not found:
         return source
@@ -151,8 +180,28 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
+def stand_ins(engine: Engine, bases: "Iterable[Base]", layouts: "Path | None" = None) -> "dict[Base, StandIn]":
+    """The bootstrapped images that are there, of these bases; if asked for, as OCI layouts below a folder, too."""
+    images = {base: engine.image(base.stand_in) for base in bases}
+    return {
+        base: StandIn(base.stand_in, image.id, engine.layout(image.id, layouts) if layouts else "")
+        for base, image in images.items()
+        if image
+    }
+
+
 def stands_for(engine: Engine, plan: Plan, bootstrapped: "Iterable[Base]") -> Stands:
     """The named contexts that put bootstrapped images in the place of the official ones of a plan."""
     made = set(bootstrapped)
-    images = {base: engine.image(base.stand_in) for base in plan.bases if base in made}
-    return {base.ref: StandIn(base.stand_in, image.id) for base, image in images.items() if image}
+    return {base.ref: stand for base, stand in stand_ins(engine, [b for b in plan.bases if b in made]).items()}
+
+
+def present(engine: Engine, plans: "Iterable[Plan]" = ()) -> "set[str]":
+    """The layers that the engine's images have, by the forecast's names; of these plans, also by their locks alone."""
+    names = engine.names()
+    found = {layer for _, labels in names.values() for layer in labels.get(LAYERS_LABEL, "").split()}
+    for plan in plans:
+        _, labels = names.get(plan.tags[0], ("", {}))
+        if labels.get(LOCK_LABEL) == plan.lock.digest:
+            found.update(chain(plan))
+    return found

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from torchdev.errors import BuildError
 
+LONGEST = 180
+"""Characters of a line of a log in a message."""
 REMEDIES = (
     (("no space left on device",), "the disk is full", "docker system df; docker builder prune; df -h"),
     (
@@ -48,8 +50,13 @@ def explain(cell: str, text: str, log: Path) -> BuildError:
             return BuildError(
                 f"{what}\n  {line.strip()}", where=cell, next_step=f"{step.format(cell=cell)}; log: {log}"
             )
-    tail = "\n".join(f"  {line}" for line in failure[-12:])
+    tail = "\n".join(f"  {line}" for line in [_short(line) for line in dict.fromkeys(failure)][-12:])
     return BuildError(f"the build failed\n{tail}", where=cell, next_step=f"read {log}")
+
+
+def _short(line: str) -> str:
+    """A line that a terminal shows in one or two: instructions can be long, and how they end tells most."""
+    return line if len(line) <= LONGEST else f"{line[: LONGEST // 3]} ... {line[-LONGEST * 2 // 3 :]}"
 
 
 def _said(word: str, lines: "list[str]") -> str:

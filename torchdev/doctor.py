@@ -3,15 +3,17 @@
 import json
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from torchdev import gpus
+from torchdev import buildx, exports, forecast, gpus
 from torchdev.bases import DEBIAN
 from torchdev.engine import Engine
-from torchdev.errors import EngineError, Exit
+from torchdev.errors import EngineError, Exit, InputError
 from torchdev.host import Host, read_host
+from torchdev.project import open_project
 from torchdev.resolver import index_refusal
 
 DISK_WANTED = 25e9
@@ -59,16 +61,16 @@ def _engine(root: Path) -> Iterator[Finding]:
         yield Finding("engine", "missing", error.what, error.next_step)
         return
     info = engine.info()
-    store = (
-        "containerd image store" if "io.containerd.snapshotter.v1" in str(info.get("DriverStatus")) else "classic store"
-    )
+    store = "containerd image store" if exports.containerd_store(info) else "classic store"
     yield Finding("engine", "ok", f"Docker {engine.version()}, {info.get('Driver')}, {store}")
     done = subprocess.run(["docker", "buildx", "version"], capture_output=True, text=True, check=False)
     if done.returncode:
         yield Finding("buildx", "missing", "docker buildx does not run", "install docker-buildx-plugin")
     else:
         yield Finding("buildx", "ok", " ".join(done.stdout.split()[1:2]))
-    yield _disk(Path(str(info.get("DockerRootDir", "/"))), root)
+    place = Path(str(info.get("DockerRootDir", "/")))
+    yield _disk(place, root)
+    yield from _cache(place, root)
     if engine.registry_digest(DEBIAN):
         yield Finding("registry", "ok", "docker.io answers: the official bases will be used")
     elif shutil.which("mmdebstrap"):
@@ -95,6 +97,40 @@ def _disk(folder: Path, root: Path) -> Finding:
             "docker system df; docker builder prune",
         )
     return Finding("disk", "ok", text)
+
+
+def _cache(place: Path, root: Path) -> Iterator[Finding]:
+    """Whether the builder keeps what building the matrix's group default leaves in its cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        builder = buildx.inspect("", Path(folder, "log"))
+    if not builder or builder.driver != exports.OWN:
+        return
+    try:
+        project = open_project(root, root / "matrix.yaml")
+        plans = project.plans(project.by_lock(project.matrix.select([], ["default"]))[0])
+    except InputError:
+        return
+    disk = shutil.disk_usage(place).total if place.exists() else None
+    layers = [forecast.layer_bytes(layer) for plan in plans for layer in plan.layers]
+    yield judge_cache(
+        exports.kept(exports.read_policies(builder.text), disk), forecast.needed(plans, ()), max(layers, default=0)
+    )
+
+
+def judge_cache(kept: "int | None", wanted: int, largest: int) -> Finding:
+    """Hold what a builder's garbage collection keeps against what a group takes, and against its largest layer."""
+    if kept is None:
+        return Finding("cache", "note", "what the builder's garbage collection keeps can't be seen from here")
+    text = f"the builder keeps {kept / 1e9:.0f} GB of its cache"
+    if kept >= wanted:
+        return Finding("cache", "ok", f"{text}; the group default takes {wanted / 1e9:.0f} GB with its wheels")
+    lost = f"not even its largest layer, {largest / 1e9:.1f} GB, is safe" if kept < largest else "the oldest go first"
+    return Finding(
+        "cache",
+        "note",
+        f"{text}, but the group default takes {wanted / 1e9:.0f} GB with its wheels: layers may be made again; {lost}",
+        f"put into /etc/docker/daemon.json, and restart docker: {exports.keeping(wanted)}",
+    )
 
 
 def _gpu(info: "dict[str, object]") -> Finding:

@@ -2,22 +2,22 @@
 
 import contextlib
 import io
+import json
 import os
-import re
-import shutil
 import tarfile
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 
+from torchdev import buildx
 from torchdev import gpus as gpu_requests
-from torchdev import process
 from torchdev.catalog import ARCHITECTURES
 from torchdev.errors import BuildError, EngineError, GpuError
 
@@ -66,17 +66,6 @@ class Engine:
         machine = str(self.info()["Architecture"])
         return f"linux/{ARCHITECTURES.get(machine, machine)}"
 
-    def platforms(self, folder: Path) -> tuple[str, ...]:
-        """The platforms that the engine can build for, its own first; others by emulation. Logs go into a folder."""
-        log = folder / "platforms.log"
-        try:
-            self.buildx(["inspect"], log)
-        except BuildError:
-            return (self.platform(),)
-        named = re.search(r"^Platforms: *(.+)$", log.read_text(encoding="utf-8"), re.MULTILINE)
-        found = re.split(r", *", named[1].replace("*", "")) if named else []
-        return tuple(dict.fromkeys((self.platform(), *found)))
-
     def disk(self) -> "Path | None":
         """The folder where the engine keeps its data, if the engine is on this machine."""
         root = str(self.info().get("DockerRootDir") or "")
@@ -91,6 +80,11 @@ class Engine:
             return None
         layers, pushed = (found.attrs["RootFS"].get("Layers", ()), found.attrs.get("RepoDigests") or ())
         return Image(str(found.id), int(found.attrs["Size"]), tuple(layers), dict(found.labels), tuple(pushed))
+
+    def names(self) -> "dict[str, tuple[str, Mapping[str, str]]]":
+        """Every name of an image that the engine has, with the image's id and labels."""
+        listed = self._client.api.images()
+        return {name: (i["Id"], i.get("Labels") or {}) for i in listed for name in i.get("RepoTags") or ()}
 
     def registry_digest(self, name: str) -> "str | None":
         """The digest of an image in its registry, or None where no registry answers or it has no such image."""
@@ -124,21 +118,24 @@ class Engine:
                 step = f"docker login {repository.partition('/')[0]}"
                 raise BuildError(f"the registry refuses: {event['error']}", where=name, next_step=step)
 
-    def layer_sizes(self, name: str) -> "list[tuple[str, int]]":
+    def layer_sizes(self, name: "str | Image") -> "list[tuple[str, int]]":
         """The chain of an image's layers, lowest first: (diffID, bytes). What lies below our own steps counts as one.
 
         The engine gives sizes by history entry and not by layer, and entries that made no layer have none.
         """
-        found = self._client.images.get(name)
+        found = self.image(name) if isinstance(name, str) else name
+        if not found:
+            raise EngineError(f"the engine has no image {name}", next_step="docker images")
         steps = ("RUN ", "COPY ", "ADD ", "WORKDIR ")
-        own = [int(e["Size"]) for e in reversed(found.history()) if str(e["CreatedBy"]).startswith(steps)]
-        layers = [str(layer) for layer in found.attrs["RootFS"]["Layers"]]
-        below = layers[: len(layers) - len(own)]
-        return [(" ".join(below), int(found.attrs["Size"]) - sum(own)), *zip(layers[len(below) :], own, strict=True)]
+        history = self.history(found.id)
+        own = [int(e["Size"]) for e in reversed(history) if str(e["CreatedBy"]).startswith(steps)]
+        below = found.layers[: len(found.layers) - len(own)]
+        rest = sum(int(entry["Size"]) for entry in history) - sum(own)
+        return [(" ".join(below), rest), *zip(found.layers[len(below) :], own, strict=True)]
 
     def containers(self, label: str) -> "list[Container]":
-        """Every container with a label, given as key=value."""
-        return list(self._client.containers.list(all=True, filters={"label": label}))
+        """Every container with a label, given as key or key=value."""
+        return list(self._client.containers.list(all=True, ignore_removed=True, filters={"label": label}))
 
     def remove_containers(self, label: str) -> None:
         """Remove containers that a run which was killed has left behind."""
@@ -152,27 +149,26 @@ class Engine:
         changes = [f'LABEL {key}="{value}"' for key, value in labels.items()] + ['CMD ["bash"]']
         self._client.api.import_image_from_file(str(archive), repository=repository, tag=tag, changes=changes)
 
-    def buildx(self, arguments: "list[str]", log: Path, echo: "IO[str] | None" = None) -> None:
-        """Run `docker buildx`, its whole output in a log; BuildError with the log's text if it fails."""
-        docker_cli = shutil.which("docker")
-        if not docker_cli:
-            raise EngineError("the docker command is missing", next_step="python build.py quickstart")
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("w", encoding="utf-8") as file:
+    def layout(self, image: str, folder: Path) -> str:
+        """An image as an OCI layout below a folder, written there unless it is: FOLDER@DIGEST of its manifest."""
+        place = folder / image.removeprefix("sha256:")[:16]
+        if not (place / "index.json").exists():
+            with tempfile.TemporaryDirectory(dir=_made(folder)) as unfinished:
+                with Path(unfinished, "image.tar").open("w+b") as file:
+                    file.writelines(self._client.images.get(image).save())
+                    file.seek(0)
+                    with tarfile.open(fileobj=file) as archive:
+                        archive.extractall(Path(unfinished, "image"), filter="data")
+                if not Path(unfinished, "image", "index.json").exists():
+                    what = "this engine can't save images as OCI layouts, which other builders could take"
+                    raise EngineError(what, where=image, next_step="update Docker to 25 or newer")
+                Path(unfinished, "image").rename(place)
+        manifest = json.loads((place / "index.json").read_text(encoding="utf-8"))["manifests"][0]["digest"]
+        return f"{place.resolve()}@{manifest}"
 
-            def note(line: str) -> None:
-                file.write(line)
-                if echo:
-                    echo.write(line)
-
-            variables = {
-                "BUILDKIT_PROGRESS": "plain",
-                "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
-                # From 0.20 on, bake asks before it reads a file outside the current folder, such as the CA bundle.
-                "BUILDX_BAKE_ENTITLEMENTS_FS": "0",
-            }
-            if process.run([docker_cli, "buildx", *arguments], note, env=variables):
-                raise BuildError("docker buildx failed", where=str(log))
+    def buildx(self, arguments: "list[str]", log: Path, on_line: "buildx.OnLine | None" = None) -> None:
+        """Run `docker buildx`, its whole output in a log, and each line to `on_line`; BuildError if it fails."""
+        buildx.run(arguments, log, on_line)
 
     @contextmanager
     def container(self, image: str, *, gpus: bool = False, **options: Any) -> Iterator[Container]:
@@ -230,7 +226,7 @@ class Engine:
 
     def history(self, image: str) -> "list[dict[str, Any]]":
         """What an image's history records, newest first: CreatedBy, and the Size that it added, in bytes."""
-        return [dict(entry) for entry in self._client.images.get(image).history()]
+        return [dict(entry) for entry in self._client.api.history(image)]  # type: ignore[no-untyped-call]
 
     def layer_folders(self, image: str) -> "list[str]":
         """Where the engine's machine has the layers of an image unpacked, lowest first; none where it does not say."""
@@ -245,6 +241,11 @@ class Engine:
                 return None
         except GpuError as error:
             return error
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _labels() -> dict[str, str]:

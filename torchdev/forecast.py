@@ -3,8 +3,10 @@
 import hashlib
 import json
 from collections.abc import Collection, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
+from torchdev import slimming
 from torchdev.lock import Package
 from torchdev.plan import Layer, Plan
 
@@ -12,8 +14,11 @@ BESIDE_WHEELS = {"debian": 289_000_000, "python": 56_000_000, "user": 38_500_000
 """Bytes of layers without wheels (measured: 288.6; 48.3 to 56.0; 38.4 to 38.5 MB); others are links and a file."""
 BASE = 122_000_000
 """Bytes of the bootstrapped Debian (measured); the official slim image has 75 MB."""
-BYTECODE = {"torch": 62_000_000, "packages": 110_000_000}
-"""Bytes of bytecode in layers with modules (measured: 57 to 62, and 81 to 114 MB; on Python 3.8 22 and 59)."""
+BYTECODE = {"torch": 65_000_000, "packages": 59_000_000}
+"""Bytes of bytecode in layers with modules (measured with PyTorch 2.14.1 on Python 3.11)."""
+
+KEY = 16
+"""Characters of a layer's name."""
 
 
 @dataclass(frozen=True)
@@ -39,26 +44,30 @@ class Sum:
 
 
 def layer_bytes(layer: Layer) -> int:
-    """What a layer unpacks to, with bytecode."""
+    """What a layer unpacks to, with bytecode, and without what images lack of its wheels."""
     if not layer.packages:
         return BESIDE_WHEELS.get(layer.name, 0)
-    return layer.installed + BYTECODE.get(layer.name, 0)
+    rules = slimming.rules_of(package.name for package in layer.packages) if layer.slim else ()
+    return max(0, layer.installed + BYTECODE.get(layer.name, 0) - sum(rule.bytes for rule in rules))
 
 
-def forecast(plans: "Iterable[Plan]", built: "Collection[str]", local: "Collection[str]") -> "list[Forecast]":
+def forecast(
+    plans: "Iterable[Plan]", built: "Collection[str]", local: "Collection[str]", present: "Collection[str]" = ()
+) -> "list[Forecast]":
     """Every layer of some plans, lowest first, each once.
 
-    `built` are the ids of cells whose image the engine has from the same lock: their layers are there. `local` are
-    sha256 of wheels in folders of this machine, which need no fetching.
+    `built` are the ids of cells whose image the engine has from the same lock: their layers are there, as are those
+    that `present` names, as `chain` does. `local` are sha256 of wheels in folders of this machine, which need no
+    fetching.
     """
     owners: dict[str, list[tuple[Plan, Layer | None]]] = {}
     for plan in plans:
         for key, layer in _chain(plan):
             owners.setdefault(key, []).append((plan, layer))
     found, fetched = [], set(local)
-    for uses in owners.values():
+    for key, uses in owners.items():
         plan, layer = uses[0]
-        there = any(use.cell.id in built for use, _ in uses)
+        there = key in present or any(use.cell.id in built for use, _ in uses)
         new = {} if there or layer is None else {_key(p): p.size or 0 for p in layer.packages if _key(p) not in fetched}
         fetched |= new.keys()
         name, stored = (layer.name, layer_bytes(layer)) if layer else ("base", BASE)
@@ -66,14 +75,42 @@ def forecast(plans: "Iterable[Plan]", built: "Collection[str]", local: "Collecti
     return found
 
 
+def chain(plan: Plan) -> "list[str]":
+    """A name for each layer of a plan and all below it, lowest first: the same names are stored once."""
+    return [key for key, _ in _chain(plan)]
+
+
+def below(plan: Plan) -> Plan:
+    """A plan without what lies above its shared layers."""
+    return replace(plan, layers=plan.below_python)
+
+
+def needed(plans: "Iterable[Plan]", present: "Collection[str]") -> int:
+    """Bytes that building some plans takes on the engine's disk: layers that are not there, and what they are made of.
+
+    The wheels' files are in the engine's cache, or in the context of a build, wherever they come from. What cells of
+    every CUDA share is made in a stage of its own and then copied.
+    """
+    plans = tuple(plans)
+    found = total(forecast(plans, (), (), present))
+    made = {
+        (plan.python.ref, layer.name, layer.pins): layer_bytes(layer)
+        for plan in plans
+        for key, layer in _chain(plan)
+        if layer and key not in present and (layer.prepared or layer.name == "python")
+    }
+    return found.missing + found.fetch + sum(made.values())
+
+
+@cache
 def _chain(plan: Plan) -> "list[tuple[str, Layer | None]]":
     """A plan's layers from the base on, each with a name for all that it and those below it are made of."""
     state = hashlib.sha256(plan.debian.ref.encode())
-    found: list[tuple[str, Layer | None]] = [(state.hexdigest(), None)]
+    found: list[tuple[str, Layer | None]] = [(state.hexdigest()[:KEY], None)]
     for layer in plan.layers:
         own = {"debian": plan.debian_packages, "python": plan.python.ref, "user": plan.cell.id}.get(layer.name)
-        state.update(json.dumps([layer.name, layer.pins, own]).encode())
-        found.append((state.hexdigest(), layer))
+        state.update(json.dumps([layer.name, layer.pins, layer.left_out, own]).encode())
+        found.append((state.hexdigest()[:KEY], layer))
     return found
 
 
@@ -90,36 +127,3 @@ def total(layers: "list[Forecast]") -> Sum:
         missing=sum(layer.stored for layer in layers if not layer.there),
         fetch=sum(layer.fetch for layer in layers),
     )
-
-
-def as_text(layers: "list[Forecast]", free: "int | None") -> str:
-    """A line a layer, the sums, and whether the engine's disk holds them; `free` is its bytes, where known."""
-    rows = [f"{'LAYER':<11}{'STORED':>10}{'TO FETCH':>11}  CELLS"]
-    for layer in layers:
-        state = "  (there)" if layer.there else ""
-        rows.append(f"{layer.name:<11}{_gb(layer.stored):>10}{_gb(layer.fetch):>11}  {_cells(layer.cells)}{state}")
-    found = total(layers)
-    rows += [
-        "",
-        f"{found.cells} images, {_gb(found.alone)} if each stood alone, {_gb(found.stored)} stored",
-        f"still to be stored {_gb(found.missing)}, to be fetched {_gb(found.fetch)}",
-    ]
-    if free is not None:
-        verdict = "too small" if found.missing > free else "enough"
-        rows.append(f"the engine's disk has {_gb(free)} free: {verdict}")
-    return "\n".join(rows)
-
-
-def _cells(cells: "tuple[str, ...]") -> str:
-    return (
-        cells[0] if len(cells) == 1 else f"{len(cells)} cells: {', '.join(cells[:3])}{', …' if len(cells) > 3 else ''}"
-    )
-
-
-def _gb(count: int) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 10_000_000 or not count else f"{count / 1e6:.1f} MB"
-
-
-def as_json(layers: "list[Forecast]", free: "int | None") -> str:
-    """The same for a program."""
-    return json.dumps({"layers": [asdict(x) for x in layers], "sum": asdict(total(layers)), "free": free}, indent=2)

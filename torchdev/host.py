@@ -64,7 +64,14 @@ class Host:
             lines.append("extra-index-url = " + " ".join(self.extra_indexes))
         if self.find_links:
             lines.append("find-links = " + " ".join(self.find_links))
+        if plain := self._plain():
+            lines.append("trusted-host = " + " ".join(plain))
         return "".join(f"{line}\n" for line in lines)
+
+    def _plain(self) -> "list[str]":
+        """Hosts that are named with http: uv takes them as they are, and pip only if it is told to."""
+        urls = [*([self.index] if self.index else []), *self.extra_indexes, *self.find_links, self.pytorch_index]
+        return sorted({urlparse(url).netloc.rpartition("@")[2] for url in urls if url.startswith("http://")})
 
 
 def read_host(environment: "Mapping[str, str]" = os.environ) -> Host:

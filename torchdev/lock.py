@@ -6,7 +6,8 @@ A lock holds no URLs: which index serves the bytes is the business of the machin
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ class Lock:
         """The wheels whose hash is not known yet."""
         return tuple(package for package in self.packages if not package.sha256)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """sha256 of the lock as written."""
         return f"sha256:{hashlib.sha256(to_text(self).encode()).hexdigest()}"
@@ -104,7 +105,7 @@ def inputs_digest(cell: Cell) -> str:
 
 def to_text(lock: Lock) -> str:
     """A lock as it is committed: JSON, one package a line, so that a changed version is a changed line."""
-    head = {key: value for key, value in asdict(lock).items() if key not in ("packages", "uv")}
+    head = {f.name: getattr(lock, f.name) for f in fields(lock) if f.name not in ("packages", "uv")}
     lines = [f"  {json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]
     packages = ",\n".join(f"    {json.dumps(_entry(package))}" for package in lock.packages)
     uv = f'  "uv": {json.dumps(_entry(lock.uv))},'
@@ -112,7 +113,7 @@ def to_text(lock: Lock) -> str:
 
 
 def _entry(package: Package) -> dict[str, Any]:
-    return {key: value for key, value in asdict(package).items() if key != "origin" or value}
+    return {key: value for key, value in vars(package).items() if key != "origin" or value}
 
 
 def completed_by(lock: Lock, known: "Iterable[Lock]") -> Lock:

@@ -15,9 +15,9 @@ from torchdev.bootstrap import debian_sites
 from torchdev.engine import Engine
 from torchdev.errors import EngineError, Exit
 from torchdev.matrix import Cell
-from torchdev.pipeline import Options
 from torchdev.project import Project
 from torchdev.report import exit_code, results_text
+from torchdev.site import Options
 from torchdev.stages import build_cells
 
 Say = Callable[[str], None]

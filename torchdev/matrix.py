@@ -36,6 +36,7 @@ class Cell:
     variant: str = ids.PLAIN
     arch: str = ids.AMD64
     legacy: "str | None" = field(default=None, compare=False)
+    slim: bool = True
 
     @property
     def id(self) -> str:
@@ -134,7 +135,7 @@ def _cells(file: MatrixFile, document: Document, section: str, rows: "list[Row]"
             companions = _companions(wanted, t or "", path, document)
             requirements = (f"torch=={t}", *companions, *ALWAYS, *file.packages, *row.packages)
             place = document.place(path)
-            chosen = (d, v or ids.PLAIN, a or ids.AMD64, row.legacy)
+            chosen = (d, v or ids.PLAIN, a or ids.AMD64, row.legacy, file.slim)
             yield _possible(Cell(p or "", c or "", t or "", requirements, place, constraints, *chosen), path, document)
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from torchdev import checks, facts, grid, releases
+from torchdev import checks, facts, grid, releases, slimming
 from torchdev.catalog import numbers
 from torchdev.contract import make_contract
 from torchdev.ids import AMD64, ARM64
@@ -26,6 +26,7 @@ def pages(root: Path, matrix: Matrix, locks: "dict[Cell, Lock | None]") -> dict[
         "docs/grid.md": grid_page(),
         "docs/unlocked.md": unlocked_page(locks),
         "docs/checks.md": checks_page(root, locks),
+        "docs/slimming.md": slimming_page(),
     }
 
 
@@ -34,6 +35,37 @@ def checks_page(root: Path, locks: "dict[Cell, Lock | None]") -> str:
     cell, lock = next((cell, lock) for cell, lock in locks.items() if lock)
     proofs = checks.read_proofs(root / "tests" / "sabotage" / "cases.yaml")
     return checks.page(checks.read_checks(root / "tests" / "image"), make_contract(cell, lock), proofs, GENERATED)
+
+
+def slimming_page() -> str:
+    """What images lack of their wheels' files: bytes and reasons."""
+    rows = [_left_out(rule) for rule in slimming.rules()]
+    return f"""{GENERATED}
+# What images lack of their wheels
+
+Some wheels have files that nothing loads: static libraries, and libraries that no other names, neither as needed nor
+as a text that could be given to dlopen. They are removed while a layer is made, so no layer stores them. The list is
+`torchdev/data/slimming.yaml`; a cell's contract has the paths that concern it, and a check wants these files to be
+absent, and no others.
+
+| wheel | files | bytes | why nothing misses them |
+| --- | --- | --- | --- |
+{chr(10).join(rows)}
+
+A program of your own could still link or load one of them by name. `slim: false` in `matrix.yaml` keeps all files in
+every image of that matrix.
+
+What is kept although it is large: the compilers of Triton (ptxas), CUPTI and its profiler's shared libraries, PyTorch's
+headers, device code of NVSHMEM: torch.compile, Triton, the profiler or C++ extensions use them, in part on a GPU only.
+Symbol tables are kept, too. They are about 505 MB in PyTorch 2.14.1 and Triton 3.8.0 together, and no program needs
+them to run; but a stripped library no longer has the sha256 that its wheel's RECORD names, so that the check of every
+file could not hold.
+"""
+
+
+def _left_out(rule: slimming.Rule) -> str:
+    paths = ", ".join(f"`{path}`" for path in rule.paths)
+    return f"| {rule.projects} | {paths} | {rule.bytes / 1e6:.0f} MB in {rule.version} | {rule.why} |"
 
 
 def with_grid(text: str, matrix: Matrix) -> str:

@@ -5,90 +5,20 @@ runs identical steps of several builds once (docs/decisions/0004-one-bake-per-ce
 """
 
 import dataclasses
-import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from pathlib import Path
 
-from torchdev import bases, builder, lock, process, render, resolve, verify
-from torchdev.engine import CELL_LABEL, Engine
-from torchdev.errors import EngineError, Exit, TorchdevError
-from torchdev.host import Host
-from torchdev.places import Places
+from torchdev import builder, lock, process, render, resolve, verify
+from torchdev.engine import CELL_LABEL, Image
+from torchdev.errors import Exit, TorchdevError
+from torchdev.forecast import below, chain, needed
 from torchdev.plan import INTERPRETER, SHARED, Plan, make_plan
+from torchdev.progress import BUILDING, CHECKING, PREPARING, WAITING, Ended, Phase
 from torchdev.report import Result, State, headline, plan_line, verdicts_text
-from torchdev.turns import Disk, alone
+from torchdev.site import Site
+from torchdev.turns import alone
 from torchdev.verify import Outcome, Verdict
-
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to build: which checks, GPU or not, how many cells at once, BuildKit's log on screen."""
-
-    test: bool = True
-    gpu: str = "auto"
-    allow_bootstrap: bool = True
-    verbose: bool = False
-    rebuild: bool = False
-    jobs: int = 1
-
-
-@dataclass(frozen=True)
-class Site:
-    """Where and how cells are built. `made` are the bases that were bootstrapped, `missing` those that could not be.
-
-    `meeting` is the folder of turns; `platforms` are the engine's, its own first.
-    """
-
-    engine: Engine
-    host: Host
-    places: Places
-    made: tuple[bases.Base, ...]
-    options: Options
-    say: Say
-    disk: Disk
-    meeting: Path
-    missing: "Mapping[bases.Base, TorchdevError]" = dataclasses.field(default_factory=dict)
-    platforms: tuple[str, ...] = ("linux/amd64",)
-
-    def stands(self, plan: Plan) -> builder.Stands:
-        """What stands in for a plan's official bases; those made here are for the engine's own platform alone."""
-        own = plan.lock.platform == self.platforms[0]
-        return builder.stands_for(self.engine, plan, self.made) if own else {}
-
-    def refusal(self, plan: Plan) -> "TorchdevError | None":
-        """Why a plan can't be built here; None if nothing is known that speaks against it."""
-        missing = next((self.missing[base] for base in plan.bases if base in self.missing), None)
-        return (
-            platform_refusal(plan.cell.id, plan.lock.platform, self.platforms, bootstrapped=bool(self.made)) or missing
-        )
-
-    def build(self, plan: Plan, stage: str = "") -> None:
-        """Build a cell's candidate, or a stage of it."""
-        echo = sys.stderr if self.options.verbose else None
-        builder.build(self.engine, self.host, plan, self.places, self.stands(plan), echo, stage)
-
-
-def platform_refusal(
-    cell: str, platform: str, engine: "tuple[str, ...]", *, bootstrapped: bool
-) -> "EngineError | None":
-    """Why an engine with these platforms, its own first, can't build a cell for a platform; None if it can."""
-    if platform not in engine:
-        arch = platform.partition("/")[2]
-        step = (
-            f"build on a machine with {arch}, or have the engine emulate it, which takes many times as long: "
-            f"docker run --privileged --rm tonistiigi/binfmt --install {arch}"
-        )
-        return EngineError(f"the engine builds for {', '.join(engine)}, not for {platform}", where=cell, next_step=step)
-    if bootstrapped and platform != engine[0]:
-        what = f"no registry answers, and bases can be made here only for the engine's own platform, {engine[0]}"
-        return EngineError(what, where=cell, next_step=f"build where a registry has the bases for {platform}")
-    return None
 
 
 def run(site: Site, plans: tuple[Plan, ...]) -> "list[Result]":
@@ -96,17 +26,43 @@ def run(site: Site, plans: tuple[Plan, ...]) -> "list[Result]":
 
     An interrupt stops what runs, and leaves no candidate that was not there before; what is done stays done.
     """
+    done = settled(site, plans)
+    left = tuple(plan for plan in plans if plan not in done)
     futures: dict[Plan, Future[Result]] = {}
     with ThreadPoolExecutor(site.options.jobs) as pool:
         try:
-            wait([pool.submit(_share, site, plan) for plan in _first_of_each(site, plans)])
-            futures = {plan: pool.submit(_cell, site, plan) for plan in plans}
+            wait([pool.submit(_share, site, plan) for plan in _first_of_each(site, left)])
+            futures = {plan: pool.submit(_cell, site, plan) for plan in left}
             wait(futures.values())
         except KeyboardInterrupt:
             site.say("interrupted; waiting for what runs to stop")
             process.interrupt_all()
             pool.shutdown(cancel_futures=True)
-    return [_result(plan, futures.get(plan)) for plan in plans]
+    return [done.get(plan) or _result(plan, futures.get(plan)) for plan in plans]
+
+
+def settled(site: Site, plans: tuple[Plan, ...]) -> "dict[Plan, Result]":
+    """The cells of which nothing is left to do, by two looks at the engine for all of them together.
+
+    Their tags point at an image of the present inputs whose checks have passed, and no run has left anything of them.
+    """
+    if site.options.rebuild:
+        return {}
+    names, busy = site.engine.names(), {c.labels.get(CELL_LABEL) for c in site.engine.containers(CELL_LABEL)}
+    found = {}
+    for plan in plans:
+        there = names.get(plan.tags[0])
+        if not there or plan.lock.unresolved or plan.candidate in names or plan.candidate in busy:
+            continue
+        id_, labels = there
+        if labels.get(builder.INPUTS_LABEL) != site.inputs(plan) or any(names.get(tag) != there for tag in plan.tags):
+            continue
+        verdicts = verify.recall(verify.memory(site.places, id_, site.options.gpu)) if site.options.test else ()
+        image = site.engine.image(id_) if verdicts is not None else None
+        if image and verdicts is not None:
+            site.report(Ended(plan.cell.id, State.SKIPPED))
+            found[plan] = Result(plan.cell.id, State.SKIPPED, image, plan.tags, verdicts)
+    return found
 
 
 def _first_of_each(site: Site, plans: tuple[Plan, ...]) -> "list[Plan]":
@@ -121,15 +77,19 @@ def _first_of_each(site: Site, plans: tuple[Plan, ...]) -> "list[Plan]":
 def _share(site: Site, plan: Plan) -> None:
     """Build what lies below Python. If that fails, each cell that needs it will say so for itself."""
     names = ", ".join(layer.name for layer in plan.below_python)
+    site.report(Phase(plan.cell.id, PREPARING, site.steps(plan)))
     site.say(f"{plan.cell.id}: first what it shares with others: {names}")
     try:
         with (
             alone(site.meeting, f"shared-{plan.shared[:16]}", lambda: site.say("another run is at it; waiting")),
-            site.disk.room(plan.cell.id, sum(layer.installed for layer in plan.below_python)),
+            site.disk.room(plan.cell.id, needed((below(plan),), site.present)),
         ):
             site.build(plan, SHARED)
+            site.present.update(chain(below(plan)))
     except (TorchdevError, process.InterruptedRun):
         return
+    finally:
+        site.report(Phase(plan.cell.id, WAITING))
 
 
 def _result(plan: Plan, future: "Future[Result] | None") -> Result:
@@ -139,7 +99,12 @@ def _result(plan: Plan, future: "Future[Result] | None") -> Result:
             return future.result()
     except (process.InterruptedRun, CancelledError):
         pass
-    return Result(plan.cell.id, State.FAILED, error=f"{plan.cell.id}: interrupted", code=Exit.INTERRUPTED)
+    return interrupted(plan.cell.id)
+
+
+def interrupted(cell: str) -> Result:
+    """What came of a cell that the run did not get to, or not to its end."""
+    return Result(cell, State.FAILED, error=f"{cell}: interrupted", code=Exit.INTERRUPTED)
 
 
 def _cell(site: Site, plan: Plan) -> Result:
@@ -161,6 +126,7 @@ def _cell(site: Site, plan: Plan) -> Result:
         what = f"{cell}: {type(error).__name__}: {error}\n  next: this was not foreseen; see {log}"
         site.say(f"error: {what}")
         result = Result(cell, State.FAILED, error=what, code=Exit.BUILD)
+    site.report(Ended(cell, result.state))
     return dataclasses.replace(result, seconds=time.perf_counter() - began)
 
 
@@ -180,15 +146,16 @@ def _alone_with(site: Site, plan: Plan) -> Result:
 
 def _bring_up(site: Site, plan: Plan) -> Result:
     """Do what is still to be done of building, checking and tagging."""
-    name = built(site, plan)
-    state = State.SKIPPED
-    if not name:
+    there, state = built(site, plan), State.SKIPPED
+    if not there:
         site.say(plan_line(plan))
-        with site.disk.room(plan.cell.id, sum(layer.installed for layer in plan.layers)):
+        site.report(Phase(plan.cell.id, BUILDING, site.steps(plan)))
+        with site.disk.room(plan.cell.id, needed((plan,), site.present)):
             site.build(plan)
-        name, state = plan.candidate, State.BUILT
-    image = site.engine.image(name)
-    assert image, f"bake succeeded, but there is no {name}"
+        site.present.update(chain(plan))
+        there, state = _named(site, plan.candidate), State.BUILT
+        assert there, f"bake succeeded, but there is no {plan.candidate}"
+    name, image = there
     verdicts, now = _checked(site, plan, name, image.id, state)
     if any(verdict.outcome is Outcome.FAIL for verdict in verdicts):
         left = f"not tagged, left as {name}" if name == plan.candidate else f"tagged before as {name}"
@@ -206,6 +173,7 @@ def _checked(site: Site, plan: Plan, name: str, image: str, state: State) -> "tu
     known = verify.recall(memory)
     if known is not None:
         return known, False
+    site.report(Phase(plan.cell.id, CHECKING))
     site.say(f"{plan.cell.id}: {'built' if state is State.BUILT else 'built before'}; checking")
     verdicts = verify.verify(plan, name, site.options.gpu, site.places)
     verify.remember(memory, verdicts)
@@ -222,16 +190,18 @@ def _tag(site: Site, plan: Plan, image: str) -> None:
     site.engine.untag(plan.candidate)
 
 
-def built(site: Site, plan: Plan) -> str:
-    """The name of an image made from the plan's present inputs: its tag, or a candidate of a run that was cut off."""
+def built(site: Site, plan: Plan) -> "tuple[str, Image] | None":
+    """An image made from the plan's present inputs, and its name: its tag, or a candidate of a run that was cut off."""
     if site.options.rebuild or plan.lock.unresolved:
-        return ""
-    wanted = builder.inputs(plan, site.places, site.stands(plan))
-    for name in (plan.tags[0], plan.candidate):
-        image = site.engine.image(name)
-        if image and image.labels.get(builder.INPUTS_LABEL) == wanted:
-            return name
-    return ""
+        return None
+    wanted = site.inputs(plan)
+    found = (_named(site, name) for name in (plan.tags[0], plan.candidate))
+    return next((pair for pair in found if pair and pair[1].labels.get(builder.INPUTS_LABEL) == wanted), None)
+
+
+def _named(site: Site, name: str) -> "tuple[str, Image] | None":
+    image = site.engine.image(name)
+    return (name, image) if image else None
 
 
 def _completed(site: Site, plan: Plan) -> Plan:
@@ -242,7 +212,7 @@ def _completed(site: Site, plan: Plan) -> Plan:
         known = resolve.complete(plan.lock, plan.cell, site.host)
     except TorchdevError:
         site.say(f"{plan.cell.id}: not all of its wheels are known; building what lies below PyTorch")
-        with site.disk.room(plan.cell.id, sum(layer.installed for layer in plan.below_python)):
+        with site.disk.room(plan.cell.id, needed((below(plan),), site.present)):
             site.build(plan, INTERPRETER)
         raise
     images = site.places.images

@@ -2,15 +2,20 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from torchdev import facts, releases
+from packaging.utils import parse_wheel_filename
+
+from torchdev import facts, releases, slimming
 from torchdev.bases import Base, suite_of
 from torchdev.lock import PYTORCH, Lock, Package
 from torchdev.matrix import Cell
 
 EPOCH = 1577836800
 """2020-01-01 UTC: the time of every file that a build writes, so that a layer depends on its content alone."""
+
+PREPARED = "prepared-wheels"
+"""Template of a layer that is made in a stage of its own."""
 
 SHARED, INTERPRETER = "shared", "interpreter"
 """Stages of every Dockerfile: all that lies below Python, and all that lies below PyTorch."""
@@ -19,6 +24,7 @@ CUDNN = ("nvidia-cudnn-",)
 COMMUNICATION = ("nvidia-nccl-", "nvidia-nvshmem-")
 CUDA = ("nvidia-", "cuda-toolkit")
 TORCH = ("torch", "triton")
+COMPANIONS = ("torchvision", "torchaudio")
 DEVEL = ("ninja", "nvidia-cuda-cccl", "nvidia-cuda-crt", "nvidia-cuda-nvcc", "nvidia-cuda-profiler-api", "nvidia-nvvm")
 """What the devel variant has beside the plain one: on top, so that both share all that lies below."""
 
@@ -34,6 +40,20 @@ DEBIAN_TOOLS = (
 )
 """Debian packages of every image, beside the libraries that CPython loads."""
 
+DEV_CONTAINER = "devcontainer.metadata"
+"""The label by which tools for dev containers know how an image is worked in."""
+
+
+FETCHER = Package(
+    "pip",
+    "26.3",
+    "pip-26.3-py3-none-any.whl",
+    "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13",
+    1_800_000,
+    None,
+)
+"""The pip that fetches wheels in builds, since uv keeps no wheel files; it is in no image."""
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -47,6 +67,29 @@ class Layer:
     why: str
     packages: tuple[Package, ...] = ()
     stage: str = ""
+    slim: bool = True
+
+    @property
+    def prepared(self) -> bool:
+        """Whether its wheels are installed in a stage of their own, for every CUDA, and then copied."""
+        return self.template == PREPARED
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Paths below site-packages, as globs, of what its wheels have and the image lacks."""
+        return slimming.left_out(package.name for package in self.packages) if self.slim else ()
+
+    @property
+    def pip_options(self) -> str:
+        """Options with which the tool Python's pip fetches wheels of another Python; none for those of any Python."""
+        tags = {t for p in self.packages if not p.any_python for t in parse_wheel_filename(p.file)[3]}
+        if not tags:
+            return ""
+        own = max((t.interpreter[2:] for t in tags if t.interpreter.startswith("cp")), key=int)
+        abis = sorted({t.abi for t in tags} | {"none"})
+        platforms = sorted({t.platform for p in self.packages for t in parse_wheel_filename(p.file)[3]} - {"any"})
+        words = [f"--python-version {own[0]}.{own[1:]} --implementation cp", *(f"--abi {abi}" for abi in abis)]
+        return " " + " ".join([*words, *(f"--platform {platform}" for platform in platforms)])
 
     @property
     def elsewhere(self) -> tuple[Package, ...]:
@@ -67,6 +110,11 @@ class Layer:
     def pins(self) -> str:
         """A requirements file that admits just these wheels."""
         return "".join(f"{package.requirement}\n" for package in self.packages)
+
+    @property
+    def sums(self) -> str:
+        """The wheel files by sha256, as sha256sum reads them."""
+        return "".join(f"{package.sha256}  {package.file}\n" for package in self.packages if package.sha256)
 
 
 @dataclass(frozen=True)
@@ -104,10 +152,15 @@ class Plan:
         return self.layers[: names.index("python")]
 
     @property
+    def tools(self) -> tuple[Package, ...]:
+        """What fetches and installs wheels."""
+        return self.lock.uv, FETCHER
+
+    @property
     def shared(self) -> str:
         """sha256 of all that lies below Python: cells with the same one have these layers in common."""
         pins = [(layer.name, layer.pins) for layer in self.below_python]
-        inputs = [self.debian.ref, self.tool.ref, self.lock.uv.sha256, pins]
+        inputs = [self.debian.ref, self.tool.ref, *(tool.sha256 for tool in self.tools), pins]
         return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
 
     @property
@@ -154,6 +207,7 @@ class Plan:
             "io.torchdev.variant": self.cell.variant,
             **{f"io.torchdev.{name}": version for name, version in versions.items()},
             "io.torchdev.lock": self.lock.digest,
+            DEV_CONTAINER: json.dumps([dev_container()]),
             **base_labels("official", *(_official(base) for base in (self.debian, self.python))),
         }
 
@@ -167,6 +221,20 @@ def base_labels(origin: str, debian: "tuple[str, str]", python: "tuple[str, str]
         "io.torchdev.base.python.name": python[0],
         "io.torchdev.base.python.digest": python[1],
     }
+
+
+def dev_container() -> dict[str, object]:
+    """What a dev container of an image takes over, unless its devcontainer.json says else.
+
+    Such tools start a shell of their own in place of the entry point, so that an init must come from the engine. They
+    give the user another uid, under which the image's own user, by number, would be nobody.
+    """
+    editor = {
+        "extensions": ["ms-python.python"],
+        "settings": {"python.defaultInterpreterPath": "/usr/local/bin/python3"},
+    }
+    user = {"containerUser": "dev", "remoteUser": "dev", "updateRemoteUserUID": True}
+    return {**user, "init": True, "customizations": {"vscode": editor}}
 
 
 def _official(base: Base) -> "tuple[str, str]":
@@ -196,7 +264,7 @@ def layers(cell: Cell, lock: Lock) -> tuple[Layer, ...]:
     cudnn = take(CUDNN, shared=True)
     communication = take(COMMUNICATION, shared=True)
     cuda = take(CUDA, shared=True)
-    torch = tuple(p for p in rest if p.name in TORCH)
+    torch = tuple(p for p in rest if p.name in (*TORCH, *COMPANIONS))
     others = tuple(p for p in rest if p not in torch)
     found = (
         Layer("cuda", "shared-wheels", "CUDA libraries: the same for every Python", cuda),
@@ -204,18 +272,18 @@ def layers(cell: Cell, lock: Lock) -> tuple[Layer, ...]:
         Layer("nccl", "shared-wheels", "NCCL and NVSHMEM, which change with every PyTorch", communication),
         Layer("debian", "debian", "Compilers for torch.compile, git, and the libraries Python loads", stage=SHARED),
         Layer("python", "python", "Python, with its site-packages where every Python has them", stage=INTERPRETER),
-        Layer("torch", "wheels", "PyTorch and Triton", torch),
+        Layer("torch", "wheels", "PyTorch, its companions and Triton", torch),
         Layer("override", "override", "PyTorch told that it has another cuDNN than the one it pins"),
-        Layer("packages", "wheels", "Everything else", others),
+        Layer("packages", PREPARED, "Everything else", others),
         Layer("devel", "wheels", "nvcc and CUDA's headers", devel),
         Layer("cuda-home", "cuda-home", "CUDA as compilers look for it: links to the files of the wheels"),
         Layer("user", "user", "The user, uv, the entry point, and the guard against a replaced PyTorch"),
     )
     without = {"override": not cell.cudnn, "cuda-home": not devel}
-    return tuple(x for x in found if x.packages or not ("wheels" in x.template or without.get(x.name)))
+    chosen = (replace(layer, slim=cell.slim) for layer in found)
+    return tuple(x for x in chosen if x.packages or not ("wheels" in x.template or without.get(x.name)))
 
 
 def guarded(lock: Lock) -> "tuple[Package, ...]":
     """The packages that pip and uv must not replace in the image: PyTorch, its companions and CUDA."""
-    names = (*TORCH, "torchvision", "torchaudio")
-    return tuple(p for p in lock.packages if p.name in names or p.name.startswith("nvidia-"))
+    return tuple(p for p in lock.packages if p.name in (*TORCH, *COMPANIONS) or p.name.startswith("nvidia-"))

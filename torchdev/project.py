@@ -1,6 +1,7 @@
 """A checkout and its matrix: plans, and every generated file as it should be."""
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from torchdev import bases, lock, pages, recipes, render
@@ -77,19 +78,30 @@ class Project:
         there = {cell for cell in cells if (self.images / cell.id / "lock.json").exists()}
         return tuple(c for c in cells if c in there), tuple(c for c in cells if c not in there)
 
+    def _lock(self, cell: Cell) -> lock.Lock:
+        path = self.images / cell.id / "lock.json"
+        return _read(path, path.stat().st_mtime_ns if path.exists() else 0, cell)
+
     def plans(self, cells: "tuple[Cell, ...]") -> tuple[Plan, ...]:
         """A plan for each cell; a missing or stale lock is an InputError."""
         digests = bases.read_digests(self.places.bases)
+        locks = {cell: self._lock(cell) for cell in cells}
         return tuple(
             make_plan(
                 self.matrix.image,
                 cell,
-                lock.read_lock(self.images / cell.id / "lock.json", cell),
+                locks[cell],
                 bases.bases_of(cell.python, digests),
                 self.matrix.aliases_of(cell),
             )
             for cell in cells
         )
+
+
+@cache
+def _read(path: Path, stamp: int, cell: Cell) -> lock.Lock:
+    """A lock as it was at a time: it is read once, however often a run plans."""
+    return lock.read_lock(path, cell)
 
 
 def open_project(root: Path, matrix_file: Path) -> Project:

@@ -1,6 +1,7 @@
 """Plans to text: the Dockerfile, scripts and wheel lists under images/, and the bake file; write or compare."""
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,7 +50,13 @@ def environment(templates: Path) -> Environment:
         autoescape=False,
     )
     made.filters["megabytes"] = lambda count: f"{count / 1e6:,.0f} MB"
+    made.filters["label"] = label
     return made
+
+
+def label(text: str) -> str:
+    """A text as a value of LABEL, where quotes, backslashes and variables would mean something."""
+    return '"' + re.sub(r'(["\\$])', r"\\\1", text) + '"'
 
 
 def _cell_files(plan: Plan, environment: Environment) -> Files:
@@ -60,10 +67,13 @@ def _cell_files(plan: Plan, environment: Environment) -> Files:
             if "__pycache__" not in name:
                 files[name.removesuffix(".j2")] = fill(environment, name, values)
     files[CONTRACT_FILE] = files[f"files/{CONTRACT_FILE}"] = to_text(make_contract(plan.cell, plan.lock))
-    files["wheels/uv/requirements.txt"] = f"{plan.lock.uv.requirement}\n"
+    files["wheels/tools/requirements.txt"] = "".join(f"{tool.requirement}\n" for tool in plan.tools)
     for layer in plan.layers:
         if layer.packages:
             files[f"wheels/{layer.name}/requirements.txt"] = layer.pins
+            files[f"wheels/{layer.name}/SHA256SUMS"] = layer.sums
+        if layer.left_out:
+            files[f"wheels/{layer.name}/left-out.txt"] = "".join(f"{path}\n" for path in layer.left_out)
         if layer.elsewhere:
             lines = [f"{plan.cell.flavour}/{package.file}\n" for package in layer.elsewhere]
             files[f"wheels/{layer.name}/pytorch-index.txt"] = "".join(lines)

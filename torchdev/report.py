@@ -32,7 +32,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one cell. `seconds` is the wall time spent on it."""
+    """What became of one cell. `seconds` is the wall time spent on it; `removed`, that its image is here no longer."""
 
     cell: str
     state: State
@@ -42,6 +42,7 @@ class Result:
     error: str = ""
     code: Exit = Exit.OK
     seconds: float = 0.0
+    removed: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def results_text(results: "list[Result]") -> str:
                 headline(result.verdicts) if result.verdicts else "none",
                 f"{result.image.size / 1e9:.2f} GB" if result.image else "-",
                 f"{result.seconds:.0f} s",
-                " ".join(result.tags) or "-",
+                "removed" if result.removed else " ".join(result.tags) or "-",
             )
         )
     failures = [f"failed: {result.error}" for result in results if result.error]

@@ -112,6 +112,7 @@ class MatrixFile(_Model):
     companions: list[Companion] = Field(
         ["torchvision", "torchaudio"], description="installed where the release has them"
     )
+    slim: bool = Field(default=True, description="leave out of wheels what nothing loads: docs/slimming.md")
     axes: Axes = Field(default=Axes(), description="values for the axes that a row does not name")
     rows: list[Row]
     exclude: list[Exclusion] = Field(default=[], description="cells of the rows that are not wanted, and why")
@@ -159,8 +160,10 @@ def _explain(error: ErrorDetails, document: Document) -> InputError:
             return document.error(path, f"the name is longer than {error['ctx']['max_length']} characters")
         case "too_short":
             return document.error(path, "the list is empty", "name at least one value, or leave the key out")
-        case "string_type" | "list_type" | "dict_type" | "model_type":
-            wanted = {"string_type": "a string", "list_type": "a list"}.get(error["type"], "a mapping")
+        case "string_type" | "list_type" | "dict_type" | "model_type" | "bool_type":
+            wanted = {"string_type": "a string", "list_type": "a list", "bool_type": "true or false"}.get(
+                error["type"], "a mapping"
+            )
             return document.error(path, f"expected {wanted}, found a {document.kind(path)}")
     return document.error(path, error["msg"])
 

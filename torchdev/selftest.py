@@ -11,10 +11,10 @@ from torchdev.errors import Exit
 from torchdev.host import find_wheels, read_host
 from torchdev.machine import Consent, ensure_engine, ensure_mmdebstrap, registry_answers
 from torchdev.matrix import Cell
-from torchdev.pipeline import Options
 from torchdev.project import Project, open_project
 from torchdev.report import Result, exit_code, results_text
 from torchdev.schema import SCHEMA_FILE
+from torchdev.site import Options
 from torchdev.stages import build_cells
 
 Say = Callable[[str], None]

@@ -1,20 +1,21 @@
 """The stages that build.py offers, each one function: from the files of a checkout to files, images, verdicts."""
 
 import json
-import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from torchdev import (
     bases,
-    bootstrap,
+    batches,
     builder,
+    buildx,
     catalog,
+    display,
     facts,
-    forecast,
     lock,
+    outlook,
     pipeline,
     prefix,
     render,
@@ -25,16 +26,17 @@ from torchdev import (
 )
 from torchdev.engine import Engine
 from torchdev.errors import BuildError, EngineError, Exit, InputError, TorchdevError
-from torchdev.host import Host, local_wheels, read_host
+from torchdev.host import local_wheels, read_host
 from torchdev.matrix import Cell
-from torchdev.pipeline import Options, Site
+from torchdev.outlook import Outlook
+from torchdev.plan import Plan
 from torchdev.project import Project
 from torchdev.report import Result, State, Storage, headline, results_junit, storage, verdicts_text
-from torchdev.turns import Disk, alone, cache_folder
+from torchdev.site import Options, make_bases, meeting_of, open_site
+from torchdev.turns import Disk, alone
 from torchdev.verify import Outcome
 
 Say = Callable[[str], None]
-LOCK_LABEL = "io.torchdev.lock"
 
 
 def refresh_catalog(say: Say, *, accept_removed: bool) -> None:
@@ -143,7 +145,7 @@ def bootstrap_bases(project: Project, cells: "tuple[Cell, ...]", given: "list[st
         raise InputError(what, where=prefix.OPTION, next_step="python build.py list")
     wanted = list(dict.fromkeys(base for plan in plans for base in plan.bases))
     engine = Engine()
-    for error in _make_bases(engine, read_host(), wanted, project, _meeting(engine), say, prefixes).values():
+    for error in make_bases(engine, read_host(), wanted, project.places, meeting_of(engine), say, prefixes).values():
         raise error
 
 
@@ -153,8 +155,13 @@ def build_cells(project: Project, cells: "tuple[Cell, ...]", options: Options, s
     locked, unlocked = project.by_lock(cells)
     if not locked:
         return [_without_lock(cell) for cell in unlocked]
-    site = _site(project, locked, options, say)
-    return [*pipeline.run(site, project.plans(locked)), *map(_without_lock, unlocked)]
+    plans = project.plans(locked)
+    refusal = outlook.refusal(_look(plans, Engine(), (), options.room), prune=options.prune)
+    if refusal:
+        raise refusal
+    with display.shown(say, verbose=options.verbose) as view:
+        site = open_site(project.places, plans, options, view.say, report=view.note)
+        return [*batches.run(site, plans), *map(_without_lock, unlocked)]
 
 
 def _without_lock(cell: Cell) -> Result:
@@ -162,48 +169,17 @@ def _without_lock(cell: Cell) -> Result:
     return Result(cell.id, State.FAILED, error=error, code=Exit.INPUT)
 
 
-def print_bake(project: Project, cells: "tuple[Cell, ...]", say: Say) -> str:
+def print_bake(project: Project, cells: "tuple[Cell, ...]", options: Options, say: Say) -> str:
     """The bake file with which build_cells would build these cells here; what it refers to is under .torchdev/bake."""
-    site = _site(project, cells, Options(), say)
+    plans = project.plans(cells)
+    site = open_site(project.places, plans, options, say)
     for error in site.missing.values():
         raise error
-    plans = project.plans(cells)
     folder = project.places.work / "bake"
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     stands = {ref: stand for plan in plans for ref, stand in site.stands(plan).items()}
-    return json.dumps(builder.bake_file(plans, site.host, project.places, folder, stands), indent=2)
-
-
-def _site(project: Project, cells: "tuple[Cell, ...]", options: Options, say: Say, *, make: bool = True) -> Site:
-    """The engine, with every base there that the cells need and that can be made, unless none is to be made."""
-    engine, host = Engine(), read_host()
-    meeting = _meeting(engine)
-    platforms = engine.platforms(project.places.work / "logs")
-    plans = [plan for plan in project.plans(cells) if plan.lock.platform == platforms[0]] or project.plans(cells)
-    wanted = [base for plan in plans for base in plan.bases]
-    made = bootstrap.choose(engine, wanted, forbid=not options.allow_bootstrap)
-    native = any(plan.lock.platform == platforms[0] for plan in plans)
-    missing = _make_bases(engine, host, made, project, meeting, say) if made and make and native else {}
-    disk = Disk(engine.disk())
-    return Site(engine, host, project.places, tuple(made), options, say, disk, meeting, missing, platforms)
-
-
-def _meeting(engine: Engine) -> Path:
-    return cache_folder(str(engine.info().get("ID", "engine")))
-
-
-def _make_bases(
-    engine: Engine,
-    host: Host,
-    wanted: "list[bases.Base]",
-    project: Project,
-    meeting: Path,
-    say: Say,
-    prefixes: bootstrap.Prefixes = bootstrap.NO_PREFIXES,
-) -> "dict[bases.Base, TorchdevError]":
-    with alone(meeting, "bootstrap", lambda: say("another run makes bases; waiting")):
-        return bootstrap.bootstrap(engine, host, wanted, project.places, say, prefixes)
+    return json.dumps(builder.bake_file(plans, site.host, project.places, folder, stands, site.way), indent=2)
 
 
 def test_cells(project: Project, cells: "tuple[Cell, ...]", gpu: str, say: Say) -> "list[Result]":
@@ -217,7 +193,7 @@ def test_cells(project: Project, cells: "tuple[Cell, ...]", gpu: str, say: Say) 
             what = f"the engine has no image {plan.tags[0]}"
             raise InputError(what, where=plan.cell.id, next_step=f"python build.py {plan.cell.id}")
         memory = verify.memory(project.places, image.id, gpu)
-        with alone(_meeting(engine), plan.candidate, lambda: say("another run is at this cell; waiting")):
+        with alone(meeting_of(engine), plan.candidate, lambda: say("another run is at this cell; waiting")):
             verdicts = verify.verify(plan, plan.tags[0], gpu, project.places)
         verify.remember(memory, verdicts)
         say(f"{plan.cell.id}\n{verdicts_text(verdicts)}")
@@ -241,8 +217,8 @@ def write_junit(file: Path, results: "list[Result]") -> None:
         ) from None
 
 
-def forecast_cells(project: Project, cells: "tuple[Cell, ...]") -> "tuple[list[forecast.Forecast], int | None]":
-    """What building these cells takes, and the bytes that are free on the engine's disk; None without an engine.
+def look_ahead(project: Project, cells: "tuple[Cell, ...]", room: "int | None") -> Outlook:
+    """What building these cells takes, and whether the engine's disk has room for it, or `room` bytes of it.
 
     Locks tell it: nothing is fetched, and an engine is asked only for what it has.
     """
@@ -251,33 +227,37 @@ def forecast_cells(project: Project, cells: "tuple[Cell, ...]") -> "tuple[list[f
     names = {path.name for project in {wheel.name for wheel in wheels} for path in local_wheels(host, project)}
     local = {wheel.sha256 for wheel in wheels if wheel.sha256 and wheel.file in names}
     try:
-        engine = Engine()
+        engine: Engine | None = Engine()
     except EngineError:
-        return forecast.forecast(plans, (), local), None
-    images = {plan: engine.image(plan.tags[0]) for plan in plans}
-    built = {p.cell.id for p, image in images.items() if image and image.labels.get(LOCK_LABEL) == p.lock.digest}
-    disk = engine.disk()
-    return forecast.forecast(plans, built, local), shutil.disk_usage(disk).free if disk else None
+        engine = None
+    return _look(plans, engine, local, room)
+
+
+def _look(plans: "tuple[Plan, ...]", engine: "Engine | None", local: "Collection[str]", room: "int | None") -> Outlook:
+    """The outlook for an engine's disk; its build cache is asked for only where room is short: that takes time."""
+    present = builder.present(engine, plans) if engine else set()
+    left = Disk(engine.disk() if engine else None, room).left()
+    found = outlook.look(plans, local, present, left)
+    if engine and left is not None and found.needed > left:
+        cache = sum(record.size for record in buildx.records() if not record.shared)
+        found = outlook.look(plans, local, present, left, cache)
+    return found
 
 
 def push_cells(project: Project, cells: "tuple[Cell, ...]", target: str, say: Say) -> None:
     """Push the tags of cells to a repository; only images that are current and whose checks have passed."""
-    site = _site(project, cells, Options(), say, make=False)
-    for plan in project.plans(cells):
-        name = pipeline.built(site, plan)
-        image = site.engine.image(plan.tags[0])
+    plans = project.plans(cells)
+    site = open_site(project.places, plans, Options(), say, make=False)
+    for plan in plans:
+        name, image = pipeline.built(site, plan) or ("", None)
         if name != plan.tags[0] or not image or not verify.recall_any(project.places, image.id):
             what = "it has not been built from what is in this checkout, or its checks have not passed"
             raise InputError(what, where=plan.cell.id, next_step=f"python build.py {plan.cell.id}")
-        for tag in plan.tags:
-            remote = f"{target}:{tag.rpartition(':')[2]}"
-            site.engine.tag(tag, remote)
-            say(f"pushing {remote}")
-            site.engine.push(remote)
+        batches.push(site.engine, plan, target, say)
 
 
 def stored(results: "list[Result]") -> "Storage | None":
     """What the images of some results take up on the engine; None if there is none."""
-    images = [result.image.id for result in results if result.image]
+    images = [result.image for result in results if result.image and not result.removed]
     engine = Engine() if images else None
     return storage(engine.layer_sizes(image) for image in images) if engine else None

@@ -16,7 +16,7 @@ from torchdev.errors import BuildError
 POLL = 0.5
 """Seconds between two looks at what is waited for, so that an interrupt need not wait for it too."""
 RESERVE = 2_000_000_000
-"""Bytes to leave free on the engine's disk."""
+"""Bytes that are kept free on the engine's disk."""
 
 
 def cache_folder(engine_id: str) -> Path:
@@ -47,13 +47,17 @@ def _wait_for(file: IO[str]) -> None:
 
 
 class Disk:
-    """The engine's disk, shared by the cells that are built at once. A remote engine's can't be seen, and never waits.
+    """The engine's disk, shared by the cells that are built at once; `limit` are bytes that may be written at most.
+
+    A remote engine's disk can't be seen: there is room for as much as the limit, or if none is given, for everything.
 
     What a cell has written counts twice until it is done, as promised and as no longer free: the cautious side.
     """
 
-    def __init__(self, root: "Path | None") -> None:
+    def __init__(self, root: "Path | None", limit: "int | None" = None) -> None:
         self._root = root
+        self._limit = limit
+        self._kept = RESERVE if limit is None or not root else max(RESERVE, self._free() - limit)
         self._promised = 0
         self._changed = threading.Condition()
 
@@ -76,14 +80,20 @@ class Disk:
                 self._promised -= needed
                 self._changed.notify_all()
 
+    def left(self) -> "int | None":
+        """Bytes that may be written now; None if nothing is known."""
+        return self._limit if self._root is None else max(0, self._free() - self._kept)
+
     def _fits(self, needed: int) -> bool:
-        return self._root is None or self._free() - self._promised >= needed + RESERVE
+        left = self.left()
+        return left is None or left - self._promised >= needed
 
     def _free(self) -> int:
         return shutil.disk_usage(self._root or "/").free
 
     def _refusal(self, needed: int) -> str:
         return (
-            f"the disk is too small: {self._free() / 1e9:.1f} GB free at {self._root}, "
-            f"{needed / 1e9:.1f} GB needed and {RESERVE / 1e9:.0f} GB kept free"
+            f"the disk is too small: {(self.left() or 0) / 1e9:.1f} GB may be written"
+            f"{f' of {self._free() / 1e9:.1f} GB free at {self._root}' if self._root else ''}, "
+            f"{needed / 1e9:.1f} GB needed"
         )

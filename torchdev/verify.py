@@ -7,6 +7,7 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 
 from torchdev import process
@@ -102,13 +103,19 @@ def recall_any(places: Places, image: str) -> "tuple[Verdict, ...] | None":
 def memory(places: Places, image: str, gpu: str) -> Path:
     """The file for an image's verdicts; another one as soon as a check or workload changes."""
     driver = " driver" if Path("/proc/driver/nvidia/version").exists() else ""
-    digest = hashlib.sha256(f"{image} {gpu}{driver}".encode())
-    for path in sorted(
-        [*(places.checkout / "tests" / "image").rglob("*.py"), *(places.checkout / "workloads").iterdir()]
-    ):
-        if path.is_file():
-            digest.update(path.read_bytes())
+    sources = [*(places.checkout / "tests" / "image").rglob("*.py"), *(places.checkout / "workloads").iterdir()]
+    stamps = ((path, path.stat().st_mtime_ns) for path in sorted(sources) if path.is_file())
+    digest = hashlib.sha256(f"{image} {gpu}{driver} {_content(tuple(stamps))}".encode())
     return places.work / "checked" / f"{digest.hexdigest()}.json"
+
+
+@cache
+def _content(files: "tuple[tuple[Path, int], ...]") -> str:
+    """sha256 of files, each with its time; they are read once for many images."""
+    digest = hashlib.sha256()
+    for path, _ in files:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def read_report(cell: str, report: Path) -> tuple[Verdict, ...]:

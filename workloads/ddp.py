@@ -76,6 +76,7 @@ def train_rank(rank: int, folder: str, device: str, backend: str, seed: int, syn
     """One of the processes: train on its share of the examples, and leave its weights in the folder."""
     os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
+    os.dup2(2, 1)  # gloo of PyTorch 2.8 writes greetings to standard output, which is for the result alone
     own = torch.device(f"cuda:{rank}" if backend == "nccl" else device)
     if own.type == "cuda":
         torch.cuda.set_device(own)

@@ -37,9 +37,21 @@ def plan(project: Project, engine: Engine) -> Plan:
 
 
 @pytest.fixture(scope="session")
-def base(engine: Engine, plan: Plan) -> str:
+def small(engine: Engine) -> Plan:
+    """The cell without CUDA of tests/cpu, whose image must have been built before."""
+    project = open_project(ROOT, ROOT / "tests" / "cpu" / "matrix.yaml")
+    plan = project.plans(project.matrix.cells[:1])[0]
+    if not engine.image(plan.tags[0]):
+        pytest.skip(f"needs {plan.tags[0]}: python build.py {plan.cell.id} --matrix-file tests/cpu/matrix.yaml")
+    return plan
+
+
+@pytest.fixture(scope="session")
+def base(engine: Engine, project: Project) -> str:
     """A Debian to build small things on: the official one, or its stand-in."""
-    return plan.debian.ref if engine.image(plan.debian.ref) else plan.debian.stand_in
+    plan = project.plans(project.matrix.cells[:1])[0]
+    found = next((name for name in (plan.debian.ref, plan.debian.stand_in) if engine.image(name)), "")
+    return found or pytest.skip(f"needs a base: python build.py bootstrap {plan.cell.id}")
 
 
 @pytest.fixture

@@ -15,16 +15,17 @@ import pytest
 
 from tests.unit.conftest import ROOT
 from torchdev import pipeline, verify
+from torchdev.bases import Base
 from torchdev.engine import Engine
 from torchdev.errors import Exit
 from torchdev.host import Host
 from torchdev.lock import Lock, inputs_digest
 from torchdev.matrix import load
-from torchdev.pipeline import Options, Site
 from torchdev.places import Places
 from torchdev.plan import Plan
 from torchdev.project import Project
 from torchdev.report import State
+from torchdev.site import Options, Site
 from torchdev.turns import Disk
 from torchdev.verify import Outcome, Verdict
 
@@ -53,12 +54,13 @@ def make(engine: Engine, base: str, project: Project, tmp_path: Path) -> Iterato
     path.write_text(MATRIX.format(image=image))
     small = Project(Places(ROOT, path), load(path))
     templates = project.plans(project.matrix.cells[:1])
+    debian = Base(f"debian:bookworm-slim-{image}", None)  # so that no layer of another image counts as there
 
     def run(commands: "dict[str, str] | None" = None, **options: object) -> tuple[Site, tuple[Plan, ...]]:
         plans = []
         for cell in small.matrix.cells:
             lock = Lock(cell.id, cell.python, "linux/amd64", inputs_digest(cell), templates[0].lock.uv, ())
-            own = dataclasses.replace(templates[0], image=image, cell=cell, lock=lock)
+            own = dataclasses.replace(templates[0], image=image, cell=cell, lock=lock, debian=debian)
             plans.append(dataclasses.replace(own, aliases=small.matrix.aliases_of(cell)))
             folder = small.images / cell.id
             folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from docker.models.containers import Container
 
 from tests.unit.conftest import ROOT
 from torchdev.engine import Engine
-from torchdev.project import open_project
+from torchdev.plan import Plan
 
 EPOCHS = 4
 SCRIPT = f"train.py --epochs {EPOCHS} --batch 64 --lr 0.03 --checkpoint-every 7"
@@ -37,13 +37,9 @@ torch.save(state, sys.argv[1])
 
 
 @pytest.fixture(scope="module")
-def image(engine: Engine) -> str:
+def image(small: Plan) -> str:
     """A small image, which must have been built before."""
-    project = open_project(ROOT, ROOT / "tests" / "cpu" / "matrix.yaml")
-    plan = project.plans(project.matrix.cells[:1])[0]
-    if not engine.image(plan.tags[0]):
-        pytest.skip(f"needs {plan.tags[0]}: python build.py {plan.cell.id} --matrix-file tests/cpu/matrix.yaml")
-    return plan.tags[0]
+    return small.tags[0]
 
 
 @pytest.fixture

@@ -4,15 +4,20 @@ docs/checks.md lists them; tests/engine/test_contract.py changes each field and 
 """
 
 import json
+from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
 from testinfra.host import Host
 
 from tests.image.conftest import Engine
+from torchdev.slimming import rules
 
 Contract = dict[str, Any]
-OF_BASES = ("org.opencontainers.image.base.", "io.torchdev.base.", "io.torchdev.bootstrap.", "io.torchdev.inputs")
+OF_BASES = (
+    "org.opencontainers.image.base.", "io.torchdev.base.", "io.torchdev.bootstrap.", "io.torchdev.inputs",
+    "io.torchdev.layers",
+)  # fmt: skip
 """Labels that depend on the bases an image was really built from."""
 FROM_BASE = "pip"
 """The one distribution that comes from the Python base, where no lock names it."""
@@ -21,6 +26,11 @@ FROM_BASE = "pip"
 def numbers(version: str, count: int = 3) -> tuple[int, ...]:
     """The first numbers of a version."""
     return tuple(int(part) for part in version.split(".")[:count])
+
+
+def is_left_out(path: str, globs: list[str]) -> bool:
+    """Whether a path below site-packages is one that images lack on purpose; * stops at a slash."""
+    return any(PurePosixPath(path).match(glob) for glob in globs)
 
 
 def installed(facts: dict[str, Any], start: str) -> list[str]:
@@ -153,6 +163,16 @@ def test_every_locked_package_is_installed_and_no_other(contract: Contract, fact
     from_base = {FROM_BASE} - contract["packages"].keys()
     found = [[name, version] for name, version in facts["distributions"] if name not in from_base]
     assert sorted(found) == sorted([name, version] for name, version in contract["packages"].items())
+
+
+@pytest.mark.proves("left_out")
+def test_what_nothing_loads_is_left_out(facts: dict[str, Any], contract: Contract) -> None:
+    """Of the files that RECORDs list, those that docs/slimming.md explains are absent, and no others."""
+    globs, paths = contract["left_out"], facts["recorded"]
+    assert set(globs) <= {path for rule in rules() for path in rule.paths}
+    own = [path for path in paths["absent"] if not path.startswith((f"{FROM_BASE}/", f"{FROM_BASE}-"))]
+    assert [path for path in own if not is_left_out(path, globs)] == []
+    assert [path for path in paths["there"] if is_left_out(path, globs)] == []
 
 
 @pytest.mark.proves("user.name", "user.uid")

@@ -23,8 +23,9 @@ SLOW = (
     "test_install_and_uninstall_leave_torch_whole",
     "test_an_environment_of_ones_own_may_have_any_torch",
     "test_any_user_has_a_home",
+    "test_caches_have_a_place",
 )
-"""Checks of test_use.py that only cases which touch Python, pip, uv, variables or users run: two thirds of the time."""
+"""Checks that only cases which touch Python, pip, uv, variables or users run: two thirds of the time."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ def dockerfile(case: Case, image: str) -> str:
 def options(case: Case) -> "list[str]":
     """What pytest is told: all checks but those that take long and are not asked for."""
     left_out = [f"--ignore=tests/image/{name}" for name in LEFT_OUT]
-    slow = [] if case.slow else [f"--deselect=tests/image/test_use.py::{name}" for name in SLOW]
+    modules = [f"tests/image/{module}.py" for module in ("test_use", "test_runs")]
+    slow = [] if case.slow else [f"--deselect={module}::{name}" for module in modules for name in SLOW]
     return ["tests/image", *left_out, *slow]
 
 

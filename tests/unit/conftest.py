@@ -1,5 +1,7 @@
 """Shared makings of the unit tests: no Docker, no network, no clock."""
 
+import dataclasses
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,3 +77,22 @@ def plan(cell: Cell, lock: Lock) -> Plan:
     names = ("debian:bookworm-slim", "python:3.11-slim-bookworm")
     digests = {name: f"sha256:{number * 64}" for number, name in zip("12", names, strict=True)}
     return make_plan("torchdev", cell, lock, bases_of("3.11", digests), ("py311-cu130",))
+
+
+def distinct(package: Package) -> Package:
+    """A wheel with a hash of its own; the small lock has one for all."""
+    return dataclasses.replace(package, sha256=hashlib.sha256(package.file.encode()).hexdigest())
+
+
+@pytest.fixture
+def first(plan: Plan) -> Plan:
+    """The plan of the small lock, with nothing left out of the layers: more than they have would be."""
+    layers = tuple(dataclasses.replace(x, packages=tuple(map(distinct, x.packages)), slim=False) for x in plan.layers)
+    return dataclasses.replace(plan, layers=layers)
+
+
+@pytest.fixture
+def second(first: Plan, cell: Cell) -> Plan:
+    """The same on another Python."""
+    python = dataclasses.replace(first.python, name="python:3.13-slim-bookworm")
+    return dataclasses.replace(first, cell=dataclasses.replace(cell, python="3.13"), python=python)

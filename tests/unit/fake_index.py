@@ -21,6 +21,7 @@ def make_wheel(
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(f"{info}/METADATA", "\n".join(lines) + "\n")
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         shown = f"{base}+{local or (f'cu{cuda.replace(chr(46), str())}' if cuda else 'cpu')}"
         archive.writestr(f"{project}/version.py", f"__version__ = '{shown}'\ncuda: object = {cuda!r}\n")
         library = b"\x7fELF\x00GLIBC_2.14\x00GLIBC_2.17\x00" + flags.encode() + b"\x00"
@@ -74,7 +75,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         elif content is None:
             self._send(404, b"")
         else:
-            self._give(content, truncated=fault == "truncate")
+            if fault == "once":
+                del self.index.broken[path]
+            self._give(content, truncated=fault in ("truncate", "once"))
 
     def _content(self, path: str) -> "bytes | None":
         if path.startswith("files/"):
@@ -95,6 +98,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "text/html")
         self.send_header("Content-Length", str(len(content)))
+        self.send_header("ETag", '"always-the-same"')
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
@@ -103,10 +107,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(index: FakeIndex) -> Iterator[FakeIndex]:
+def serving(index: FakeIndex, address: str = "127.0.0.1") -> Iterator[FakeIndex]:
     """The index, answering at its `url`."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"index": index}))
+    server = http.server.ThreadingHTTPServer((address, 0), type("Handler", (_Handler,), {"index": index}))
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    index.url = f"http://127.0.0.1:{server.server_port}"
+    index.url = f"http://{address}:{server.server_port}"
     yield index
     server.shutdown()

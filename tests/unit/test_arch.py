@@ -9,8 +9,8 @@ from torchdev import ids, wheels
 from torchdev.errors import Exit, InputError
 from torchdev.lock import inputs_digest
 from torchdev.matrix import Cell, Matrix
-from torchdev.pipeline import platform_refusal
 from torchdev.report import shards
+from torchdev.site import platform_refusal
 
 MatrixOf = Callable[[str], Matrix]
 BOTH = """\

@@ -4,6 +4,8 @@ import ast
 import dataclasses
 import json
 import re
+import shlex
+import subprocess
 
 import pytest
 
@@ -101,19 +103,36 @@ def test_committed_cells_agree_on_both_sides() -> None:
         said = json.loads(files[f"{plan.cell.id}/contract.json"])
         assert said["labels"] == {key: value for key, value in plan.labels.items() if ".base." not in key}
         dockerfile = files[f"{plan.cell.id}/Dockerfile"]
-        assert _environment(dockerfile) == said["environment"]
+        assert _pairs(dockerfile, "ENV") == said["environment"]
         for instruction, field in (("ENTRYPOINT", "entrypoint"), ("CMD", "cmd")):
             assert ast.literal_eval(_last(dockerfile, instruction)) == said[field]
         assert _last(dockerfile, "WORKDIR") == said["workdir"]
+        assert _pairs(dockerfile, "LABEL") == plan.labels
+
+
+def test_dev_containers_work_as_the_images_user(cell: Cell, lock: Lock) -> None:
+    """By the label that such tools read: JSON, a list of what devcontainer.json may hold."""
+    contract = make_contract(cell, lock)
+    (said,) = json.loads(contract["labels"]["devcontainer.metadata"])
+    assert said["remoteUser"] == contract["user"]["name"]
+    editor = said["customizations"]["vscode"]
+    assert editor["settings"]["python.defaultInterpreterPath"] == contract["python"]["executable"]
+
+
+@pytest.mark.parametrize("text", ["plain", 'a "word"', "a $HOME", "back\\slash", "${x}"])
+def test_labels_are_quoted_for_dockerfiles(text: str) -> None:
+    """In double quotes, where a shell escapes as BuildKit does."""
+    command = ["sh", "-c", f"printf %s {render.label(text)}"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == text
 
 
 def _last(dockerfile: str, instruction: str) -> str:
     return str(re.findall(rf"^{instruction} (.*)$", dockerfile, re.MULTILINE)[-1])
 
 
-def _environment(dockerfile: str) -> dict[str, str]:
-    block = re.findall(r"^ENV ((?:.*\\\n)*.*)$", dockerfile, re.MULTILINE)[-1]
-    return dict(entry.split("=", 1) for entry in block.replace("\\\n", " ").split())
+def _pairs(dockerfile: str, instruction: str) -> dict[str, str]:
+    block = re.findall(rf"^{instruction} ((?:.*\\\n)*.*)$", dockerfile, re.MULTILINE)[-1]
+    return dict(entry.split("=", 1) for entry in shlex.split(block.replace("\\\n", " ")))
 
 
 def test_neither_side_asks_the_other() -> None:

@@ -50,6 +50,14 @@ def test_what_an_earlier_step_overcame_is_not_the_cause() -> None:
     assert "make: Error 2" in error.what
 
 
+def test_long_lines_are_cut_and_said_once() -> None:
+    """BuildKit repeats a step's whole instruction whenever another step's output came between."""
+    step = f"#2 [2/3] RUN --mount=type=bind,source=a,target=/a {'x' * 500} /steps/fetch-wheels"
+    error = explain("cell", f"{step}\n#3 other\n{step}\n#2 0.1 no such file\n#2 ERROR: exit code 2\n", LOG)
+    assert error.what.count("/steps/fetch-wheels") == 1
+    assert max(map(len, error.what.splitlines())) < 200
+
+
 def test_unknown_cause_shows_the_end_of_the_log() -> None:
     """And names the file."""
     error = explain("cell", "\n".join(f"line {number}" for number in range(100)), LOG)

@@ -1,14 +1,9 @@
 """What building takes is told beforehand: what is shared counts once."""
 
 import dataclasses
-import hashlib
-import json
 
-import pytest
-
-from torchdev.forecast import BASE, BESIDE_WHEELS, BYTECODE, as_json, as_text, forecast, total
-from torchdev.lock import Package
-from torchdev.matrix import Cell
+from torchdev import slimming
+from torchdev.forecast import BASE, BESIDE_WHEELS, BYTECODE, below, chain, forecast, layer_bytes, needed, total
 from torchdev.plan import Plan
 
 BESIDE = BASE + sum(BESIDE_WHEELS.values()) + sum(BYTECODE.values())
@@ -16,30 +11,20 @@ WHEELS = 9
 """Wheels of the small lock: each 10 bytes to fetch, 20 unpacked."""
 
 
-def distinct(package: Package) -> Package:
-    """A wheel with a hash of its own; the small lock has one for all."""
-    return dataclasses.replace(package, sha256=hashlib.sha256(package.file.encode()).hexdigest())
-
-
-@pytest.fixture
-def first(plan: Plan) -> Plan:
-    """The plan of the small lock."""
-    layers = tuple(dataclasses.replace(x, packages=tuple(map(distinct, x.packages))) for x in plan.layers)
-    return dataclasses.replace(plan, layers=layers)
-
-
-@pytest.fixture
-def second(first: Plan, cell: Cell) -> Plan:
-    """The same on another Python."""
-    python = dataclasses.replace(first.python, name="python:3.13-slim-bookworm")
-    return dataclasses.replace(first, cell=dataclasses.replace(cell, python="3.13"), python=python)
-
-
 def test_one_cell(first: Plan) -> None:
     """All wheels are fetched and unpacked; the rest has measured sizes."""
     found = total(forecast([first], built=(), local=()))
     assert (found.cells, found.fetch, found.stored) == (1, 10 * WHEELS, BESIDE + 20 * WHEELS)
     assert found.alone == found.missing == found.stored
+
+
+def test_what_images_lack_is_not_stored(first: Plan) -> None:
+    """By the sizes of the removal list."""
+    big = dataclasses.replace(first.layers[0].packages[0], name="nvidia-cuda-nvrtc", installed=200_000_000)
+    layer = dataclasses.replace(first.layers[0], packages=(big,))
+    assert layer_bytes(layer) == 200_000_000
+    left_out = slimming.rules_of(["nvidia-cuda-nvrtc"])[0].bytes
+    assert layer_bytes(dataclasses.replace(layer, slim=True)) == 200_000_000 - left_out > 0
 
 
 def test_what_lies_below_python_is_stored_once(first: Plan, second: Plan) -> None:
@@ -69,12 +54,17 @@ def test_another_order_is_another_layer(first: Plan) -> None:
     assert [layer.name for layer in layers if len(layer.cells) == 2] == ["base"]
 
 
-def test_disk_too_small_is_told_with_figures(first: Plan) -> None:
-    """And enough is told, too; JSON has the same."""
-    layers = forecast([first], built=(), local=())
-    assert "the engine's disk has 0.10 GB free: too small" in as_text(layers, 100_000_000)
-    assert "free: enough" in as_text(layers, 10**12)
-    said = json.loads(as_json(layers, None))
-    assert said["free"] is None
-    assert said["sum"]["stored"] == total(layers).stored
-    assert [layer["name"] for layer in said["layers"]] == [layer.name for layer in layers]
+def test_layers_that_any_image_has_are_there(first: Plan, second: Plan) -> None:
+    """By their names, whatever image has them: those below Python serve a cell that was never built."""
+    layers = forecast([second], (), (), present=chain(first))
+    assert [layer.name for layer in layers if layer.there] == ["base", "cuda", "cudnn", "nccl", "debian"]
+    assert needed([second], chain(second)) == 0
+    assert needed([second], chain(first)) == needed([second], ()) - BASE - BESIDE_WHEELS["debian"] - (20 + 10) * 5
+
+
+def test_needed_counts_layers_and_wheel_files_once(first: Plan, second: Plan) -> None:
+    """A wheel is stored as a file while its layer is made of it; what serves every CUDA is made once a Python."""
+    found = total(forecast([first, second], (), ()))
+    made = 2 * (BESIDE_WHEELS["python"] + BYTECODE["packages"] + 20 * 2)
+    assert needed([first, second], ()) == found.stored + 10 * WHEELS + made
+    assert needed([below(first)], ()) == BASE + BESIDE_WHEELS["debian"] + 30 * 5

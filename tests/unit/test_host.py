@@ -82,3 +82,10 @@ def test_wheels_of_a_folder_or_a_local_index_are_found_by_hash(tmp_path: Path) -
         "b-1+cpu-py3-none-any.whl": b"b",
     }
     assert find_wheels(Host(folders=(tmp_path,)), wanted[2:]) == {}
+
+
+def test_pip_takes_mirrors_without_tls_as_uv_does() -> None:
+    """Their hosts are trusted, with port and without password; others are not."""
+    host = Host(index="http://me:secret@mirror:8080/simple", extra_indexes=("https://other/simple",))
+    assert "trusted-host = mirror:8080\n" in host.pip_conf()
+    assert "trusted-host" not in Host(index="https://other/simple").pip_conf()

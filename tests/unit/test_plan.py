@@ -3,6 +3,7 @@
 import dataclasses
 
 from tests.unit.conftest import make_package
+from torchdev.contract import make_contract
 from torchdev.lock import Lock
 from torchdev.matrix import Cell
 from torchdev.plan import Plan, base_labels, guarded, layers
@@ -31,6 +32,23 @@ def test_every_package_is_in_one_layer(cell: Cell, lock: Lock) -> None:
     """None lost, none twice."""
     placed = [package.name for layer in layers(cell, lock) for package in layer.packages]
     assert sorted(placed) == sorted(package.name for package in lock.packages)
+
+
+def test_wheels_of_a_python_are_fetched_by_their_tags(plan: Plan) -> None:
+    """Pip runs on the tool Python, so it is told of the cell's; wheels of every Python need no telling."""
+    options = {layer.name: layer.pip_options for layer in plan.layers}
+    tags = " --python-version 3.11 --implementation cp --abi cp311 --abi none --platform manylinux_2_28_x86_64"
+    assert options["cuda"] == options["cudnn"] == ""
+    assert options["torch"] == options["packages"] == tags
+
+
+def test_left_out_files_are_named_where_their_wheel_is_installed(cell: Cell, lock: Lock) -> None:
+    """Triton's static libraries in the layer of torch; nothing, where the matrix says slim: false."""
+    named = {layer.name: layer.left_out for layer in layers(cell, lock) if layer.left_out}
+    assert named == {"torch": ("triton/backends/nvidia/lib/*/*_static.a",)}
+    assert not any(layer.left_out for layer in layers(dataclasses.replace(cell, slim=False), lock))
+    assert make_contract(cell, lock)["left_out"] == list(named["torch"])
+    assert make_contract(dataclasses.replace(cell, slim=False), lock)["left_out"] == []
 
 
 def test_without_cuda_there_are_no_empty_layers(cell: Cell, lock: Lock) -> None:

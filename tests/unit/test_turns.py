@@ -41,7 +41,10 @@ def test_names_do_not_meet(tmp_path: Path) -> None:
 
 def test_disk_is_refused_with_figures(tmp_path: Path) -> None:
     """If no other cell will give room back, waiting is no use."""
-    with pytest.raises(BuildError, match=r"GB free .* 1000000\.0 GB needed"), Disk(tmp_path).room("cell", 10**15):
+    with (
+        pytest.raises(BuildError, match=r"GB may be written of .* GB free .* 1000000\.0 GB needed"),
+        Disk(tmp_path).room("cell", 10**15),
+    ):
         pass
 
 
@@ -65,6 +68,20 @@ def test_second_cell_waits_for_room(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         order.append("second begins")
     thread.join()
     assert order == ["first done", "second begins"]
+
+
+def test_limit_is_what_may_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted from what is free at first, never into what is kept free; the only thing known of a remote disk."""
+    free = [10 * 10**9]
+    monkeypatch.setattr(Disk, "_free", lambda self: free[0])
+    disk = Disk(tmp_path, 3 * 10**9)
+    assert disk.left() == 3 * 10**9
+    free[0] -= 10**9
+    assert disk.left() == 2 * 10**9
+    assert Disk(tmp_path, 10**15).left() == Disk(tmp_path).left() == 7 * 10**9
+    assert Disk(None, 5).left() == 5
+    with pytest.raises(BuildError, match=r"0\.0 GB may be written, 1\.0 GB needed"), Disk(None, 5).room("cell", 10**9):
+        pass
 
 
 def test_remote_disk_is_not_judged() -> None:

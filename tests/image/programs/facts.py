@@ -1,5 +1,6 @@
 """What torch, and the Python that runs it, say of themselves: JSON on standard output. Runs on Python 3.6, too."""
 
+import csv
 import glob
 import json
 import os
@@ -56,6 +57,17 @@ def distributions():
     return found
 
 
+def recorded():
+    """Paths below site-packages that RECORDs list: those that are there, and those that are not."""
+    found = {"there": [], "absent": []}
+    for record in glob.glob(SITE + "/*.dist-info/RECORD"):
+        with open(record, newline="", encoding="utf-8") as file:
+            for row in csv.reader(file):
+                if not row[0].startswith("..") and not row[0].endswith(".pyc"):
+                    found["there" if os.path.exists(os.path.join(SITE, row[0])) else "absent"].append(row[0])
+    return found
+
+
 def nccl():
     """The version of the NCCL that torch is linked with; None if it has none."""
     try:
@@ -77,6 +89,7 @@ json.dump(
         "nccl": nccl(),
         "architectures": flags.split() if flags else [],
         "needs_glibc": needed_glibc(),
+        "recorded": recorded(),
         "has_glibc": os.confstr("CS_GNU_LIBC_VERSION").split()[1],
     },
     sys.stdout,

@@ -1,0 +1,101 @@
+"""The order of a run: for each number of cells and repetition, each contender on an engine of its own."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from bench import change, cold, contenders, fifty, importing, transfer
+from bench.cells import Subject
+from bench.contenders import BUILDERS, CONTENDERS, Setting
+from bench.engine import Engine, engine
+from bench.results import Results
+from torchdev.errors import TorchdevError
+
+Say = Callable[[str], None]
+Subjects = tuple[Subject, ...]
+Measure = Callable[[Results, Setting, Engine, str, Subjects], None]
+
+FOLLOWING: "Mapping[str, Measure]" = {
+    "nothing": change.nothing,
+    "import": importing.importing,
+    "small": change.small,
+    "debian": change.debian,
+    "registry": transfer.transfer,
+}
+"""What is measured on an engine after a cold build, in this order: the last one takes the engine away."""
+MEASURES = ("cold", *FOLLOWING, "fifty")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What to measure: names of measures, numbers of cells, repetitions of cold builds, contenders."""
+
+    measures: frozenset[str]
+    counts: tuple[int, ...]
+    repeat: int
+    contenders: tuple[str, ...] = CONTENDERS
+
+    def applies(self, measure: str, contender: str, count: int) -> bool:
+        """Whether a measure is wanted of a contender with so many cells."""
+        few, many = count == min(self.counts), count == max(self.counts)
+        who = {
+            "cold": True,
+            "nothing": contender in BUILDERS,
+            "import": contender == "torchdev" and few,
+            "small": contender == "torchdev" or (contender == "naive" and few),
+            "debian": contender == "torchdev" or (contender == "naive" and few),
+            "registry": contender in ("naive", "torchdev") and many,
+        }
+        return measure in self.measures and contender in self.contenders and who[measure]
+
+
+def run(
+    results: Results, setting: Setting, subjects: Subjects, wish: Wish, say: Say, save: "Callable[[], None]"
+) -> None:
+    """Measure what is wished for; results are saved as they come, and a measure that fails stops no other."""
+    for count in wish.counts:
+        for repetition in range(wish.repeat if "cold" in wish.measures else 1):
+            last = repetition == wish.repeat - 1 or "cold" not in wish.measures
+            for contender in contenders.order(wish.contenders, repetition):
+                following = [m for m in FOLLOWING if last and wish.applies(m, contender, count)]
+                if "cold" in wish.measures or following:
+                    _contender(results, setting, contender, subjects[:count], following, wish, say)
+                    save()
+    if "fifty" in wish.measures:
+        with engine(setting.site, "fifty", setting.bases.data) as own:
+            _try(results, "fifty", say, lambda: fifty.fifty(results, setting, own))
+        save()
+
+
+def _contender(
+    results: Results,
+    setting: Setting,
+    contender: str,
+    subjects: Subjects,
+    following: "list[str]",
+    wish: Wish,
+    say: Say,
+) -> None:
+    """One contender on an engine of its own: the cold build, and what follows on it."""
+    name = f"{contender}, {len(subjects)} cells" if len(subjects) > 1 else f"{contender}, 1 cell"
+    with engine(setting.site, f"{contender}-{len(subjects)}", setting.bases.data) as own:
+        target = results if "cold" in wish.measures else Results()
+        if not _try(results, f"cold, {name}", say, lambda: cold.build(target, setting, own, contender, subjects)):
+            return
+        if "registry" in following:
+            transfer.keep(own, contender, subjects)
+        for measure in following:
+            act = partial(FOLLOWING[measure], results, setting, own, contender, subjects)
+            _try(results, f"{measure}, {name}", say, act)
+
+
+def _try(results: Results, name: str, say: Say, act: "Callable[[], None]") -> bool:
+    """Do it; if it fails, write down why."""
+    say(name)
+    try:
+        act()
+    except TorchdevError as error:
+        say(f"failed: {error}")
+        results.missing[name] = str(error)
+        return False
+    return True

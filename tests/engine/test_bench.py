@@ -1,0 +1,78 @@
+"""The bench's own engine, network and registry, with images of a few bytes; skipped where it can't have them."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from bench import __main__ as command
+from bench import network as networks
+from bench.cold import rewritten, stored
+from bench.engine import Engine, Site, engine, restarted
+from bench.network import NAME, OUTSIDE, network
+from bench.registry import ADDRESS, registry
+from torchdev.errors import EngineError
+
+SIZE = 300_000
+"""Bytes of a layer that nothing compresses."""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Where a bench works; not while another one does, since it would end that one's engine."""
+    try:
+        networks.need_tools()
+        with command.alone(), network() as found:
+            folder = tmp_path_factory.mktemp("b")
+            yield Site(folder, found, {name: value for name, value in os.environ.items() if name != "DOCKER_HOST"})
+    except EngineError as error:
+        pytest.skip(error.what)
+    assert not Path("/run/netns", NAME).exists()
+    assert not Path("/sys/class/net", OUTSIDE).exists()
+
+
+def build(own: Engine, tag: str, *names: str) -> None:
+    """An image with a layer of each name; equal names make equal layers."""
+    folder = own.site.fresh("context")
+    for name in names:
+        (folder / name).write_bytes(Random(name).randbytes(SIZE))
+        os.utime(folder / name, (0, 0))
+    (folder / "Dockerfile").write_text("FROM scratch\n" + "".join(f"COPY {name} /\n" for name in names))
+    own.docker("buildx", "build", "--load", "--provenance=false", f"--tag={tag}", str(folder))
+
+
+def test_an_engine_of_its_own_counts_layers_once(site: Site) -> None:
+    """Two images that begin alike share what they have in common; nothing is left of the engine."""
+    with engine(site, "one", None) as own:
+        assert own.docker("images", "--quiet") == ""
+        for tag, names in {"first": ("base", "left"), "second": ("base", "right")}.items():
+            build(own, f"bench:{tag}", *names)
+        first, second = own.layers("bench:first"), own.layers("bench:second")
+        assert [len(first), len(second), len(first.keys() & second.keys())] == [2, 2, 1]
+        assert sum(first.values()) == own.size("bench:first")
+        assert stored([first, second]) == pytest.approx(3 * SIZE, rel=0.01)
+        assert rewritten([first], [second]) == pytest.approx(SIZE, rel=0.01)
+        folder, process = own.data.parent, own.process
+    assert not folder.exists()
+    assert process.poll() is not None
+
+
+def test_what_comes_from_elsewhere_is_counted(site: Site) -> None:
+    """The loopback is not elsewhere: what a registry there sends is in its log instead, each layer once."""
+    with registry(site) as target, engine(site, "two", None) as own:
+        for tag, names in {"first": ("base", "left"), "second": ("base", "right")}.items():
+            name = f"{ADDRESS}/bench:{tag}"
+            build(own, name, *names)
+            own.docker("push", "--quiet", name)
+        before = site.network.received()
+        with restarted(own, "three") as other:
+            assert other.docker("images", "--quiet") == ""
+            served = []
+            for tag in ("first", "second"):
+                other.docker("pull", "--quiet", f"{ADDRESS}/bench:{tag}")
+                served.append(target.served())
+        assert served[1] - served[0] < served[0]
+        assert served[1] < target.stored() * 1.1
+        assert site.network.received() - before < 100_000

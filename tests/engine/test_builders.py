@@ -1,0 +1,237 @@
+"""Other builders and the other image store, on a second engine of the tests' own with containerd's store."""
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from bench import registry as registries
+from tests.engine.bridge import bridge
+from tests.unit.conftest import ROOT
+from torchdev import batches, buildx, exports
+from torchdev.engine import Engine
+from torchdev.errors import EngineError
+from torchdev.exports import Way
+from torchdev.host import Host
+from torchdev.lock import Lock, inputs_digest
+from torchdev.matrix import load
+from torchdev.places import Places
+from torchdev.plan import Plan
+from torchdev.project import Project
+from torchdev.report import State
+from torchdev.site import Options, Site, way_of
+from torchdev.turns import Disk
+
+MATRIX = """\
+image: {image}
+rows:
+  - {{python: ["3.11", "3.13"], cuda: cu130, torch: "2.13.0"}}
+"""
+DOCKERFILE = """\
+FROM {base} AS shared
+RUN head -c 100000 /dev/urandom > /shared # {mark}
+FROM shared AS interpreter
+FROM interpreter
+RUN head -c 100000 /dev/urandom > /own # {mark} {python}
+"""
+PATIENCE = 30
+"""Seconds for an engine to start."""
+
+
+@dataclass(frozen=True)
+class Second:
+    """An engine of the tests' own: its socket, its process, and a builder that leads to its BuildKit."""
+
+    socket: Path
+    process: int
+    builder: str
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Second]:
+    """It runs in a network of its own, and has nothing of the other engine's."""
+    if os.geteuid() or not shutil.which("dockerd") or not shutil.which("unshare"):
+        pytest.skip("needs root, dockerd and unshare, for an engine of its own")
+    folder = tmp_path_factory.mktemp("second")
+    (folder / "daemon.json").write_text(json.dumps({"features": {"containerd-snapshotter": True}}))
+    paths = f"--config-file={folder}/daemon.json --data-root={folder}/data --exec-root={folder}/exec"
+    where = f"--host=unix://{folder}/docker.sock --pidfile={folder}/pid --ip6tables=false"
+    command = f"ip link set lo up && exec dockerd {paths} {where}"
+    name = f"torchdev-test-{uuid.uuid4().hex[:8]}"
+    with (folder / "log").open("w") as log, bridge(str(folder / "docker.sock"), folder / "buildkit.sock") as address:
+        engine = subprocess.Popen(["unshare", "--net", "sh", "-c", command], stdout=log, stderr=log)
+        try:
+            until = time.monotonic() + PATIENCE
+            while not (folder / "docker.sock").exists():
+                if engine.poll() is not None or time.monotonic() > until:
+                    pytest.skip(f"a second engine does not start: {(folder / 'log').read_text()[-500:]}")
+                time.sleep(0.2)
+            subprocess.run(["docker", "buildx", "create", "--name", name, "--driver", "remote", address], check=True)
+            yield Second(folder / "docker.sock", engine.pid, name)
+        finally:
+            subprocess.run(["docker", "buildx", "rm", name], check=False)
+            engine.terminate()
+            engine.wait(PATIENCE)
+
+
+@pytest.fixture
+def cells(engine: Engine, project: Project, tmp_path: Path) -> Iterator[tuple[Site, tuple[Plan, ...]]]:
+    """Two cells that share a step, on stand-ins, and a site for the first engine."""
+    first = project.plans(project.matrix.cells[:1])[0]
+    if not all(engine.image(base.stand_in) for base in first.bases):
+        pytest.skip(f"needs a stand-in: python build.py bootstrap {first.cell.id}")
+    image, mark = f"torchdev-test-{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
+    (tmp_path / "matrix.yaml").write_text(MATRIX.format(image=image))
+    small = Project(Places(ROOT, tmp_path / "matrix.yaml"), load(tmp_path / "matrix.yaml"))
+    plans = []
+    for cell in small.matrix.cells:
+        lock = Lock(cell.id, cell.python, "linux/amd64", inputs_digest(cell), first.lock.uv, ())
+        plans.append(dataclasses.replace(first, image=image, cell=cell, lock=lock, aliases=()))
+        (small.images / cell.id).mkdir(parents=True)
+        text = DOCKERFILE.format(base=first.debian.ref, python=cell.python, mark=mark)
+        (small.images / cell.id / "Dockerfile").write_text(text)
+    (tmp_path / "turns").mkdir()
+    how = Options(test=False, jobs=2)
+    site = Site(
+        engine, Host(), small.places, tuple(set(first.bases)), how, lambda text: None, Disk(None), tmp_path / "turns"
+    )
+    yield site, tuple(plans)
+    for plan in plans:
+        engine.untag(plan.tags[0])
+        engine.untag(plan.candidate)
+
+
+def log_of(site: Site, plan: Plan) -> str:
+    """BuildKit's log of a cell."""
+    return (site.places.work / "logs" / f"{plan.cell.id}.log").read_text()
+
+
+def test_remote_builder(cells: tuple[Site, tuple[Plan, ...]], second: Second, tmp_path: Path) -> None:
+    """It knows no image of the engine: the stand-in gets there as a layout, and what is built comes back."""
+    site, plans = cells
+    options = dataclasses.replace(site.options, builder=second.builder)
+    way, platforms = way_of(site.engine, options, tmp_path)
+    assert (way.driver, platforms[0]) == ("remote", site.engine.platform())
+    site = dataclasses.replace(site, options=options, way=way, platforms=platforms)
+    results = batches.run(site, plans)
+    assert [result.state for result in results] == [State.BUILT] * 2, results
+    chains = [[name for name, _ in site.engine.layer_sizes(plan.tags[0])] for plan in plans]
+    assert chains[0][:2] == chains[1][:2] != chains[0][1:]
+    base = site.engine.image(plans[0].debian.stand_in)
+    assert base
+    assert chains[0][0] == base.layers[0]
+    assert "docker-image://" not in log_of(site, plans[0])
+    assert [result.state for result in batches.run(site, plans)] == [State.SKIPPED] * 2
+
+
+def test_unknown_builder_is_refused(engine: Engine, tmp_path: Path) -> None:
+    """Before anything is built."""
+    with pytest.raises(EngineError, match="no builder torchdev-test-none"):
+        way_of(engine, Options(builder="torchdev-test-none"), tmp_path)
+
+
+def test_classic_store_writes_no_cache(engine: Engine, tmp_path: Path) -> None:
+    """The engine's own builder can't; that is said before it is tried."""
+    if exports.containerd_store(engine.info()):
+        pytest.skip("this engine has containerd's store, which can")
+    with pytest.raises(EngineError, match="can't write its cache"):
+        way_of(engine, Options(cache_to="127.0.0.1:5000/cache"), tmp_path)
+
+
+def test_containerd_store_gets_zstd(
+    cells: tuple[Site, tuple[Plan, ...]], second: Second, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every layer that was built is packed by zstd, and the second run finds nothing to do."""
+    site, plans = cells
+    stands = {base.stand_in for base in plans[0].bases}
+    archive = tmp_path / "base.tar"
+    subprocess.run(["docker", "save", "--output", str(archive), *stands], check=True)
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{second.socket}")
+    subprocess.run(["docker", "load", "--input", str(archive)], check=True, stdout=subprocess.DEVNULL)
+    own = Engine()
+    way, platforms = way_of(own, site.options, tmp_path)
+    assert way == Way(containerd=True)
+    site = dataclasses.replace(site, engine=own, way=way, platforms=platforms)
+    assert [result.state for result in batches.run(site, plans)] == [State.BUILT] * 2
+    image = own.image(plans[0].tags[0])
+    assert image
+    folder = Path(own.layout(image.id, tmp_path / "oci").partition("@")[0])
+    assert [kind.rpartition("+")[2] for kind in layer_types(folder)[1:]] == ["zstd", "zstd"]
+    assert [size for _, size in own.layer_sizes(image)][1:] != [0, 0]
+    assert [result.state for result in batches.run(site, plans)] == [State.SKIPPED] * 2
+
+
+def layer_types(folder: Path) -> "list[str]":
+    """The media types of an image's layers, lowest first, from its layout."""
+    entry = json.loads((folder / "index.json").read_text())["manifests"][0]
+    while True:
+        found = json.loads((folder / "blobs" / entry["digest"].replace(":", "/")).read_text())
+        if "layers" in found:
+            return [layer["mediaType"] for layer in found["layers"]]
+        entry = found["manifests"][0]
+
+
+REGISTRY = """\
+version: 0.1
+storage: {{filesystem: {{rootdirectory: {folder}}}}}
+http: {{addr: "127.0.0.1:5000"}}
+"""
+
+
+@pytest.fixture
+def registry(second: Second, tmp_path: Path) -> Iterator[str]:
+    """A registry in the second engine's network."""
+    try:
+        program = registries.program(SimpleNamespace(work=tmp_path))  # type: ignore[arg-type]
+    except EngineError as error:
+        pytest.skip(error.what)
+    (tmp_path / "registry.yml").write_text(REGISTRY.format(folder=tmp_path / "registry"))
+    command = ["nsenter", f"--net=/proc/{second.process}/ns/net", program, "serve", str(tmp_path / "registry.yml")]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        time.sleep(2)
+        yield "127.0.0.1:5000/cache"
+        process.terminate()
+
+
+def test_cache_by_way_of_a_registry(
+    cells: tuple[Site, tuple[Plan, ...]], second: Second, registry: str, tmp_path: Path
+) -> None:
+    """Another machine, here the same builder without its own cache, runs no step again."""
+    site, plans = cells
+    options = dataclasses.replace(site.options, builder=second.builder, cache_to=registry, cache_from=(registry,))
+    way, platforms = way_of(site.engine, options, tmp_path)
+    site = dataclasses.replace(site, options=options, way=way, platforms=platforms)
+    assert [result.state for result in batches.run(site, plans)] == [State.BUILT] * 2
+    before = [site.engine.image(plan.tags[0]) for plan in plans]
+    assert "exporting cache to registry" in log_of(site, plans[0])
+    tags = {path.name for path in (tmp_path / "registry").rglob("tags/*")}
+    assert tags == {*(plan.cell.id for plan in plans), exports.shared_tag(plans[0].shared)}
+    buildx.run(["prune", f"--builder={second.builder}", "--all", "--force"], tmp_path / "prune")
+    again = dataclasses.replace(site, options=dataclasses.replace(options, rebuild=True))
+    assert [result.state for result in batches.run(again, plans)] == [State.BUILT] * 2
+    for plan, old in zip(plans, before, strict=True):
+        new = site.engine.image(plan.tags[0])
+        assert old
+        assert new
+        assert new.layers == old.layers
+        assert log_of(site, plan).count("CACHED") >= 2
+
+
+def test_layout_is_one(engine: Engine, base: str, tmp_path: Path) -> None:
+    """What is handed to other builders names a manifest that is there; it is written once."""
+    image = engine.image(base)
+    assert image
+    folder, _, digest = engine.layout(image.id, tmp_path).partition("@")
+    assert (Path(folder) / "blobs" / digest.replace(":", "/")).is_file()
+    stamp = (Path(folder) / "index.json").stat().st_mtime_ns
+    assert engine.layout(image.id, tmp_path) == f"{folder}@{digest}"
+    assert (Path(folder) / "index.json").stat().st_mtime_ns == stamp

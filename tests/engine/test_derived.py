@@ -1,0 +1,109 @@
+"""Images on top of an image, by the Dockerfiles of docs/derive.md: torch stays, and the checks pass again."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from packaging.utils import canonicalize_name
+
+from tests.reds import reds
+from tests.sabotage.cases import Case, options
+from tests.unit.conftest import ROOT
+from torchdev.engine import Engine
+from torchdev.errors import BuildError
+from torchdev.host import read_host
+from torchdev.plan import Plan
+from torchdev.project import open_project
+from torchdev.render import CONTRACT_FILE
+
+PAGE = (ROOT / "docs" / "derive.md").read_text(encoding="utf-8")
+DOCKERFILES = dict(zip(("pip", "uv"), re.findall(r"^```Dockerfile\n(.*?)^```", PAGE, re.S | re.M), strict=True))
+CPU = ROOT / "tests" / "cpu" / "matrix.yaml"
+PROJECT = "transformers\nlightning\n"
+BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+ADDED = {"test_contract_is_in_the_image", "test_doctor_finds_no_fault"}
+"""Checks that say that something was added: the contract inside is that of the image below, and the doctor notes it."""
+USE = """
+import lightning, torch
+from transformers import BertConfig, BertForSequenceClassification
+
+class Classifier(lightning.LightningModule):
+    def __init__(self):
+        super().__init__()
+        sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+        self.model = BertForSequenceClassification(BertConfig(vocab_size=50, **sizes))
+
+    def training_step(self, batch):
+        return self.model(input_ids=batch[0], labels=batch[1]).loss
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), 0.01)
+
+words, labels = torch.randint(50, (32, 8)), torch.arange(32) % 2
+model = Classifier()
+loss = lambda: float(model.model(input_ids=words, labels=labels).loss)
+model.eval(); before = loss()
+batches = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(words, labels), 16)
+options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+lightning.Trainer(accelerator="cpu", max_epochs=20, **options).fit(model, batches)
+model.eval(); print("learnt", loss() < before)
+"""
+RECORD = "cat /usr/local/lib/python/site-packages/torch-*.dist-info/RECORD | sha256sum"
+
+
+@pytest.fixture
+def derive(engine: Engine, small: Plan, build: "Callable[..., Path]", tmp_path: Path) -> "Iterator[Callable[..., str]]":
+    """Build a Dockerfile of the page on the small image, with this machine's CA and indexes; the new image's name."""
+    made = []
+
+    def run(tool: str, requirements: str) -> str:
+        host, context = read_host(), tmp_path / "context"
+        context.mkdir()
+        (context / "requirements.txt").write_text(requirements)
+        (tmp_path / "pip.conf").write_text(host.pip_conf() + (f"cert = {BUNDLE}\n" if host.ca_bundle else ""))
+        (tmp_path / "uv.toml").write_text("system-certs = true\n" + host.uv_toml())
+        secrets = [f"--secret=id={name},src={tmp_path / name}" for name in ("pip.conf", "uv.toml")]
+        secrets += [f"--secret=id=ca,src={host.ca_bundle}"] if host.ca_bundle else []
+        arguments = [f"--build-arg={name}={value}" for name, value in host.proxies]
+        text = re.sub(r"^FROM .*", f"FROM {small.tags[0]}", DOCKERFILES[tool])
+        made.append(f"torchdev-test-derived:{tmp_path.name[-40:].strip('-_.').lower()}")
+        build(text, made[0], *secrets, *arguments, context=context)
+        return made[0]
+
+    yield run
+    for name in made:
+        engine.untag(name)
+
+
+@pytest.mark.parametrize("tool", DOCKERFILES)
+def test_a_project_on_top_keeps_torch(
+    engine: Engine, small: Plan, derive: "Callable[..., str]", tool: str, tmp_path: Path
+) -> None:
+    """Transformers and lightning train together; torch is the same; only what tells of additions turns red."""
+    image = derive(tool, PROJECT)
+    assert engine.run(image, ["sh", "-c", RECORD]) == engine.run(small.tags[0], ["sh", "-c", RECORD])
+    status, output = engine.run(image, ["python", "-c", USE], network_mode="none")
+    assert status == 0, output
+    assert output.splitlines()[-1] == "learnt True"
+    places = open_project(ROOT, CPU).places
+    contract = json.loads((places.images / small.cell.id / CONTRACT_FILE).read_text())
+    listing = engine.run(image, ["pip", "list", "--format", "json"])[1]
+    found = {canonicalize_name(package["name"]): package["version"] for package in json.loads(listing)}
+    packages = {name: version for name, version in found.items() if name != "pip"} | contract["packages"]
+    assert {"transformers", "lightning"} < packages.keys() - contract["packages"].keys()
+    held = tmp_path / "contract.json"
+    held.write_text(json.dumps({**contract, "packages": packages, "size_limit": None}))
+    checks = [*options(Case(tool, frozenset(), slow=tool == "pip")), f"--contract={held}"]
+    assert {name for name, _ in reds(small, places, image, checks, tmp_path / "report.xml")} == ADDED
+
+
+@pytest.mark.parametrize("tool", DOCKERFILES)
+def test_a_project_that_wants_another_torch_is_not_built(
+    derive: "Callable[..., str]", small: Plan, tool: str, tmp_path: Path
+) -> None:
+    """The build ends with the version that the image has."""
+    with pytest.raises(BuildError):
+        derive(tool, "torch==2.8.0\n")
+    assert str(small.lock.version("torch")) in (tmp_path / "log").read_text()

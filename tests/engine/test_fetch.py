@@ -1,0 +1,84 @@
+"""A wheel is fetched once per machine: what another build has fetched is taken from the builder's cache."""
+
+import dataclasses
+import hashlib
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.fake_index import FakeIndex, make_wheel, serving
+from torchdev import builder, render
+from torchdev.engine import Engine
+from torchdev.errors import BuildError
+from torchdev.host import read_host
+from torchdev.lock import Package
+from torchdev.places import Places
+from torchdev.plan import Plan, make_plan
+from torchdev.project import Project
+
+GATEWAY = "172.17.0.1"
+"""This machine as containers of Docker's default network see it."""
+
+
+@pytest.fixture
+def index(engine: Engine) -> Iterator[FakeIndex]:
+    """An index that builds can reach, with two wheels whose names no other run has used."""
+    try:
+        with serving(FakeIndex(), GATEWAY) as index:
+            for number in (1, 2):
+                name = f"torchdev_test_{uuid.uuid4().hex[:12]}_{number}"
+                index.put(f"simple/{name.replace('_', '-')}", f"{name}-1.0-py3-none-any.whl", make_wheel(name, "1.0"))
+            yield index
+    except OSError as error:
+        pytest.skip(f"the engine's network is not at {GATEWAY}: {error.strerror}")
+
+
+def packages_of(index: FakeIndex) -> "list[Package]":
+    """The wheels of the index, as a lock has them."""
+    found = []
+    for page, files in index.pages.items():
+        for file, content in files.items():
+            sha256 = hashlib.sha256(content).hexdigest()
+            found.append(Package(page.partition("/")[2], "1.0", file, sha256, len(content), len(content)))
+    return found
+
+
+def fetch(engine: Engine, project: Project, plan: Plan, index: FakeIndex, packages: "list[Package]", to: Path) -> None:
+    """Build the stage that fetches the layer `packages` of a cell that has just these wheels; then forget requests."""
+    lock = dataclasses.replace(plan.lock, packages=tuple(packages))
+    own = make_plan("torchdev-test-fetch", plan.cell, lock, plan.bases, ())
+    places = Places(project.places.checkout, to / "matrix.yaml")
+    render.write_cell(own, places.templates, places.images)
+    own_host = dataclasses.replace(
+        read_host(), index=f"{index.url}/simple", extra_indexes=(), find_links=(), folders=(), proxies=()
+    )
+    stands = builder.stands_for(engine, own, own.bases)
+    builder.build(engine, read_host(), own, places, stands, None, "tool")
+    builder.build(engine, own_host, own, places, stands, None, "fetch-packages")
+
+
+def test_wheels_are_fetched_once_and_broken_downloads_go_on(
+    engine: Engine, project: Project, plan: Plan, index: FakeIndex, tmp_path: Path
+) -> None:
+    """The first download breaks off and goes on from there; the second build asks for the second wheel alone."""
+    first, second = packages_of(index)
+    file = f"files/simple/{first.name}/{first.file}"
+    index.broken[file] = "once"
+    fetch(engine, project, plan, index, [first], tmp_path / "first")
+    assert index.fetched.count(file) == 2
+    index.fetched.clear()
+    fetch(engine, project, plan, index, [first, second], tmp_path / "second")
+    assert [path for path in index.fetched if path.startswith("files/")] == [
+        f"files/simple/{second.name}/{second.file}"
+    ]
+
+
+def test_a_wheel_with_another_hash_is_refused(
+    engine: Engine, project: Project, plan: Plan, index: FakeIndex, tmp_path: Path
+) -> None:
+    """Neither fetched nor kept: the build fails."""
+    first, _ = packages_of(index)
+    with pytest.raises(BuildError):
+        fetch(engine, project, plan, index, [dataclasses.replace(first, sha256="0" * 64)], tmp_path)

@@ -1,0 +1,93 @@
+"""Nothing has changed in fifty cells: told in two seconds, and no build is started."""
+
+import dataclasses
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.unit.conftest import ROOT
+from torchdev import bootstrap, builder, lock, releases, render, verify
+from torchdev.engine import Engine
+from torchdev.matrix import load
+from torchdev.places import Places
+from torchdev.project import Project
+from torchdev.verify import Outcome, Verdict
+
+CELLS = 50
+WITHIN = 2.0
+"""Seconds, from the start of build.py to its end."""
+RUNS = 3
+
+
+@pytest.fixture
+def fifty(engine: Engine, project: Project, tmp_path: Path) -> Iterator[Project]:
+    """A matrix of fifty cells that look as if built and checked: tiny images with the labels of what made them."""
+    plan = project.plans(project.matrix.cells[:1])[0]
+    made = bootstrap.choose(engine, list(plan.bases))
+    if not all(engine.image(base.stand_in) for base in made):
+        pytest.skip(f"needs bases: python build.py bootstrap {plan.cell.id}")
+    image = f"torchdev-test-{uuid.uuid4().hex[:8]}"
+    found = [c for c in releases.all_combinations() if c.python == plan.cell.python and c.arch == "amd64" and c.cuda]
+    rows = [{"python": c.python, "cuda": c.flavour, "torch": c.torch} for c in found[-CELLS:]]
+    path = tmp_path / "matrix.yaml"
+    path.write_text(yaml.safe_dump({"image": image, "companions": [], "rows": rows}))
+    many = Project(Places(ROOT, path), load(path))
+    many.images.mkdir()
+    shutil.copy(project.places.bases, many.images / "bases.json")
+    for cell in many.matrix.cells:
+        own = dataclasses.replace(plan.lock, cell=cell.id, python=cell.python, inputs=lock.inputs_digest(cell))
+        (many.images / cell.id).mkdir()
+        (many.images / cell.id / "lock.json").write_text(lock.to_text(own))
+    render.write(many.rendered(), many.images)
+    plans = many.plans(many.matrix.cells)
+    empty = tmp_path / "empty.tar"
+    with tarfile.open(empty, "w"):
+        pass
+    try:
+        for one in plans:
+            wanted = builder.inputs(one, many.places, builder.stands_for(engine, one, made))
+            engine.load_root(empty, one.tags[0], {builder.INPUTS_LABEL: wanted, "cell": one.cell.id})
+            there = engine.image(one.tags[0])
+            assert there
+            for tag in one.tags[1:]:
+                engine.tag(there.id, tag)
+            passed = (Verdict(one.cell.id, "a check", Outcome.PASS, "", 0.0),)
+            verify.remember(verify.memory(many.places, there.id, "auto"), passed)
+        yield many
+    finally:
+        for tag in (tag for one in plans for tag in one.tags):
+            engine.untag(tag)
+
+
+def test_nothing_changed_is_told_in_two_seconds(fifty: Project) -> None:
+    """Every cell is skipped, by build.py as users call it, and no build is started; the quickest of a few runs counts.
+
+    On a machine that is busy with other things a slower one tells nothing, and the time counts as not measured.
+    """
+    assert len(fifty.matrix.cells) == CELLS
+    command = [sys.executable, "build.py", "build", "--matrix-file", str(fifty.places.matrix_file), "--group", "all"]
+    quickest = math.inf
+    for _ in range(RUNS):
+        began = time.perf_counter()
+        done = subprocess.run([*command, "--json"], cwd=ROOT, capture_output=True, text=True, check=False)
+        quickest = min(quickest, time.perf_counter() - began)
+        assert done.returncode == 0, done.stderr
+        assert {cell["state"] for cell in json.loads(done.stdout)["cells"]} == {"skipped"}
+        assert {log.name for log in (fifty.places.work / "logs").iterdir()} == {"platforms.log"}
+        if quickest < WITHIN:
+            return
+    said = f"{quickest:.2f} s for {CELLS} cells"
+    if os.getloadavg()[0] > (os.cpu_count() or 1):
+        pytest.skip(f"{said}, on a machine that is busy with other things")
+    pytest.fail(said)

@@ -1,0 +1,119 @@
+"""Waves on a real engine: a disk that holds one cell at a time, and what is left there afterwards."""
+
+import dataclasses
+import uuid
+
+import pytest
+
+from tests.engine.test_pipeline import Make, ids, make
+from torchdev import batches, buildx, verify
+from torchdev.engine import Engine
+from torchdev.errors import Exit
+from torchdev.forecast import below, needed
+from torchdev.plan import Plan
+from torchdev.report import State
+from torchdev.site import Site
+from torchdev.stages import stored
+from torchdev.turns import Disk
+from torchdev.verify import Outcome, Verdict
+
+__all__ = ["make"]
+
+
+def step() -> str:
+    """A last step that was never built before, and that the build cache names as torchdev's own."""
+    return f"mkdir -p /scripts/ && head -c 3000000 /dev/urandom > /scripts/{uuid.uuid4().hex}"
+
+
+def tight(site: Site, plans: "tuple[Plan, ...]", **options: object) -> Site:
+    """The same with a disk that holds one of the cells, or two that share; the third's share is its own."""
+    room = max(needed([plan], ()) for plan in plans)
+    how = dataclasses.replace(site.options, prune=True, **options)  # type: ignore[arg-type]
+    return dataclasses.replace(site, options=how, disk=Disk(None, room))
+
+
+def named(engine: Engine, image: str) -> "set[str]":
+    """The names of this test's images."""
+    return {name for name in engine.names() if name.startswith(image)}
+
+
+def test_waves_are_built_and_removed(make: Make, engine: Engine) -> None:
+    """Each is built by itself; then no image, candidate or step of theirs is left, and all that was there before is."""
+    older = step()
+    site, plans = make({"3.11": older})
+    batches.run(site, plans[:1])
+    for tag in plans[0].tags:
+        engine.untag(tag)
+    site, plans = make({"3.11": step(), "3.13": step(), "3.14": step()})
+    said: list[str] = []
+    before = {record.id for record in buildx.records()}
+    results = batches.run(dataclasses.replace(tight(site, plans), say=said.append), plans)
+    assert [result.state for result in results] == [State.BUILT] * 3
+    assert len([line for line in said if line.startswith("a wave of 1 cells")]) == 3
+    assert named(engine, plans[0].image) == set()
+    assert all(result.removed and not engine.image(result.image.id) for result in results if result.image)
+    assert stored(results) is None
+    after = buildx.records()
+    assert not [r for r in after if r.id not in before and "/scripts/" in r.description and "3000000" in r.description]
+    assert [r.id in before for r in after if older in r.description] == [True]
+
+
+def test_what_was_there_stays(make: Make, engine: Engine) -> None:
+    """A cell that is not built anew keeps its image; of one that is, the tags go back to the image they had."""
+    site, plans = make()
+    batches.run(site, plans)
+    before = [ids(engine, plan) for plan in plans]
+    site, plans = make({"3.13": step()})
+    results = batches.run(tight(site, plans), plans)
+    assert [result.state for result in results] == [State.SKIPPED, State.BUILT, State.SKIPPED]
+    assert [result.removed for result in results] == [False, True, False]
+    assert [ids(engine, plan) for plan in plans] == before
+    assert len(named(engine, plans[0].image)) == sum(len(set(plan.tags)) for plan in plans)
+
+
+def test_failed_cell_leaves_no_candidate_and_stops_no_wave(make: Make, engine: Engine) -> None:
+    """The next wave finds the room."""
+    site, plans = make({"3.11": "exit 3", "3.13": step(), "3.14": step()})
+    results = batches.run(tight(site, plans), plans)
+    assert [result.state for result in results] == [State.FAILED, State.BUILT, State.BUILT]
+    assert named(engine, plans[0].image) == set()
+
+
+def test_failed_check_leaves_no_candidate(make: Make, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be left for a look, but for the room that it takes; one that a run before has left stays."""
+    bad = (Verdict("cell", "check", Outcome.FAIL, "no", 0.0),)
+    monkeypatch.setattr(verify, "verify", lambda *arguments: bad)
+    site, plans = make(test=True)
+    assert batches.run(site, plans[:1])[0].code is Exit.CHECK
+    results = batches.run(tight(site, plans), plans)
+    assert [result.code for result in results] == [Exit.CHECK] * 3
+    assert [result.removed for result in results] == [False, True, True]
+    assert named(engine, plans[0].image) == {plans[0].candidate}
+
+
+def test_refused_push_keeps_the_image(make: Make, engine: Engine) -> None:
+    """What was not pushed is not removed; the result says why. Without --prune it is as if it had been built alone."""
+    site, plans = make({"3.11": step()})
+    results = batches.run(tight(site, plans, push_to="127.0.0.1:9/none"), plans[:1])
+    assert (results[0].state, results[0].code) == (State.FAILED, Exit.BUILD)
+    assert "127.0.0.1:9" in results[0].error
+    assert ids(engine, plans[0]) != {""}
+    for name in batches.remotes(plans[0], "127.0.0.1:9/none"):
+        engine.untag(name)
+
+
+def test_cell_that_never_fits_fails_alone(make: Make) -> None:
+    """With figures, and without a build."""
+    site, plans = make()
+    small = dataclasses.replace(tight(site, plans), disk=Disk(None, needed([below(plans[0])], ())))
+    results = batches.run(small, plans[:1])
+    assert (results[0].state, results[0].code) == (State.FAILED, Exit.BUILD)
+    assert "too small even for it alone" in results[0].error
+
+
+def test_prune_takes_ids_and_nothing_else(engine: Engine) -> None:
+    """An id that is not there is no error, and removes nothing."""
+    before = {record.id for record in buildx.records()}
+    buildx.prune(["0" * 25])
+    buildx.prune([])
+    assert before <= {record.id for record in buildx.records()}

@@ -1,0 +1,367 @@
+"""The bench's pure parts: what it counts, compares and prints."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import __main__ as command
+from bench import (
+    cells,
+    change,
+    contenders,
+    disk,
+    engine,
+    fifty,
+    floor,
+    measure,
+    naive,
+    options,
+    registry,
+    table,
+    transfer,
+)
+from bench.cells import Subject, Wheel
+from bench.cold import rewritten, stored
+from bench.figures import Figure, beside_wheels, figures, predicted_naive
+from bench.results import Results, from_json
+from bench.session import Wish
+from torchdev.errors import BuildError, EngineError, InputError
+from torchdev.host import Host
+
+
+def wheel(name: str, version: str = "1", **more: Any) -> Wheel:
+    """A locked wheel."""
+    return Wheel(name, version, f"{name}-{version}-py3-none-any.whl", "0" * 64, 10, more.get("installed", 100))
+
+
+def subject(cell: str, *wheels: Wheel) -> Subject:
+    """A cell."""
+    return Subject(cell, "3.11", "cu130", wheels, "0.13.9")
+
+
+ONE = subject("one", wheel("torch", "2.14.1"), wheel("nvidia-cudnn-cu13"), wheel("pillow", "13"))
+TWO = subject("two", wheel("torch", "2.15.0"), wheel("nvidia-cudnn-cu13"), wheel("pillow", "13"))
+
+
+def test_order_alternates() -> None:
+    """Whoever came first comes last in the next repetition."""
+    assert contenders.order("abc", 0) == ["a", "b", "c"]
+    assert contenders.order("abc", 1) == ["c", "b", "a"]
+    assert contenders.order("abc", 2) == ["a", "b", "c"]
+
+
+def test_a_layer_is_stored_once_where_all_below_it_is_equal() -> None:
+    """The same layer on another one has another name, and counts again."""
+    base, top = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+    assert engine.chains([base]) == ["a" * 64]
+    assert engine.chains([base, top])[1] == hashlib.sha256(f"{base} {top}".encode()).hexdigest()
+    assert engine.chains([top, base])[1] != engine.chains([base, top])[1]
+    images = [{"base": 100, "one": 10}, {"base": 100, "two": 20}, {"base": 100, "one": 10}]
+    assert stored(images) == 130
+
+
+def test_only_new_layers_are_rewritten() -> None:
+    """What was there before is not written again, and what several have is written once."""
+    before = [{"base": 100, "one": 10}]
+    assert rewritten(before, before) == 0
+    assert rewritten(before, [{"base": 100, "new": 5}, {"base": 100, "new": 5, "top": 1}]) == 6
+
+
+def test_wheels_are_fetched_once() -> None:
+    """The floor takes a wheel with the first cell that has it, and leaves out a cell that brings nothing new."""
+    spec = floor.wanted(Path("folder"), (ONE, TWO, ONE), ["--offline"])
+    assert [cell["pins"] for cell in spec["cells"]] == [
+        ["torch==2.14.1", "nvidia-cudnn-cu13==1", "pillow==13"],
+        ["torch==2.15.0"],
+    ]
+
+
+def test_the_floor_hashes_every_byte(tmp_path: Path) -> None:
+    """It counts what it has read; links are not read twice."""
+    (tmp_path / "a").write_bytes(b"x" * 1000)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "c").write_bytes(b"y")
+    (tmp_path / "link").symlink_to("a")
+    assert floor.hash_all([tmp_path]) == 1001
+
+
+def test_a_naive_dockerfile_names_what_people_name() -> None:
+    """The packages that were asked for, in the lock's versions; a further Debian package stands above pip."""
+    text = naive.dockerfile("naive", ONE, "python:3.11", Host(), package="less")
+    assert text.startswith("FROM python:3.11\nRUN apt-get update && apt-get install -y less")
+    assert "pip install --no-cache-dir -c /constraints.txt torch==2.14.1 pillow==13\n" in text
+    assert "nvidia" not in text
+    assert "uv pip install --system --no-cache --compile-bytecode" in naive.dockerfile("uv", ONE, "base", Host())
+    assert ONE.pins == "torch==2.14.1\nnvidia-cudnn-cu13==1\npillow==13\n"
+
+
+def test_a_changed_package_leaves_the_others() -> None:
+    """All are pinned but one, which must not be what it was; PyTorch is chosen elsewhere."""
+    assert change.other_version(ONE) == ["nvidia-cudnn-cu13==1", "pillow!=13"]
+
+
+ENTRY = {
+    "id": "py311-cu130-torch2.14.1", "python": "3.11", "flavour": "cu130", "torch": "2.14.1", "cudnn": None,
+    "variant": "plain", "arch": "amd64",
+}  # fmt: skip
+
+
+def test_a_cell_keeps_its_row() -> None:
+    """A row's own packages are part of what was locked; rows of other cells are left out."""
+    rows = [
+        {"cuda": "cu130", "torch": "2.14.1", "python": "3.11", "variant": "devel"},
+        {"cuda": "cu130", "torch": ["2.13.0", "2.14.1"], "packages": ["six"]},
+    ]
+    source = {"packages": ["numpy"], "axes": {"python": ["3.11", "3.12"]}, "rows": rows, "aliases": {"latest": "x"}}
+    made = cells.own_matrix(source, [ENTRY])
+    assert made["rows"] == [
+        {
+            "packages": ["six"], "cuda": "cu130", "python": "3.11", "torch": "2.14.1", "variant": "plain",
+            "arch": "amd64",
+        }
+    ]  # fmt: skip
+    assert made["packages"] == ["numpy"]
+    assert "aliases" not in made
+    with pytest.raises(InputError, match="no row"):
+        cells.own_matrix(source, [{**ENTRY, "python": "3.9"}])
+
+
+def test_unresolved_wheels_are_not_measured(tmp_path: Path) -> None:
+    """Nothing can be compared with a cell of which not every wheel is known."""
+    with pytest.raises(InputError, match="no lock"):
+        cells.read_subject(tmp_path, ENTRY)
+    (tmp_path / ENTRY["id"]).mkdir()
+    package = '{"name": "torch", "version": "1", "file": "f", "sha256": null, "size": null, "installed": null}'
+    lock = f'{{"uv": {{"version": "1"}}, "packages": [{package}]}}'
+    (tmp_path / ENTRY["id"] / "lock.json").write_text(lock)
+    with pytest.raises(InputError, match="resolved"):
+        cells.read_subject(tmp_path, ENTRY)
+
+
+def test_fifty_cells_are_those_of_pypi() -> None:
+    """Newest first; no build without CUDA; devel only from CUDA 13 on; not more than asked for."""
+
+    def build(version: str, flavour: str, origin: str = "pypi") -> dict[str, Any]:
+        tags = ("cp311-cp311", "cp313-cp313t")
+        wheels = [[f"torch-{version}-{tag}-manylinux_2_28_x86_64.whl", "0", 1] for tag in tags]
+        fixed = {"project": "torch", "arch": "amd64", "wheels": wheels}
+        return {**fixed, "version": version, "flavour": flavour, "origin": origin}
+
+    builds = [
+        build("2.9.1", "cu128"),
+        build("2.13.0", "cu130"),
+        build("2.13.0", "cpu"),
+        build("2.99.0", "cu130", "index"),
+    ]
+    found = fifty.rows(builds, ["3.11", "3.13"])
+    assert [(row["python"], row["torch"], row["variant"]) for row in found] == [
+        ("3.11", "2.13.0", "plain"),
+        ("3.11", "2.9.1", "plain"),
+        ("3.11", "2.13.0", "devel"),
+    ]
+    assert len(fifty.rows(builds, ["3.11"], 2)) == 2
+
+
+def test_a_pair_has_its_cuda_libraries_in_common() -> None:
+    """Cells without any, or with others, are no pair."""
+    other = subject("other", wheel("torch"), wheel("nvidia-cudnn-cu13", "2"))
+    assert transfer.of_one_set((other, ONE, TWO)) == (ONE, TWO)
+    assert transfer.of_one_set((ONE, other)) is None
+    assert transfer.of_one_set((subject("a", wheel("torch")), subject("b", wheel("torch")))) is None
+
+
+def test_served_bytes_are_those_of_the_answers() -> None:
+    """Of a registry's access log; what was refused, or sent to it, does not count."""
+    line = '127.0.0.1 - - [25/Nov/2026:19:32:35 +0000] "{} HTTP/1.1" {} "" "docker/26.1.5 go/go1.24.4"\n'
+    log = (
+        line.format("GET /v2/naive/blobs/sha256:aa", "200 1000")
+        + line.format("GET /v2/naive/manifests/x", "200 24")
+        + line.format("GET /v2/naive/blobs/sha256:bb", "404 77")
+        + line.format("PUT /v2/naive/blobs/uploads/1", "201 88")
+    )
+    assert registry.served(log) == 1024
+
+
+def test_the_memory_of_a_tree() -> None:
+    """Of a process and all that come from it, and of no other; what is gone has none."""
+    assert measure.descendants({2: 1, 3: 2, 4: 3, 5: 1}, [2]) == {2, 3, 4}
+    assert measure.memory_of(os.getpid()) > 1_000_000
+    assert measure.memory_of(2**30) == 0
+    assert measure.parents()[os.getpid()] == os.getppid()
+
+
+def test_a_command_is_measured(tmp_path: Path) -> None:
+    """Its time, the memory of its children, the bytes that came in meanwhile; a failure shows its last words."""
+    child = "x = bytearray(200_000_000); x[::4096] = b'1' * len(x[::4096]); import time; time.sleep(1.2)"
+    program = f"import subprocess, sys; print('out'); subprocess.run([sys.executable, '-c', {child!r}])"
+    counts = iter((1000, 1500))
+    done = measure.run(
+        [sys.executable, "-c", program], tmp_path / "log", env=dict(os.environ), received=lambda: next(counts)
+    )
+    assert 1.2 < done.seconds < 20
+    assert 200_000_000 < done.memory < 400_000_000
+    assert (done.fetched, done.output) == (500, "out\n")
+    assert 0 <= done.others < done.seconds * (os.cpu_count() or 1)
+    with pytest.raises(BuildError, match="no good"):
+        measure.run([sys.executable, "-c", "import sys; sys.exit('no good')"], tmp_path / "log", env={})
+    three = [sys.executable, "-c", "print('out'); import sys; sys.exit(3)"]
+    assert measure.run(three, tmp_path / "log", env={}, allowed=(0, 3)).output == "out\n"
+    with pytest.raises(BuildError):
+        measure.run(three, tmp_path / "log", env={})
+
+
+def test_a_command_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
+    """Fifty cells that are built instead of skipped would take hours."""
+    with pytest.raises(BuildError, match="more than 1 s"):
+        measure.run(["sleep", "31"], tmp_path / "log", env=dict(os.environ), limit=1)
+
+
+def test_a_busy_machine_shows(tmp_path: Path) -> None:
+    """What another program takes of the processors meanwhile is counted, and is not the command's."""
+    busy = [sys.executable, "-c", "while True: pass"]
+    with subprocess.Popen(busy) as other:
+        done = measure.run(["sleep", "1"], tmp_path / "log", env=dict(os.environ))
+        other.kill()
+    assert done.others > 0.2
+
+
+def measured() -> Results:
+    """What a run may come to."""
+    results = Results({"when": "2026-11-25"})
+    for seconds in (100.0, 120.0, 90.0):
+        results.add("cold", "seconds", "naive", 1, seconds)
+    results.add("cold", "seconds", "torchdev", 1, 60.0)
+    results.add("small", "seconds", "torchdev", 1, 19.0)
+    results.add("small", "seconds", "torchdev", 4, 88.0)
+    results.add("debian", "rewritten", "torchdev", 1, 2.5e9)
+    results.images = {"one": {"naive": 1000, "torchdev": 890}, "two": {"naive": 1000, "torchdev": 950}}
+    return results
+
+
+def test_a_figure_that_is_missed_says_by_how_much() -> None:
+    """Ratios are of medians; a cell of several counts its share; an image is held to its own twin."""
+    found = {figure.text: figure for figure in figures(measured())}
+    assert found["1 cell cold, of naive"].value == 0.6
+    assert found["1 cell cold, of naive"].verdict == "reached"
+    assert found["4 cells cold, of naive"].verdict == "not measured"
+    assert found["one small package, a cell"].verdict == "missed by 2.0 s (10%)"
+    assert found["each image, of its naive twin (the largest ratio)"].verdict == "missed by 0.050 (6%)"
+    assert found["Debian layer changed: bytes rewritten, a cell"].reached
+    assert not Figure("", 1.0, None).reached
+
+
+LIMITS = (0.6, 0.35, 2.0, 0.65, 0.55, 0.9, 2.0, 20.0, 3e9, 1.0, 0.6, 1.0, 0.6, 0.65, 0.4, 0.5, 0.1, 0.1)
+
+
+def test_limits_are_not_restated() -> None:
+    """They are those that were asked for, whatever is measured."""
+    assert tuple(figure.limit for figure in figures(Results())) == LIMITS
+
+
+def test_a_prediction_is_held_to_what_was_measured() -> None:
+    """Too much and too little are both wrong."""
+    for predicted, error in ((110, 0.1), (80, 0.2)):
+        results = Results()
+        results.add("predicted", "bytes", "torchdev", 4, predicted)
+        results.add("stored", "bytes", "torchdev", 4, 100)
+        found = next(f for f in figures(results) if f.text.startswith("predicted stored"))
+        assert found.value == pytest.approx(error)
+
+
+def test_naive_images_are_predicted_from_those_that_were_built() -> None:
+    """Bases are shared by the cells of a Python, Debian by all; wheels by none."""
+    beside = beside_wheels([(1000, 600), (1100, 700)], base=200)
+    assert beside == 200
+    assert predicted_naive([600, 700, 600], ["3.11", "3.11", "3.13"], beside, 200, 120) == 1900 + 600 + 120 + 2 * 80
+
+
+def test_results_survive_json() -> None:
+    """And something else is refused in words."""
+    results = measured()
+    results.missing["registry, naive"] = "no\n  way"
+    again = from_json(results.to_json(), "file")
+    assert again == results
+    with pytest.raises(InputError, match="not a result"):
+        from_json("{}", "file")
+
+
+def test_the_table_tells_all() -> None:
+    """Medians with their range, figures with their verdict, what was not measured with the reason."""
+    results = measured()
+    results.missing["registry, naive"] = "no\n  way"
+    text = table.as_text(results)
+    assert "100.0 (90.0 to 120.0) s" in text
+    assert "60.0 s" in text
+    assert "not measured: registry, naive: no way" in text
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({len(line) for line in lines[:5]}) == 1
+
+
+def test_the_page_has_what_was_measured() -> None:
+    """docs/bench.md shows bench/results.json, if there is one, and is otherwise left as it is."""
+    page, file = options.ROOT / "docs" / "bench.md", command.ROOT / "bench" / "results.json"
+    text = page.read_text(encoding="utf-8")
+    assert text.count(table.BEGIN) == text.count(table.END) == 1
+    if file.exists():
+        assert table.in_page(text, command.read(file)) == text, "python -m bench --table FILE --page docs/bench.md"
+    changed = table.in_page(text, measured())
+    assert table.in_page(changed, measured()) == changed
+    assert changed.partition(table.BEGIN)[0] == text.partition(table.BEGIN)[0]
+    assert changed.partition(table.END)[2] == text.partition(table.END)[2]
+    assert "100.0 (90.0 to 120.0) s" in changed
+
+
+def test_every_quantity_that_is_measured_has_a_row() -> None:
+    """The figures are made of quantities that the table shows."""
+    shown = {(measure, quantity) for measure, quantity, _, _ in table.ROWS}
+    for results in (measured(),):
+        assert {(m, q) for m, q, _, _ in results.values} <= shown
+
+
+def test_a_disk_that_is_too_small_is_refused(tmp_path: Path) -> None:
+    """With the figures; a registry and changes need more than a build."""
+    need = disk.needed([ONE], ["cold"])
+    assert need < disk.needed([ONE], ["cold", "registry"])
+    assert need < disk.needed([ONE, TWO], ["cold"])
+    assert disk.needed([ONE] * 4, ["debian"]) > 12_000_000_000
+    disk.check(tmp_path, 1)
+    with pytest.raises(EngineError, match=r"GB free at .* 1000000\.0 GB needed"):
+        disk.check(tmp_path, 10**15)
+
+
+def test_what_applies_to_whom() -> None:
+    """The floor has no images; a registry sees the largest number of cells; an import needs one."""
+    wish = Wish(frozenset(("cold", "registry", "import", "small")), (1, 4), 1)
+    assert wish.applies("cold", "floor", 4)
+    assert wish.applies("registry", "naive", 4)
+    assert not wish.applies("registry", "naive", 1)
+    assert not wish.applies("registry", "floor", 4)
+    assert wish.applies("import", "torchdev", 1)
+    assert not wish.applies("import", "torchdev", 4)
+    assert wish.applies("small", "naive", 1)
+    assert not wish.applies("small", "naive", 4)
+    assert not wish.applies("nothing", "naive", 1)
+    nothing = Wish(frozenset(("nothing",)), (1,), 1)
+    assert nothing.applies("nothing", "uv", 1)
+    assert not nothing.applies("nothing", "floor", 1)
+
+
+@pytest.mark.parametrize("words", [["--only", "cold,cool"], ["--cells", "0"], ["--cells", "5"], ["--cells", "x"]])
+def test_wrong_words_are_refused(words: list[str]) -> None:
+    """Before anything is done."""
+    with pytest.raises(InputError):
+        options.wished(options.parser().parse_args(words))
+
+
+def test_the_table_is_printed_by_a_command_of_its_own(tmp_path: Path) -> None:
+    """Without root, an engine or a network."""
+    file = tmp_path / "results.json"
+    file.write_text(measured().to_json())
+    words = [sys.executable, "-m", "bench", "--table", str(file)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=options.ROOT)
+    assert done.stdout == table.as_text(measured())

@@ -1,0 +1,126 @@
+"""What building some cells comes to on this machine: forecast, disk, waves; for a terminal or a program. Pure."""
+
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass
+
+from torchdev.errors import BuildError
+from torchdev.forecast import Forecast, chain, forecast, needed, total
+from torchdev.plan import Plan
+from torchdev.turns import RESERVE
+from torchdev.waves import Waves, plan_waves
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """A forecast held against a disk. `needed` and `room` are bytes: while building, and that may be written.
+
+    `each` are the bytes that each wave needs; `room` is None where the disk can't be seen. `cache` are bytes of the
+    build cache that no image has: a build that was cut off may go on from them, and else they can be pruned.
+    """
+
+    layers: tuple[Forecast, ...]
+    needed: int
+    room: "int | None"
+    waves: Waves
+    each: tuple[int, ...]
+    cache: int = 0
+
+    @property
+    def enough(self) -> bool:
+        """Whether the disk holds all cells at once, as far as it is known."""
+        return self.room is None or self.needed <= self.room + self.cache
+
+
+def look(
+    plans: "Iterable[Plan]", local: "Collection[str]", present: "Collection[str]", room: "int | None", cache: int = 0
+) -> Outlook:
+    """A forecast, held against the bytes that may be written; `present` names the layers that are there."""
+    plans = tuple(plans)
+    layers = tuple(forecast(plans, (), local, present))
+    waves = waves_of(plans, present, room)
+    each = tuple(needed((plan for plan in plans if plan.cell.id in wave), present) for wave in waves.waves)
+    return Outlook(layers, needed(plans, present), room, waves, each, cache)
+
+
+def waves_of(plans: "Iterable[Plan]", present: "Collection[str]", room: "int | None") -> Waves:
+    """The waves in which a disk with so many bytes of room holds some plans; one, where the room is not known."""
+    if room is None:
+        return Waves((tuple(plan.cell.id for plan in plans),), ())
+    named = {plan.cell.id: plan for plan in plans}
+    chains = {cell: chain(plan) for cell, plan in named.items()}
+    return plan_waves(chains, lambda cells: needed((named[cell] for cell in cells), present), room)
+
+
+def refusal(found: Outlook, *, prune: bool) -> "BuildError | None":
+    """Why these cells can't be built at once, or with `prune` not even one after another; None if they can."""
+    if found.enough or (prune and not found.waves.too_large):
+        return None
+    assert found.room is not None
+    figures = f"{gb(found.needed)} needed while building, {gb(found.room)} may be written, {gb(RESERVE)} are kept free"
+    freeing = "docker system df; docker builder prune"
+    if found.waves.too_large:
+        names = ", ".join(found.waves.too_large)
+        what = f"the engine's disk is too small: {figures}; too large even by itself: {names}"
+        return BuildError(what, next_step=f"{freeing}; or leave these cells out")
+    count = len(found.waves.waves)
+    step = (
+        f"--prune builds, tests, pushes and removes them in {count} waves; or name fewer cells; or free room: {freeing}"
+    )
+    return BuildError(f"the engine's disk is too small: {figures}", next_step=step)
+
+
+def as_text(found: Outlook) -> str:
+    """A line a layer, the sums, whether the engine's disk holds them, and else the waves that it holds."""
+    rows = [f"{'LAYER':<11}{'STORED':>10}{'TO FETCH':>11}  CELLS"]
+    for layer in found.layers:
+        state = "  (there)" if layer.there else ""
+        rows.append(f"{layer.name:<11}{gb(layer.stored):>10}{gb(layer.fetch):>11}  {_cells(layer.cells)}{state}")
+    sums = total(list(found.layers))
+    rows += [
+        "",
+        f"{sums.cells} images, {gb(sums.alone)} if each stood alone, {gb(sums.stored)} stored",
+        f"still to be stored {gb(sums.missing)}, to be fetched {gb(sums.fetch)}",
+        f"needed while building {gb(found.needed)}: what is still to be stored, and the files of its wheels",
+    ]
+    if found.room is not None:
+        verdict = "enough" if found.enough else "too small"
+        rows.append(f"the engine's disk has room for {gb(found.room)}, with {gb(RESERVE)} kept free: {verdict}")
+        if found.room < found.needed <= found.room + found.cache:
+            rows[-1] += f", if {gb(found.cache)} of build cache are used again or pruned (docker builder prune)"
+    if len(found.waves.waves) > 1 or found.waves.too_large:
+        rows += ["", "with --prune, which removes each wave before the next:", *_waves_text(found)]
+    return "\n".join(rows)
+
+
+def _waves_text(found: Outlook) -> "list[str]":
+    lines = [
+        f"  wave {number}, {gb(size)}: {', '.join(wave)}"
+        for number, (wave, size) in enumerate(zip(found.waves.waves, found.each, strict=True), 1)
+    ]
+    return [*lines, *(f"  too large by itself: {cell}" for cell in found.waves.too_large)]
+
+
+def _cells(cells: "tuple[str, ...]") -> str:
+    if len(cells) == 1:
+        return cells[0]
+    return f"{len(cells)} cells: {', '.join(cells[:3])}{', …' if len(cells) > 3 else ''}"
+
+
+def gb(count: int) -> str:
+    """Bytes for people."""
+    return f"{count / 1e9:.2f} GB" if count >= 10_000_000 or not count else f"{count / 1e6:.1f} MB"
+
+
+def as_json(found: Outlook) -> str:
+    """The same for a program."""
+    entry = {
+        "layers": [asdict(layer) for layer in found.layers],
+        "sum": asdict(total(list(found.layers))),
+        "needed": found.needed,
+        "room": found.room,
+        "enough": found.enough,
+        "waves": [{"cells": wave, "needed": n} for wave, n in zip(found.waves.waves, found.each, strict=True)],
+        "too_large": list(found.waves.too_large),
+    }
+    return json.dumps(entry, indent=2)

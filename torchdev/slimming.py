@@ -1,0 +1,43 @@
+"""What images lack of their wheels' files, since nothing loads them: data/slimming.yaml."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+DATA = Path(__file__).parent / "data" / "slimming.yaml"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Files that are left out: of which projects, by which paths below site-packages, both as globs; and why.
+
+    `bytes` is what they took in `version` of the project.
+    """
+
+    projects: str
+    paths: tuple[str, ...]
+    bytes: int
+    version: str
+    why: str
+
+
+@cache
+def rules() -> tuple[Rule, ...]:
+    """Every rule, in the order of the file."""
+    entries = yaml.safe_load(DATA.read_text(encoding="utf-8"))
+    return tuple(Rule(**{**entry, "paths": tuple(entry["paths"])}) for entry in entries)
+
+
+def rules_of(projects: "Iterable[str]") -> tuple[Rule, ...]:
+    """The rules that concern any of some projects."""
+    names = tuple(projects)
+    return tuple(rule for rule in rules() if any(fnmatchcase(name, rule.projects) for name in names))
+
+
+def left_out(projects: "Iterable[str]") -> tuple[str, ...]:
+    """Paths below site-packages, as globs in which * stops at a slash, of what images lack of some projects."""
+    return tuple(path for rule in rules_of(projects) for path in rule.paths)
