@@ -5,7 +5,6 @@ No kubelet, scheduler, Service or Job controller is in it: what a cluster makes 
 
 import base64
 import subprocess
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -100,21 +99,18 @@ class Pods:
         with ThreadPoolExecutor(count) as pool:
             return list(pool.map(one, range(count)))
 
-    def run_to_success(self, args: "list[str]", count: int, failures: int) -> "list[list[int]]":
-        """Run all, each anew when it fails, as a controller of Jobs does, at most so often, until the first succeeded.
+    def run_to_success(self, args: "list[str]", count: int, failures: int, result: Path) -> "list[list[int]]":
+        """Run all, each anew when it fails, as a Job's controller does, at most so often, until the result is there.
 
-        The statuses of each. Once the first is done, no other can be joined to it.
+        The statuses of each. Once one has written the result, no other can be joined to it.
         """
-        done = threading.Event()
 
         def one(index: int) -> "list[int]":
             statuses: list[int] = []
-            while not statuses or (statuses[-1] and len(statuses) <= failures and not done.is_set()):
+            while not statuses or (statuses[-1] and len(statuses) <= failures and not result.exists()):
                 status, said = self.run(args, index)
                 print(f"Pod {index} ended with {status}\n{said}")
                 statuses.append(status)
-            if index == 0:
-                done.set()
             return statuses
 
         with ThreadPoolExecutor(count) as pool:

@@ -111,18 +111,19 @@ def test_pods_of_a_job_train_as_one(make: "Callable[..., tuple[Pods, Manifest]]"
 
 @pytest.mark.parametrize("lost", [0, 1])
 def test_job_goes_on_when_a_pod_is_lost(make: "Callable[..., tuple[Pods, Manifest]]", lost: int) -> None:
-    """The Pod where others meet, or another: replaced within backoffLimit; the training ends, each step noted once."""
+    """The Pod where the others meet, or another: replaced within backoffLimit, the training ends, steps noted once."""
     pods, job = make(jobs.KUBERNETES, nodes=2)
     args = [word.replace("--device", "--epochs 4 --checkpoint-every 7 --device") for word in args_of(job)]
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(pods.run_to_success, args, 2, job["spec"]["backoffLimit"])
+        result = pods.claims / "run" / "model.pt"
+        running = pool.submit(pods.run_to_success, args, 2, job["spec"]["backoffLimit"], result)
         metrics = pods.claims / "run" / "metrics.jsonl"
         wait_for(metrics, 1000)
         pods.kill(lost)
         statuses = running.result()
-    assert statuses[0][-1] == 0
+    assert result.exists()
+    assert 0 in (statuses[0][-1], statuses[1][-1])
     assert statuses[lost][0] == 137
-    assert (pods.claims / "run" / "model.pt").exists()
     failures = sum(len(each) - 1 for each in statuses)
     assert 1 <= failures <= job["spec"]["backoffLimit"]
     steps = [line["step"] for line in map(json.loads, metrics.read_text().splitlines()) if "epoch" not in line]
