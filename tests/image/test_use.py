@@ -185,14 +185,15 @@ def parses(source):
     except SyntaxError:
         return False
     return True
-sources = list(pathlib.Path(torch.__file__).parent.rglob("*.py"))
+site = pathlib.Path(torch.__file__).parent.parent
+sources = [s for s in site.rglob("*.py") if "tests" not in s.parts]
 bare = [s for s in sources if not pathlib.Path(importlib.util.cache_from_source(s)).exists() and parses(s)]
-print(len(sources) > 500, [str(s) for s in bare])
+print(len(sources) > 2000, [str(s) for s in bare])
 """
 
 
 def test_modules_have_bytecode(host: Host) -> None:
-    """Every module of torch that this Python can parse has bytecode, so the first import need not compile."""
+    """Every module that this Python can parse has bytecode, but packages' own tests: no first import need compile."""
     assert host.check_output(f"python -c '{BARE}'") == "True []"
 
 
