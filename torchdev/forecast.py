@@ -51,14 +51,10 @@ def layer_bytes(layer: Layer) -> int:
     return max(0, layer.installed + BYTECODE.get(layer.name, 0) - sum(rule.bytes for rule in rules))
 
 
-def forecast(
-    plans: "Iterable[Plan]", built: "Collection[str]", local: "Collection[str]", present: "Collection[str]" = ()
-) -> "list[Forecast]":
+def forecast(plans: "Iterable[Plan]", local: "Collection[str]", present: "Collection[str]" = ()) -> "list[Forecast]":
     """Every layer of some plans, lowest first, each once.
 
-    `built` are the ids of cells whose image the engine has from the same lock: their layers are there, as are those
-    that `present` names, as `chain` does. `local` are sha256 of wheels in folders of this machine, which need no
-    fetching.
+    `present` names layers that are there, as `chain` does. `local` are sha256 of wheels that need no fetching.
     """
     owners: dict[str, list[tuple[Plan, Layer | None]]] = {}
     for plan in plans:
@@ -67,7 +63,7 @@ def forecast(
     found, fetched = [], set(local)
     for key, uses in owners.items():
         plan, layer = uses[0]
-        there = key in present or any(use.cell.id in built for use, _ in uses)
+        there = key in present
         new = {} if there or layer is None else {_key(p): p.size or 0 for p in layer.packages if _key(p) not in fetched}
         fetched |= new.keys()
         name, stored = (layer.name, layer_bytes(layer)) if layer else ("base", BASE)
@@ -92,7 +88,7 @@ def needed(plans: "Iterable[Plan]", present: "Collection[str]") -> int:
     every CUDA share is made in a stage of its own and then copied.
     """
     plans = tuple(plans)
-    found = total(forecast(plans, (), (), present))
+    found = total(forecast(plans, (), present))
     made = {
         (plan.python.ref, layer.name, layer.pins): layer_bytes(layer)
         for plan in plans

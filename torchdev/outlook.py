@@ -37,7 +37,7 @@ def look(
 ) -> Outlook:
     """A forecast, held against the bytes that may be written; `present` names the layers that are there."""
     plans = tuple(plans)
-    layers = tuple(forecast(plans, (), local, present))
+    layers = tuple(forecast(plans, local, present))
     waves = waves_of(plans, present, room)
     each = tuple(needed((plan for plan in plans if plan.cell.id in wave), present) for wave in waves.waves)
     return Outlook(layers, needed(plans, present), room, waves, each, cache)
