@@ -1,6 +1,5 @@
 """Many cells on a small disk, wave by wave: built and checked, pushed if asked for, and removed before the next."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from torchdev import builder, buildx, pipeline
@@ -15,9 +14,6 @@ from torchdev.site import Say, Site
 
 OWN_STEPS = ("/scripts/", "/steps/", "local source for ")
 """What the build cache says of entries that torchdev's Dockerfiles make; others are left alone."""
-
-Names = Mapping[str, "tuple[str, Mapping[str, str]]"]
-"""Every name of an image that the engine has, with the image's id and labels."""
 
 
 def run(site: Site, plans: "tuple[Plan, ...]") -> "list[Result]":
@@ -67,8 +63,7 @@ def _wave(site: Site, plans: "tuple[Plan, ...]") -> "list[Result]":
     if prune:
         results = [_removed(site, plan, result, names) for plan, result in zip(plans, results, strict=True)]
         _prune(site, cached)
-        site.present.clear()
-        site.present.update(builder.present(site.engine, plans))
+        site.look_again(plans)
     return results
 
 
@@ -97,7 +92,7 @@ def _pushed(site: Site, plan: Plan, result: Result) -> Result:
     return result
 
 
-def _removed(site: Site, plan: Plan, result: Result, before: Names) -> Result:
+def _removed(site: Site, plan: Plan, result: Result, before: builder.Names) -> Result:
     """Take away the image that this run built, by all its names; its tags go back to what they pointed at before.
 
     One that could not be pushed stays, and so does one that was there.

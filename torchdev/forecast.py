@@ -8,7 +8,7 @@ from functools import cache
 
 from torchdev import slimming
 from torchdev.lock import Package
-from torchdev.plan import Layer, Plan
+from torchdev.plan import PREPARED, Layer, Plan
 
 BESIDE_WHEELS = {"debian": 289_000_000, "python": 56_000_000, "user": 38_500_000}
 """Bytes of layers without wheels (measured: 288.6; 48.3 to 56.0; 38.4 to 38.5 MB); others are links and a file."""
@@ -16,6 +16,10 @@ BASE = 122_000_000
 """Bytes of the bootstrapped Debian (measured); the official slim image has 75 MB."""
 BYTECODE = {"torch": 65_000_000, "packages": 59_000_000}
 """Bytes of bytecode in layers with modules (measured with PyTorch 2.14.1 on Python 3.11)."""
+
+MADE_BY = {"debian": ("steps/",), "override": ("override/",), "user": ("files/",), PREPARED: ("layers/wheels.j2",)}
+"""Templates, or folders of them, that make a layer beside those of every layer: by the layer's own template."""
+OF_EVERY_LAYER = ("Dockerfile.j2", "layers/macros.j2", "scripts/")
 
 KEY = 16
 """Characters of a layer's name."""
@@ -104,10 +108,19 @@ def _chain(plan: Plan) -> "list[tuple[str, Layer | None]]":
     state = hashlib.sha256(plan.debian.ref.encode())
     found: list[tuple[str, Layer | None]] = [(state.hexdigest()[:KEY], None)]
     for layer in plan.layers:
-        own = {"debian": plan.debian_packages, "python": plan.python.ref, "user": plan.cell.id}.get(layer.name)
-        state.update(json.dumps([layer.name, layer.pins, layer.left_out, own]).encode())
+        state.update(json.dumps([layer.name, layer.pins, layer.left_out, *_made_of(plan, layer)]).encode())
         found.append((state.hexdigest()[:KEY], layer))
     return found
+
+
+def _made_of(plan: Plan, layer: Layer) -> "list[object]":
+    """What a layer is made from beside its wheels: its own inputs, the tools that install, its templates."""
+    own = {"debian": plan.debian_packages, "python": plan.python.ref, "user": plan.cell.id}.get(layer.name)
+    tools = [plan.tool.ref, *(tool.sha256 for tool in plan.tools)] if layer.packages or layer.name == "user" else []
+    names = (*OF_EVERY_LAYER, f"layers/{layer.template}.j2", *MADE_BY.get(layer.template, ()))
+    if layer.packages:
+        names += ("steps/install-tools",)
+    return [own, tools, [entry for entry in plan.templates if entry[0].startswith(names)]]
 
 
 def _key(package: Package) -> str:

@@ -217,7 +217,8 @@ def _completed(site: Site, plan: Plan) -> Plan:
         raise
     images = site.places.images
     (images / plan.cell.id / "lock.json").write_text(lock.to_text(known), encoding="utf-8")
-    done = make_plan(plan.image, plan.cell, known, plan.bases, plan.aliases)
+    made = make_plan(plan.image, plan.cell, known, plan.bases, plan.aliases)
+    done = dataclasses.replace(made, templates=plan.templates)
     render.write_cell(done, site.places.templates, images)
     site.say(f"{plan.cell.id}: its lock is complete now; commit images/{plan.cell.id}")
     return done

@@ -86,6 +86,12 @@ class Site:
         """The digest of all that a plan's image would be made from now."""
         return builder.inputs(plan, self.places, self.stands(plan))
 
+    def look_again(self, plans: "tuple[Plan, ...]") -> None:
+        """Note the layers that are there now."""
+        origin = builder.BOOTSTRAPPED if self.made else builder.OFFICIAL
+        self.present.clear()
+        self.present.update(builder.present(self.engine.names(), plans, lambda plan: {self.inputs(plan)}, origin))
+
     def steps(self, plan: Plan) -> "dict[str, str]":
         """What BuildKit's log calls the steps that make a cell's layers, to the layers."""
         return steps_of((self.places.images / plan.cell.id / "Dockerfile").read_text(encoding="utf-8"))
@@ -140,8 +146,9 @@ def open_site(
         host = reading.result()
     missing = make_bases(engine, host, made, places, meeting, say) if made and make and native else {}
     disk = Disk(engine.disk(), options.room)
-    there = builder.present(engine, plans)
-    return Site(engine, host, places, tuple(made), options, say, disk, meeting, missing, platforms, way, report, there)
+    site = Site(engine, host, places, tuple(made), options, say, disk, meeting, missing, platforms, way, report)
+    site.look_again(plans)
+    return site
 
 
 def way_of(engine: Engine, options: Options, logs: Path) -> "tuple[exports.Way, tuple[str, ...]]":
