@@ -85,14 +85,14 @@ def below(plan: Plan) -> Plan:
     return replace(plan, layers=plan.below_python)
 
 
-def needed(plans: "Iterable[Plan]", present: "Collection[str]") -> int:
+def needed(plans: "Iterable[Plan]", present: "Collection[str]", cached: "Collection[str]" = ()) -> int:
     """Bytes that building some plans takes on the engine's disk: layers that are not there, and what they are made of.
 
-    The wheels' files are in the engine's cache, or in the context of a build, wherever they come from. What cells of
-    every CUDA share is made in a stage of its own and then copied.
+    The wheels' files are in the engine's cache, or in the context of a build, wherever they come from; those of
+    `cached` are there. What cells of every CUDA share is made in a stage of its own and then copied.
     """
     plans = tuple(plans)
-    found = total(forecast(plans, (), present))
+    found = total(forecast(plans, cached, present))
     made = {
         (plan.python.ref, layer.name, layer.pins): layer_bytes(layer)
         for plan in plans
@@ -100,6 +100,12 @@ def needed(plans: "Iterable[Plan]", present: "Collection[str]") -> int:
         if layer and key not in present and (layer.prepared or layer.name == "python")
     }
     return found.missing + found.fetch + sum(made.values())
+
+
+def wheel_files(plans: "Iterable[Plan]", present: "Collection[str]") -> "dict[str, int]":
+    """The files of wheels that building some plans fetches, and that stay in the engine's cache: bytes by sha256."""
+    missing = (layer for plan in plans for key, layer in _chain(plan) if layer and key not in present)
+    return {_key(package): package.size or 0 for layer in missing for package in layer.packages}
 
 
 @cache

@@ -48,7 +48,8 @@ class Site:
     """Where and how cells are built. `made` are the bases that were bootstrapped, `missing` those that could not be.
 
     `meeting` is the folder of turns; `platforms` are the engine's, its own first; `present` names the layers that are
-    there, and grows; `report` is told of all that happens.
+    there, and grows, as does `cached`: sha256 of wheels that earlier waves have left in the engine's cache. `report` is
+    told of all that happens.
     """
 
     engine: Engine
@@ -64,6 +65,7 @@ class Site:
     way: exports.Way = builder.OWN_WAY
     report: "Callable[[Event], None]" = lambda event: None
     present: "set[str]" = dataclasses.field(default_factory=set, compare=False)
+    cached: "set[str]" = dataclasses.field(default_factory=set, compare=False)
 
     @cached_property
     def _stand_ins(self) -> "dict[bases.Base, builder.StandIn]":
