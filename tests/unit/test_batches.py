@@ -13,6 +13,7 @@ from torchdev.batches import own_entries
 from torchdev.buildx import Record
 from torchdev.engine import Engine
 from torchdev.errors import Exit
+from torchdev.forecast import wheel_files
 from torchdev.host import Host
 from torchdev.places import Places
 from torchdev.plan import Plan
@@ -120,6 +121,19 @@ def test_interrupt_as_the_last_cell_ends_keeps_the_table(
     site, _ = site_of(lambda name: None, prune=True)
     assert [result.state for result in batches.run(site, (first,))] == [State.BUILT]
     assert [result.code for result in batches.run(site, (first,))] == [Exit.INTERRUPTED]
+
+
+def test_fetched_wheels_are_noted_after_a_wave(
+    site_of: "Callable[..., tuple[Site, list[Event]]]", first: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk that can't be seen, too, their files leave less room; the same wheels count once."""
+    monkeypatch.setattr(buildx, "records", lambda options: [])
+    site, _ = site_of(lambda name: None, prune=True)
+    site = dataclasses.replace(site, disk=Disk(None, 10**10))
+    for _ in range(2):
+        batches.run(site, (first,))
+        assert site.cached == set(wheel_files((first,), ()))
+        assert site.disk.left() == 10**10 - sum(wheel_files((first,), ()).values())
 
 
 def _named(plan: Plan) -> Plan:
