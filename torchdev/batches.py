@@ -1,48 +1,57 @@
 """Many cells on a small disk, wave by wave: built and checked, pushed if asked for, and removed before the next."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from torchdev import builder, buildx, pipeline
+from torchdev import builder, buildx, pipeline, process
 from torchdev.engine import Engine
 from torchdev.errors import Exit, TorchdevError
-from torchdev.forecast import chain, layer_bytes
+from torchdev.forecast import chain, layer_bytes, wheel_files
 from torchdev.outlook import waves_of
 from torchdev.plan import Plan
-from torchdev.progress import Began, Part
+from torchdev.progress import PUSHING, Began, Ended, Part, Phase
 from torchdev.report import Result, State
 from torchdev.site import Say, Site
 
-OWN_STEPS = ("/scripts/", "/steps/", "local source for ")
-"""What the build cache says of entries that torchdev's Dockerfiles make; others are left alone."""
+OWN_STEP = re.compile(r"mount .* from exec .* (/scripts/sealed|/steps/(fetch-debs|fetch-wheels|install-tools))( |$)")
+"""What the build cache says of entries that torchdev's Dockerfiles make.
 
-Names = Mapping[str, "tuple[str, Mapping[str, str]]"]
-"""Every name of an image that the engine has, with the image's id and labels."""
+Others are left alone, as are the cache mount of wheel files ("cached mount ..."), and contexts, which can't be told
+from those of other projects.
+"""
 
 
 def run(site: Site, plans: "tuple[Plan, ...]") -> "list[Result]":
     """Build, check and tag; then push if asked for; with `prune` in waves, each removed again. A result for each plan.
 
-    The waves are planned anew after each, from the room that there is then.
+    The waves are planned anew after each, from the room that there is then. An interrupt ends them, whatever they are
+    at; what is done stays done.
     """
     site.report(_began(site, plans))
-    left = {plan.cell.id: plan for plan in plans}
     results: dict[str, Result] = {}
+    try:
+        _waves(site, plans, results)
+    except (process.InterruptedRun, KeyboardInterrupt):
+        site.say("interrupted")
+    return [results.get(plan.cell.id) or pipeline.interrupted(plan.cell.id) for plan in plans]
+
+
+def _waves(site: Site, plans: "tuple[Plan, ...]", results: "dict[str, Result]") -> None:
+    """Wave after wave, until one is interrupted; `results` gets what came of each cell."""
+    left = {plan.cell.id: plan for plan in plans}
     while left:
-        waves = waves_of(left.values(), site.present, site.disk.left() if site.options.prune else None)
+        waves = waves_of(left.values(), site.present, site.disk.left() if site.options.prune else None, site.cached)
         if waves.too_large and not waves.waves:
             results |= {cell: _too_large(cell) for cell in waves.too_large}
-            break
+            return
         wave = tuple(left.pop(cell) for cell in waves.waves[0])
         if site.options.prune:
             names = ", ".join(plan.cell.id for plan in wave)
             site.say(f"a wave of {len(wave)} cells, {len(left)} are left for later ones: {names}")
-        found = _wave(site, wave)
-        results |= {result.cell: result for result in found}
-        if any(result.code is Exit.INTERRUPTED for result in found):
-            results |= {cell: pipeline.interrupted(cell) for cell in left}
-            break
-    return [results[plan.cell.id] for plan in plans]
+        _wave(site, wave, results)
+        if any(results[plan.cell.id].code is Exit.INTERRUPTED for plan in wave):
+            return
 
 
 def _began(site: Site, plans: "tuple[Plan, ...]") -> Began:
@@ -54,22 +63,33 @@ def _began(site: Site, plans: "tuple[Plan, ...]") -> Began:
     return Began(parts, frozenset(site.present))
 
 
-def _wave(site: Site, plans: "tuple[Plan, ...]") -> "list[Result]":
-    """One wave; interrupted, it leaves what is done."""
-    prune = site.options.prune
+def _wave(site: Site, plans: "tuple[Plan, ...]", results: "dict[str, Result]") -> None:
+    """One wave; interrupted, it leaves what is done. `results` has at any time what is to be said if it ends there."""
+    prune, target = site.options.prune, site.options.push_to
     names = site.engine.names() if prune else {}
     cached = {record.id for record in buildx.records(site.way.options)} if prune else set()
-    results = pipeline.run(site, plans)
-    if any(result.code is Exit.INTERRUPTED for result in results):
-        return results
-    if site.options.push_to:
-        results = [_pushed(site, plan, result) for plan, result in zip(plans, results, strict=True)]
+    done = dict(zip(plans, pipeline.run(site, plans), strict=True))
+    results |= {plan.cell.id: _unpushed(result) if target else result for plan, result in done.items()}
+    if any(result.code is Exit.INTERRUPTED for result in done.values()):
+        return
+    if target:
+        for plan, result in done.items():
+            results[plan.cell.id] = _pushed(site, plan, result)
     if prune:
-        results = [_removed(site, plan, result, names) for plan, result in zip(plans, results, strict=True)]
+        for plan in plans:
+            results[plan.cell.id] = _removed(site, plan, results[plan.cell.id], names)
         _prune(site, cached)
-        site.present.clear()
-        site.present.update(builder.present(site.engine, plans))
-    return results
+        _note_wheels(site, tuple(plan for plan, result in done.items() if result.state is State.BUILT))
+        site.look_again(plans)
+
+
+def _note_wheels(site: Site, built: "tuple[Plan, ...]") -> None:
+    """Note the wheels whose files cells have left in the engine's cache; those of folders here were never there."""
+    if site.host.folders:
+        return
+    new = {sha: size for sha, size in wheel_files(built, ()).items() if sha not in site.cached}
+    site.cached.update(new)
+    site.disk.keep(sum(new.values()))
 
 
 def push(engine: Engine, plan: Plan, target: str, say: Say) -> None:
@@ -85,19 +105,29 @@ def remotes(plan: Plan, target: str) -> "dict[str, str]":
     return {f"{target}:{tag.rpartition(':')[2]}": tag for tag in plan.tags if target}
 
 
+def _unpushed(result: Result) -> Result:
+    """What is said of a cell that was to be pushed, if the run was interrupted before."""
+    if result.state is State.FAILED:
+        return result
+    error = f"{result.cell}: interrupted before it was pushed"
+    return replace(result, state=State.FAILED, error=error, code=Exit.INTERRUPTED)
+
+
 def _pushed(site: Site, plan: Plan, result: Result) -> Result:
     """Push a cell that holds; what became of it then."""
     if result.state is State.FAILED:
         return result
+    site.report(Phase(plan.cell.id, PUSHING))
     try:
         push(site.engine, plan, site.options.push_to, site.say)
     except TorchdevError as error:
         site.say(f"error: {error}")
-        return replace(result, state=State.FAILED, error=str(error), code=error.code)
+        result = replace(result, state=State.FAILED, error=str(error), code=error.code)
+    site.report(Ended(plan.cell.id, result.state))
     return result
 
 
-def _removed(site: Site, plan: Plan, result: Result, before: Names) -> Result:
+def _removed(site: Site, plan: Plan, result: Result, before: builder.Names) -> Result:
     """Take away the image that this run built, by all its names; its tags go back to what they pointed at before.
 
     One that could not be pushed stays, and so does one that was there.
@@ -117,10 +147,14 @@ def _removed(site: Site, plan: Plan, result: Result, before: Names) -> Result:
 
 def _prune(site: Site, before: "set[str]") -> None:
     """Remove what torchdev's steps have left in the build cache since `before`, and no image has."""
-    new = [record for record in buildx.records(site.way.options) if record.id not in before]
-    own = [record for record in new if any(step in record.description for step in OWN_STEPS)]
+    own = own_entries(buildx.records(site.way.options), before)
     buildx.prune((record.id for record in own), site.way.options)
     site.say(f"removed the wave's images, and {len(own)} entries of the build cache")
+
+
+def own_entries(records: "Iterable[buildx.Record]", before: "Collection[str]") -> "list[buildx.Record]":
+    """Those that torchdev's steps have made, but for ids that were there before."""
+    return [record for record in records if record.id not in before and OWN_STEP.match(record.description)]
 
 
 def _too_large(cell: str) -> Result:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +17,18 @@ from torchdev.diagnosis import explain
 from torchdev.engine import Engine
 from torchdev.errors import BuildError
 from torchdev.exports import Way, load_output
-from torchdev.forecast import chain
+from torchdev.forecast import below, chain
 from torchdev.host import PYTORCH_INDEX, Host, find_wheels
 from torchdev.places import Places
 from torchdev.plan import SHARED, Plan, base_labels
 from torchdev.render import bake_text
 
 INPUTS_LABEL = "io.torchdev.inputs"
-LOCK_LABEL = "io.torchdev.lock"
 LAYERS_LABEL = "io.torchdev.layers"
 """Names of the layers that an image was made of, as the forecast has them."""
 LOST_STEP = "no active sessions"
 """BuildKit's word for a step that two builds share, when the one that began it was killed."""
+ORIGIN_LABEL, OFFICIAL, BOOTSTRAPPED = "io.torchdev.base.origin", "official", "bootstrapped"
 ATTEMPTS = 4
 RETRY_AFTER = 2.0
 """Seconds."""
@@ -52,6 +52,9 @@ class StandIn:
         """The named context that it is."""
         return f"oci-layout://{self.layout}" if self.layout else f"docker-image://{self.name}"
 
+
+Names = Mapping[str, "tuple[str, Mapping[str, str]]"]
+"""Every name of an image that the engine has, with the image's id and labels."""
 
 Stands = dict[str, StandIn]
 """FROM string of an official image to its stand-in."""
@@ -126,7 +129,7 @@ def override(plan: Plan, host: Host, places: Places, folder: Path, stands: Stand
     if stands:
         target["contexts"] = {ref: stand.context for ref, stand in stands.items()}
         own = [(stands[base.ref].name, stands[base.ref].id) for base in (plan.debian, plan.python)]
-        target["labels"] |= base_labels("bootstrapped", own[0], own[1])
+        target["labels"] |= base_labels(BOOTSTRAPPED, own[0], own[1])
     target["secret"] = [f"id={name},src={path}" for name, path in _secrets(host, folder)]
     target["args"] = dict(host.proxies)
     return {key: value for key, value in target.items() if value}
@@ -196,12 +199,41 @@ def stands_for(engine: Engine, plan: Plan, bootstrapped: "Iterable[Base]") -> St
     return {base.ref: stand for base, stand in stand_ins(engine, [b for b in plan.bases if b in made]).items()}
 
 
-def present(engine: Engine, plans: "Iterable[Plan]" = ()) -> "set[str]":
-    """The layers that the engine's images have, by the forecast's names; of these plans, also by their locks alone."""
-    names = engine.names()
-    found = {layer for _, labels in names.values() for layer in labels.get(LAYERS_LABEL, "").split()}
+def present(
+    names: Names, plans: "Iterable[Plan]", wanted: "Callable[[Plan], Collection[str]]", origin: str = ""
+) -> "set[str]":
+    """The layers that an engine's images have, by the forecast's names, of those that still stand on the same bases.
+
+    `names` are what `Engine.names` has; `origin` tells which bases a build takes, if that is known. A plan's image has
+    all of the plan's layers, whatever its label says, if it was made of inputs that are `wanted`.
+    """
+    plans = tuple(plans)
+    shared = {key for plan in plans for key in chain(below(plan))}
+    found: set[str] = set()
+    for _, labels in names.values():
+        layers = labels.get(LAYERS_LABEL, "").split()
+        known = not origin or labels.get(ORIGIN_LABEL, origin) == origin
+        if known and _stands(names, labels, "org.opencontainers.image.base"):
+            same = _stands(names, labels, "io.torchdev.base.python")
+            found.update(layers if same else shared.intersection(layers))
     for plan in plans:
         _, labels = names.get(plan.tags[0], ("", {}))
-        if labels.get(LOCK_LABEL) == plan.lock.digest:
+        if not found.issuperset(chain(plan)) and labels.get(INPUTS_LABEL, "none") in wanted(plan):
             found.update(chain(plan))
     return found
+
+
+def _stands(names: Names, labels: "Mapping[str, str]", base: str) -> bool:
+    """Whether the stand-in that an image was made on is still the engine's; official ones are told by their digests."""
+    made = labels.get(ORIGIN_LABEL) == BOOTSTRAPPED
+    return not made or names.get(labels.get(f"{base}.name", ""), ("", {}))[0] == labels.get(f"{base}.digest")
+
+
+def possible_inputs(engine: Engine, places: Places, plans: "Iterable[Plan]") -> "Callable[[Plan], Collection[str]]":
+    """The inputs that a plan's image can be current with: on official bases, or on the stand-ins that are there.
+
+    Which of them a build would take is known only once a registry was asked.
+    """
+    made = stand_ins(engine, dict.fromkeys(base for plan in plans for base in plan.bases))
+    stands = {base.ref: stand for base, stand in made.items()}
+    return lambda plan: {inputs(plan, places, {}), inputs(plan, places, stands)}

@@ -8,7 +8,7 @@ from functools import cache
 
 from torchdev import slimming
 from torchdev.lock import Package
-from torchdev.plan import Layer, Plan
+from torchdev.plan import PREPARED, Layer, Plan
 
 BESIDE_WHEELS = {"debian": 289_000_000, "python": 56_000_000, "user": 38_500_000}
 """Bytes of layers without wheels (measured: 288.6; 48.3 to 56.0; 38.4 to 38.5 MB); others are links and a file."""
@@ -16,6 +16,10 @@ BASE = 122_000_000
 """Bytes of the bootstrapped Debian (measured); the official slim image has 75 MB."""
 BYTECODE = {"torch": 65_000_000, "packages": 59_000_000}
 """Bytes of bytecode in layers with modules (measured with PyTorch 2.14.1 on Python 3.11)."""
+
+MADE_BY = {"debian": ("steps/",), "override": ("override/",), "user": ("files/",), PREPARED: ("layers/wheels.j2",)}
+"""Templates, or folders of them, that make a layer beside those of every layer: by the layer's own template."""
+OF_EVERY_LAYER = ("Dockerfile.j2", "layers/macros.j2", "scripts/")
 
 KEY = 16
 """Characters of a layer's name."""
@@ -51,14 +55,10 @@ def layer_bytes(layer: Layer) -> int:
     return max(0, layer.installed + BYTECODE.get(layer.name, 0) - sum(rule.bytes for rule in rules))
 
 
-def forecast(
-    plans: "Iterable[Plan]", built: "Collection[str]", local: "Collection[str]", present: "Collection[str]" = ()
-) -> "list[Forecast]":
+def forecast(plans: "Iterable[Plan]", local: "Collection[str]", present: "Collection[str]" = ()) -> "list[Forecast]":
     """Every layer of some plans, lowest first, each once.
 
-    `built` are the ids of cells whose image the engine has from the same lock: their layers are there, as are those
-    that `present` names, as `chain` does. `local` are sha256 of wheels in folders of this machine, which need no
-    fetching.
+    `present` names layers that are there, as `chain` does. `local` are sha256 of wheels that need no fetching.
     """
     owners: dict[str, list[tuple[Plan, Layer | None]]] = {}
     for plan in plans:
@@ -67,7 +67,7 @@ def forecast(
     found, fetched = [], set(local)
     for key, uses in owners.items():
         plan, layer = uses[0]
-        there = key in present or any(use.cell.id in built for use, _ in uses)
+        there = key in present
         new = {} if there or layer is None else {_key(p): p.size or 0 for p in layer.packages if _key(p) not in fetched}
         fetched |= new.keys()
         name, stored = (layer.name, layer_bytes(layer)) if layer else ("base", BASE)
@@ -85,14 +85,14 @@ def below(plan: Plan) -> Plan:
     return replace(plan, layers=plan.below_python)
 
 
-def needed(plans: "Iterable[Plan]", present: "Collection[str]") -> int:
+def needed(plans: "Iterable[Plan]", present: "Collection[str]", cached: "Collection[str]" = ()) -> int:
     """Bytes that building some plans takes on the engine's disk: layers that are not there, and what they are made of.
 
-    The wheels' files are in the engine's cache, or in the context of a build, wherever they come from. What cells of
-    every CUDA share is made in a stage of its own and then copied.
+    The wheels' files are in the engine's cache, or in the context of a build, wherever they come from; those of
+    `cached` are there. What cells of every CUDA share is made in a stage of its own and then copied.
     """
     plans = tuple(plans)
-    found = total(forecast(plans, (), (), present))
+    found = total(forecast(plans, cached, present))
     made = {
         (plan.python.ref, layer.name, layer.pins): layer_bytes(layer)
         for plan in plans
@@ -102,16 +102,31 @@ def needed(plans: "Iterable[Plan]", present: "Collection[str]") -> int:
     return found.missing + found.fetch + sum(made.values())
 
 
+def wheel_files(plans: "Iterable[Plan]", present: "Collection[str]") -> "dict[str, int]":
+    """The files of wheels that building some plans fetches, and that stay in the engine's cache: bytes by sha256."""
+    missing = (layer for plan in plans for key, layer in _chain(plan) if layer and key not in present)
+    return {_key(package): package.size or 0 for layer in missing for package in layer.packages}
+
+
 @cache
 def _chain(plan: Plan) -> "list[tuple[str, Layer | None]]":
     """A plan's layers from the base on, each with a name for all that it and those below it are made of."""
     state = hashlib.sha256(plan.debian.ref.encode())
     found: list[tuple[str, Layer | None]] = [(state.hexdigest()[:KEY], None)]
     for layer in plan.layers:
-        own = {"debian": plan.debian_packages, "python": plan.python.ref, "user": plan.cell.id}.get(layer.name)
-        state.update(json.dumps([layer.name, layer.pins, layer.left_out, own]).encode())
+        state.update(json.dumps([layer.name, layer.pins, layer.left_out, *_made_of(plan, layer)]).encode())
         found.append((state.hexdigest()[:KEY], layer))
     return found
+
+
+def _made_of(plan: Plan, layer: Layer) -> "list[object]":
+    """What a layer is made from beside its wheels: its own inputs, the tools that install, its templates."""
+    own = {"debian": plan.debian_packages, "python": plan.python.ref, "user": plan.cell.id}.get(layer.name)
+    tools = [plan.tool.ref, *(tool.sha256 for tool in plan.tools)] if layer.packages or layer.name == "user" else []
+    names = (*OF_EVERY_LAYER, f"layers/{layer.template}.j2", *MADE_BY.get(layer.template, ()))
+    if layer.packages:
+        names += ("steps/install-tools",)
+    return [own, tools, [entry for entry in plan.templates if entry[0].startswith(names)]]
 
 
 def _key(package: Package) -> str:

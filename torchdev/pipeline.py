@@ -82,7 +82,7 @@ def _share(site: Site, plan: Plan) -> None:
     try:
         with (
             alone(site.meeting, f"shared-{plan.shared[:16]}", lambda: site.say("another run is at it; waiting")),
-            site.disk.room(plan.cell.id, needed((below(plan),), site.present)),
+            site.disk.room(plan.cell.id, needed((below(plan),), site.present, site.cached)),
         ):
             site.build(plan, SHARED)
             site.present.update(chain(below(plan)))
@@ -150,7 +150,7 @@ def _bring_up(site: Site, plan: Plan) -> Result:
     if not there:
         site.say(plan_line(plan))
         site.report(Phase(plan.cell.id, BUILDING, site.steps(plan)))
-        with site.disk.room(plan.cell.id, needed((plan,), site.present)):
+        with site.disk.room(plan.cell.id, needed((plan,), site.present, site.cached)):
             site.build(plan)
         site.present.update(chain(plan))
         there, state = _named(site, plan.candidate), State.BUILT
@@ -212,12 +212,13 @@ def _completed(site: Site, plan: Plan) -> Plan:
         known = resolve.complete(plan.lock, plan.cell, site.host)
     except TorchdevError:
         site.say(f"{plan.cell.id}: not all of its wheels are known; building what lies below PyTorch")
-        with site.disk.room(plan.cell.id, needed((below(plan),), site.present)):
+        with site.disk.room(plan.cell.id, needed((below(plan),), site.present, site.cached)):
             site.build(plan, INTERPRETER)
         raise
     images = site.places.images
     (images / plan.cell.id / "lock.json").write_text(lock.to_text(known), encoding="utf-8")
-    done = make_plan(plan.image, plan.cell, known, plan.bases, plan.aliases)
+    made = make_plan(plan.image, plan.cell, known, plan.bases, plan.aliases)
+    done = dataclasses.replace(made, templates=plan.templates)
     render.write_cell(done, site.places.templates, images)
     site.say(f"{plan.cell.id}: its lock is complete now; commit images/{plan.cell.id}")
     return done

@@ -117,9 +117,16 @@ class Layer:
         return "".join(f"{package.sha256}  {package.file}\n" for package in self.packages if package.sha256)
 
 
+Templates = tuple[tuple[str, str], ...]
+"""Files below templates/, by path, and their sha256."""
+
+
 @dataclass(frozen=True)
 class Plan:
-    """An image to be: its cell, its lock, the images it starts from and its layers, lowest first."""
+    """An image to be: its cell, its lock, the images it starts from and its layers, lowest first.
+
+    `templates` are those that its Dockerfile and the scripts of its layers are written from.
+    """
 
     image: str
     cell: Cell
@@ -129,6 +136,7 @@ class Plan:
     tool: Base
     layers: tuple[Layer, ...]
     aliases: tuple[str, ...]
+    templates: Templates = ()
 
     @property
     def bases(self) -> "tuple[Base, Base, Base]":

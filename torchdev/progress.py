@@ -30,7 +30,10 @@ class Began:
 
 @dataclass(frozen=True)
 class Phase:
-    """A cell begins with something; `texts` is what the steps of its build say, to the names of layers."""
+    """A cell begins with something; `texts` is what the steps of its build say, to the names of layers.
+
+    A cell that has ended begins with nothing but its push.
+    """
 
     cell: str
     phase: str
@@ -94,7 +97,7 @@ def advance(progress: Progress, event: Event, at: float) -> Progress:
         cells = {cell: Cell(since=at) for cell in event.cells}
         return Progress(at, dict(event.cells), cells, event.there)
     cell = progress.cells.get(event.cell)
-    if cell is None or cell.ended:
+    if cell is None or (cell.ended and not (isinstance(event, Phase) and event.phase == PUSHING)):
         return progress
     if isinstance(event, Phase):
         begun = Cell(event.phase, at, texts=event.texts)

@@ -1,6 +1,6 @@
 """A checkout and its matrix: plans, and every generated file as it should be."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -85,17 +85,14 @@ class Project:
     def plans(self, cells: "tuple[Cell, ...]") -> tuple[Plan, ...]:
         """A plan for each cell; a missing or stale lock is an InputError."""
         digests = bases.read_digests(self.places.bases)
+        templates = render.digests(self.places.templates)
         locks = {cell: self._lock(cell) for cell in cells}
-        return tuple(
-            make_plan(
-                self.matrix.image,
-                cell,
-                locks[cell],
-                bases.bases_of(cell.python, digests),
-                self.matrix.aliases_of(cell),
-            )
+        image = self.matrix.image
+        made = (
+            make_plan(image, cell, locks[cell], bases.bases_of(cell.python, digests), self.matrix.aliases_of(cell))
             for cell in cells
         )
+        return tuple(replace(plan, templates=templates) for plan in made)
 
 
 @cache

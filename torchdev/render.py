@@ -1,5 +1,6 @@
 """Plans to text: the Dockerfile, scripts and wheel lists under images/, and the bake file; write or compare."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -10,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
 from torchdev.contract import make_contract, to_text
 from torchdev.errors import InputError
-from torchdev.plan import EPOCH, Plan, guarded
+from torchdev.plan import EPOCH, Plan, Templates, guarded
 
 BAKE_FILE = "docker-bake.json"
 KEPT = frozenset({"bases.json", "lock.json"})
@@ -37,6 +38,14 @@ def write_cell(plan: Plan, templates: Path, images: Path) -> None:
     """Write one cell's folder anew, after its lock has changed."""
     for name, text in _cell_files(plan, environment(templates)).items():
         _write(images / plan.cell.id / name, text, _mode(f"{plan.cell.id}/{name}"))
+
+
+def digests(templates: Path) -> Templates:
+    """The sha256 of every template that an image is written from."""
+    found = sorted(path for path in templates.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    named = ((path.relative_to(templates).as_posix(), path) for path in found)
+    own = ((name, path) for name, path in named if not name.startswith(("recipes/", "bootstrap/")))
+    return tuple((name, hashlib.sha256(path.read_bytes()).hexdigest()) for name, path in own)
 
 
 def environment(templates: Path) -> Environment:

@@ -48,7 +48,8 @@ class Site:
     """Where and how cells are built. `made` are the bases that were bootstrapped, `missing` those that could not be.
 
     `meeting` is the folder of turns; `platforms` are the engine's, its own first; `present` names the layers that are
-    there, and grows; `report` is told of all that happens.
+    there, and grows, as does `cached`: sha256 of wheels that earlier waves have left in the engine's cache. `report` is
+    told of all that happens.
     """
 
     engine: Engine
@@ -64,6 +65,7 @@ class Site:
     way: exports.Way = builder.OWN_WAY
     report: "Callable[[Event], None]" = lambda event: None
     present: "set[str]" = dataclasses.field(default_factory=set, compare=False)
+    cached: "set[str]" = dataclasses.field(default_factory=set, compare=False)
 
     @cached_property
     def _stand_ins(self) -> "dict[bases.Base, builder.StandIn]":
@@ -85,6 +87,12 @@ class Site:
     def inputs(self, plan: Plan) -> str:
         """The digest of all that a plan's image would be made from now."""
         return builder.inputs(plan, self.places, self.stands(plan))
+
+    def look_again(self, plans: "tuple[Plan, ...]") -> None:
+        """Note the layers that are there now."""
+        origin = builder.BOOTSTRAPPED if self.made else builder.OFFICIAL
+        self.present.clear()
+        self.present.update(builder.present(self.engine.names(), plans, lambda plan: {self.inputs(plan)}, origin))
 
     def steps(self, plan: Plan) -> "dict[str, str]":
         """What BuildKit's log calls the steps that make a cell's layers, to the layers."""
@@ -140,8 +148,9 @@ def open_site(
         host = reading.result()
     missing = make_bases(engine, host, made, places, meeting, say) if made and make and native else {}
     disk = Disk(engine.disk(), options.room)
-    there = builder.present(engine, plans)
-    return Site(engine, host, places, tuple(made), options, say, disk, meeting, missing, platforms, way, report, there)
+    site = Site(engine, host, places, tuple(made), options, say, disk, meeting, missing, platforms, way, report)
+    site.look_again(plans)
+    return site
 
 
 def way_of(engine: Engine, options: Options, logs: Path) -> "tuple[exports.Way, tuple[str, ...]]":

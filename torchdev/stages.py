@@ -29,6 +29,7 @@ from torchdev.errors import BuildError, EngineError, Exit, InputError, TorchdevE
 from torchdev.host import local_wheels, read_host
 from torchdev.matrix import Cell
 from torchdev.outlook import Outlook
+from torchdev.places import Places
 from torchdev.plan import Plan
 from torchdev.project import Project
 from torchdev.report import Result, State, Storage, headline, results_junit, storage, verdicts_text
@@ -156,7 +157,7 @@ def build_cells(project: Project, cells: "tuple[Cell, ...]", options: Options, s
     if not locked:
         return [_without_lock(cell) for cell in unlocked]
     plans = project.plans(locked)
-    refusal = outlook.refusal(_look(plans, Engine(), (), options.room), prune=options.prune)
+    refusal = outlook.refusal(_look(project.places, plans, Engine(), (), options.room), prune=options.prune)
     if refusal:
         raise refusal
     with display.shown(say, verbose=options.verbose) as view:
@@ -230,12 +231,21 @@ def look_ahead(project: Project, cells: "tuple[Cell, ...]", room: "int | None") 
         engine: Engine | None = Engine()
     except EngineError:
         engine = None
-    return _look(plans, engine, local, room)
+    return _look(project.places, plans, engine, local, room)
 
 
-def _look(plans: "tuple[Plan, ...]", engine: "Engine | None", local: "Collection[str]", room: "int | None") -> Outlook:
+def _look(
+    places: Places,
+    plans: "tuple[Plan, ...]",
+    engine: "Engine | None",
+    local: "Collection[str]",
+    room: "int | None",
+) -> Outlook:
     """The outlook for an engine's disk; its build cache is asked for only where room is short: that takes time."""
-    present = builder.present(engine, plans) if engine else set()
+    present: set[str] = set()
+    if engine:
+        wanted = builder.possible_inputs(engine, places, plans)
+        present = builder.present(engine.names(), plans, wanted)
     left = Disk(engine.disk() if engine else None, room).left()
     found = outlook.look(plans, local, present, left)
     if engine and left is not None and found.needed > left:

@@ -80,6 +80,11 @@ class Disk:
                 self._promised -= needed
                 self._changed.notify_all()
 
+    def keep(self, count: int) -> None:
+        """Note bytes that were written and stay, where the disk itself can't be seen."""
+        if self._root is None and self._limit is not None:
+            self._limit = max(0, self._limit - count)
+
     def left(self) -> "int | None":
         """Bytes that may be written now; None if nothing is known."""
         return self._limit if self._root is None else max(0, self._free() - self._kept)

@@ -1,11 +1,12 @@
 """A forecast held against a disk: refused with figures, or told in waves."""
 
+import dataclasses
 import json
 
 from torchdev.errors import Exit
-from torchdev.forecast import chain, needed
+from torchdev.forecast import chain, needed, wheel_files
 from torchdev.outlook import as_json, as_text, look, refusal
-from torchdev.plan import Plan
+from torchdev.plan import Layer, Plan
 
 
 def test_room_for_all(first: Plan, second: Plan) -> None:
@@ -61,7 +62,26 @@ def test_json_has_the_same(first: Plan, second: Plan) -> None:
     said = json.loads(as_json(found))
     assert (said["needed"], said["room"], said["enough"]) == (found.needed, found.room, False)
     assert [wave["cells"] for wave in said["waves"]] == [[first.cell.id], [second.cell.id]]
-    assert [wave["needed"] for wave in said["waves"]] == [needed([first], ()), needed([second], ())]
+    fetched = wheel_files([first], ())
+    assert sum(fetched.values()) == needed([second], ()) - needed([second], (), fetched) > 0
+    assert [wave["needed"] for wave in said["waves"]] == [needed([first], ()), needed([second], (), fetched)]
     assert [layer["name"] for layer in said["layers"]] == [layer.name for layer in found.layers]
     assert said["sum"]["cells"] == 2
     assert json.loads(as_json(look([first], (), (), None)))["room"] is None
+
+
+def test_files_of_wheels_stay_after_a_wave(first: Plan, second: Plan) -> None:
+    """They are not fetched again, but take room: a disk that holds each cell alone may not hold the second after."""
+    other = dataclasses.replace(second, layers=tuple(map(_other_wheels, second.layers)))
+    room = needed([other], ())
+    assert room >= needed([first], ())
+    assert look([other], (), (), room).waves.too_large == ()
+    found = look([first, other], (), (), room)
+    assert (found.waves.waves, found.waves.too_large) == (((first.cell.id,),), (other.cell.id,))
+    files = sum(wheel_files([first], ()).values())
+    assert look([first, other], (), (), room + files).waves.waves == ((first.cell.id,), (other.cell.id,))
+
+
+def _other_wheels(layer: Layer) -> Layer:
+    packages = (dataclasses.replace(p, file=f"other-{p.file}", sha256=f"{p.sha256}x") for p in layer.packages)
+    return dataclasses.replace(layer, packages=tuple(packages))

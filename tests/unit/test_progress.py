@@ -9,6 +9,7 @@ from torchdev.progress import (
     BUILDING,
     CHECKING,
     PREPARING,
+    PUSHING,
     WAITING,
     Began,
     Ended,
@@ -166,6 +167,9 @@ def test_phases_follow_each_other() -> None:
     state = advance(state, Phase("py313", WAITING), 28.0)
     assert len(lines(state, 28.0, 10)) == 1
     assert advance(state, Phase("py311", BUILDING), 29.0) == state
+    pushing = advance(state, Phase("py311", PUSHING), 29.0)
+    assert lines(pushing, 31.0, 10)[1] == "py311  pushing 2 s"
+    assert lines(advance(pushing, Ended("py311", "built"), 32.0), 32.0, 10) == lines(state, 32.0, 10)
 
 
 def test_failed_step_makes_no_layer() -> None:

@@ -1,0 +1,87 @@
+"""Which layers count as there, by the labels of the engine's images."""
+
+import dataclasses
+
+import pytest
+
+from torchdev import builder
+from torchdev.builder import INPUTS_LABEL, LAYERS_LABEL, present
+from torchdev.forecast import below, chain, needed
+from torchdev.plan import Plan, base_labels
+
+STANDS = {"torchdev-bootstrap:debian": ("sha256:d", {}), "torchdev-bootstrap:python": ("sha256:p", {})}
+
+
+def built(plan: Plan, inputs: str = "now", debian: str = "sha256:d", python: str = "sha256:p") -> builder.Names:
+    """An engine with the stand-ins and a plan's image on stand-ins that had these ids."""
+    bases = [(name, id_) for name, id_ in zip(STANDS, (debian, python), strict=True)]
+    labels = {INPUTS_LABEL: inputs, LAYERS_LABEL: " ".join(chain(plan)), "io.torchdev.lock": plan.lock.digest}
+    return {**STANDS, plan.tags[0]: ("sha256:i", {**labels, **base_labels("bootstrapped", *bases)})}
+
+
+def changed(plan: Plan, name: str) -> Plan:
+    """The plan after an edit of a template."""
+    return dataclasses.replace(plan, templates=tuple((n, h + "!" * (n == name)) for n, h in plan.templates))
+
+
+@pytest.fixture
+def templated(first: Plan) -> Plan:
+    """The small plan with some templates."""
+    names = ("Dockerfile.j2", "files/uv", "layers/macros.j2", "scripts/seal", "steps/fetch-debs", "override/accept")
+    return dataclasses.replace(first, templates=tuple((name, "1") for name in names))
+
+
+def there(plan: Plan, names: builder.Names, wanted: str = "now") -> "list[str]":
+    """The layers of a plan that count as there, by name; the base is one."""
+    found = present(names, (plan,), lambda plan: {wanted})
+    return [
+        name for name, key in zip(("base", *(x.name for x in plan.layers)), chain(plan), strict=True) if key in found
+    ]
+
+
+@pytest.mark.parametrize(
+    ("template", "kept"),
+    [
+        ("scripts/seal", ["base"]),
+        ("layers/macros.j2", ["base"]),
+        ("steps/fetch-debs", ["base", "cuda", "cudnn", "nccl"]),
+        ("files/uv", ["base", "cuda", "cudnn", "nccl", "debian", "python", "torch", "packages"]),
+    ],
+)
+def test_layers_of_an_older_template_are_not_there(templated: Plan, template: str, kept: "list[str]") -> None:
+    """The lock is the same, but what it makes must be built anew, and takes room."""
+    after = changed(templated, template)
+    names = built(templated, "before")
+    assert there(after, names) == kept
+    assert needed([after], present(names, (after,), lambda plan: {"now"})) > 0
+
+
+def test_other_tools_are_other_layers(first: Plan) -> None:
+    """Uv and the Python that it runs on install every wheel."""
+    tool = dataclasses.replace(first.tool, name="python:3.14-slim-trixie")
+    assert there(dataclasses.replace(first, tool=tool), built(first, "before")) == ["base"]
+    lock = dataclasses.replace(first.lock, uv=dataclasses.replace(first.lock.uv, sha256="cd" * 32))
+    assert there(dataclasses.replace(first, lock=lock), built(first, "before")) == ["base"]
+
+
+def test_image_of_the_present_inputs_has_all_layers(first: Plan) -> None:
+    """Whatever names an earlier torchdev had for them; the same lock alone proves nothing."""
+    names = built(first)
+    names[first.tags[0]][1][LAYERS_LABEL] = "older names"  # type: ignore[index]
+    assert there(first, names) == there(first, built(first))
+    assert there(first, names, "other") == []
+
+
+def test_layers_on_another_stand_in_are_not_there(first: Plan) -> None:
+    """A Debian made anew has none of them, a Python made anew what lies below it."""
+    assert there(first, built(first, "before", debian="sha256:older")) == []
+    shared = ["base", *(layer.name for layer in below(first).layers)]
+    assert there(first, built(first, "before", python="sha256:older")) == shared
+    assert len(there(first, built(first, "before"))) == 1 + len(first.layers)
+
+
+def test_layers_on_official_bases_serve_no_stand_ins(first: Plan) -> None:
+    """Where it is known which ones a build takes."""
+    names = built(first, "before")
+    assert present(names, (first,), lambda plan: {"now"}, builder.OFFICIAL) == set()
+    assert present(names, (first,), lambda plan: {"now"}, builder.BOOTSTRAPPED) == set(chain(first))
