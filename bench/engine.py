@@ -18,13 +18,13 @@ from typing import Any
 
 from bench import measure
 from bench.measure import Measured
-from bench.network import Network
+from bench.network import Network, write_setting
 from torchdev.errors import BuildError, EngineError
 
 START, STOP = 60, 90
 """Seconds that dockerd gets to answer, and to end."""
-CONFIG = {"builder": {"gc": {"enabled": False}}}
-"""No garbage collection in the middle of a measurement."""
+CONFIG = {"builder": {"gc": {"enabled": False}}, "features": {"containerd-snapshotter": False}}
+"""No garbage collection in the middle of a measurement; the classic store, which newer engines must be told to have."""
 DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 RESOLV = ("/run/systemd/resolve/resolv.conf", "/etc/resolv.conf")
 
@@ -224,7 +224,7 @@ def _copy(source: Path, target: Path) -> None:
 def settle() -> None:
     """Have the disk written out and the page cache empty, so that no measurement pays for the one before it."""
     os.sync()
-    DROP_CACHES.write_text("3\n")
+    write_setting(DROP_CACHES, "3\n")
 
 
 def info(engine: Engine) -> Mapping[str, Any]:

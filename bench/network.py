@@ -66,7 +66,19 @@ def network() -> Iterator[Network]:
         yield Network(mtu)
     finally:
         _remove()
-        FORWARDING.write_text(forwarding)
+        write_setting(FORWARDING, forwarding)
+
+
+def write_setting(path: Path, text: str) -> None:
+    """Write a setting of the kernel, unless it is as wished; EngineError where it can't be, as in a container."""
+    try:
+        readable = path.stat().st_mode & 0o400
+        if not readable or path.read_text() != text:
+            path.write_text(text)
+    except OSError as error:
+        step = "run the bench on a machine, not in a container that may not change it"
+        what = f"a setting of the kernel can't be written: {error.strerror}"
+        raise EngineError(what, where=str(path), next_step=step) from None
 
 
 def _make(mtu: int, subnet: str) -> None:
@@ -79,7 +91,7 @@ def _make(mtu: int, subnet: str) -> None:
     _ip(*inside, "link", "set", "lo", "up")
     _ip(*inside, "link", "set", INSIDE, "up")
     _ip(*inside, "route", "add", "default", "via", f"{subnet}.1")
-    FORWARDING.write_text("1\n")
+    write_setting(FORWARDING, "1\n")
     comment = ("-m", "comment", "--comment", NAME)
     for table, rule in (
         ("nat", ("POSTROUTING", "-s", f"{subnet}.0/30", "!", "-o", OUTSIDE, "-j", "MASQUERADE")),

@@ -9,6 +9,8 @@ ZSTD = "compression=zstd,compression-level=1,oci-mediatypes=true"
 """zstd -1 packs 13 times as fast as gzip, to about the same size; Docker's own media types don't know it."""
 OWN = "docker"
 """The driver of the engine's own BuildKit."""
+OLD_SIZE, RESERVED, MOST, LEAST_FREE = "Keep Bytes", "Reserved Space", "Max Used Space", "Min Free Space"
+"""What `buildx inspect` calls the sizes in a rule; older ones the first, newer ones the others."""
 DEFAULT_SHARE = 10
 """Percent of the disk that BuildKit keeps of its cache, unless it is told otherwise (read in moby 26.1)."""
 
@@ -90,29 +92,43 @@ def refusal(way: Way) -> str:
 
 @dataclass(frozen=True)
 class Policy:
-    """One rule of a builder's garbage collection: bytes that it keeps, and whether it is for all kinds of entries."""
+    """One rule of a builder's garbage collection: bytes that it keeps, and whether it is for some kinds of entries."""
 
     keep: int
     filtered: bool
 
 
-def read_policies(text: str) -> "list[Policy]":
-    """The rules that `buildx inspect` prints; none, where it does not tell them."""
+def read_policies(text: str) -> "list[Policy] | None":
+    """The rules about sizes that `buildx inspect` prints; None where it prints no rules at all."""
     rules = re.split(r"^GC Policy rule#\d+:$", text, flags=re.MULTILINE)[1:]
-    found = ((re.search(r"Keep Bytes: +([0-9.]+) ?([kKMGT]?)(i?)B", rule), "Filters:" in rule) for rule in rules)
-    return [Policy(_bytes(keep[1], keep[2], keep[3]), filtered) for keep, filtered in found if keep]
+    found = ((_kept_by(rule), "Filters:" in rule) for rule in rules)
+    return [Policy(keep, filtered) for keep, filtered in found if keep is not None] if rules else None
+
+
+def _kept_by(rule: str) -> "int | None":
+    """Bytes that a rule keeps in any case; None if it is not about sizes.
+
+    What is above the reserved space goes when more than the maximum is used, or less than the minimum is free.
+    """
+    sizes = {
+        name: _bytes(*parts)
+        for name, *parts in re.findall(r"^ *([A-Z][\w ]+): +([0-9.]+) ?([kKMGT]?)(i?)B *$", rule, re.M)
+    }
+    if not sizes.keys() & {OLD_SIZE, RESERVED, MOST, LEAST_FREE}:
+        return None
+    sure = max(sizes.get(OLD_SIZE, 0), sizes.get(RESERVED, 0))
+    return sure if LEAST_FREE in sizes else max(sure, sizes.get(MOST, 0))
 
 
 def _bytes(number: str, unit: str, binary: str) -> int:
     return int(float(number) * (1024 if binary else 1000) ** " KMGT".index(unit.upper() or " "))
 
 
-def kept(policies: "list[Policy]", disk: "int | None") -> "int | None":
-    """Bytes of cache that a builder keeps in any case; by default a share of its disk. None if neither is known."""
-    general = [policy.keep for policy in policies if not policy.filtered]
-    if general:
-        return min(general)
-    return disk * DEFAULT_SHARE // 100 if disk else None
+def kept(policies: "list[Policy] | None", disk: "int | None") -> "int | None":
+    """Bytes of cache that a builder keeps in any case: a share of the disk if it prints no rules. None: not known."""
+    if policies is None:
+        return disk * DEFAULT_SHARE // 100 if disk else None
+    return min((policy.keep for policy in policies if not policy.filtered), default=None)
 
 
 def keeping(wanted: int) -> str:

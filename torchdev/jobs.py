@@ -37,6 +37,8 @@ LONGEST_NAME = 40
 """Characters; Pods' names are longer, and may have 63."""
 FILE_NAME = re.compile(r"(?!\.\.)[-._a-zA-Z0-9]{1,253}")
 """What may be a key of a ConfigMap."""
+NO_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+"""What YAML does not take as it is, but for tabs and ends of lines."""
 LARGEST = 1 << 20
 """Bytes that a ConfigMap may hold."""
 _PART = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
@@ -202,6 +204,9 @@ def _split(command: "str | None") -> tuple[str, ...]:
         words = tuple(shlex.split(command))
     except ValueError as error:
         raise InputError(f"{command}: {error}", where="--command", next_step="close the quotes") from None
+    if any(map(NO_TEXT.search, words)):
+        step = "have it in a file: --file"
+        raise InputError("a character in it can't stand in YAML", where="--command", next_step=step)
     if not words:
         raise InputError("it is empty", where="--command", next_step='such as --command "python train.py"')
     if words[0] == "torchrun":

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from torchdev import bases, lock, pages, recipes, render
+from torchdev import bases, lock, pages, recipes, render, trees
 from torchdev.matrix import Cell, Matrix, load
 from torchdev.places import Places
 from torchdev.plan import Plan, make_plan
@@ -12,7 +12,7 @@ from torchdev.schema import SCHEMA_FILE, json_schema
 from torchdev.trees import Files
 
 EXAMPLES = "examples/recipes"
-"""The folder of committed recipes, which has nothing else."""
+"""The folder of committed recipes; what runs of them leave there is not committed."""
 JOB_FILES = ("examples/train/train.py", "workloads/digits.csv.gz")
 """The training job that recipes start unless they are told of another."""
 
@@ -59,10 +59,9 @@ class Project:
         made = recipes.examples(self.plans(usual[:1])[0], tags, self.job_files(), self.places.templates)
         return {f"{EXAMPLES}/{name}": data for name, data in made.items()}
 
-    @property
-    def owned(self) -> str:
-        """The folder of the checkout in which every file is generated; none where the matrix is another."""
-        return EXAMPLES if self._own else ""
+    def owned(self) -> "frozenset[str]":
+        """The files of the checkout's committed recipes, by path; none where the matrix is another."""
+        return trees.committed(self.places.checkout, EXAMPLES) if self._own else frozenset()
 
     def job_files(self) -> Files:
         """The files of the training job, by name."""

@@ -90,7 +90,11 @@ def is_plain(data: bytes) -> bool:
 
 def _rendered(names: "Iterable[str]", templates: Path, values: "Mapping[str, object]") -> Files:
     environment = render.environment(templates)
-    environment.filters |= {"quoted": lambda text: json.dumps(text, ensure_ascii=False), "shell": shlex.join}
+    environment.filters |= {
+        "quoted": lambda text: json.dumps(text, ensure_ascii=False),
+        "shell": shlex.join,
+        "comment": lambda text: text.replace("\n", "\n# "),
+    }
     return {n: render.fill(environment, f"recipes/{Path(n).name}.j2", values).encode() for n in names}
 
 

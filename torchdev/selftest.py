@@ -2,8 +2,11 @@
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 from torchdev.bases import SOURCE_SUITES
 from torchdev.engine import Engine
@@ -19,6 +22,25 @@ from torchdev.stages import build_cells
 
 Say = Callable[[str], None]
 BIN = Path(sys.executable).parent
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-rs"]
+"""It gives the reason of each test that is not run."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """What became of a group of checks: whether it passed, and how many of its tests, of how many, were not run."""
+
+    name: str
+    passed: bool
+    skipped: int = 0
+    tests: int = 0
+
+    @property
+    def not_run(self) -> str:
+        """The group and what of it was not run; empty if all was."""
+        if not self.skipped:
+            return ""
+        return f"{self.name} ({self.skipped} of {self.tests})" if self.tests else self.name
 
 
 def commands(root: Path) -> "list[tuple[str, list[str]]]":
@@ -34,8 +56,8 @@ def commands(root: Path) -> "list[tuple[str, list[str]]]":
         ("workflows", [str(BIN / "zizmor"), "--offline", "--quiet", "--no-progress", ".github/workflows"]),
         ("workflows' schema", [jsonschema, "--builtin-schema", "vendor.github-workflows", *workflows]),
         ("matrix.yaml's schema", [jsonschema, "--schemafile", SCHEMA_FILE, "matrix.yaml"]),
-        ("unit tests", [python, "-m", "pytest", "-q", "tests/unit"]),
-        ("catalog against wheels", [python, "-m", "pytest", "-q", "-rs", "tests/index"]),
+        ("unit tests", [*PYTEST, "tests/unit"]),
+        ("catalog against wheels", [*PYTEST, "tests/index"]),
         ("generated files", [python, "build.py", "render", "--check"]),
         ("files of the cpu cell", [python, "build.py", "render", "--check", "--matrix-file", "tests/cpu/matrix.yaml"]),
     ]
@@ -46,10 +68,9 @@ def run(root: Path, consent: Consent, say: Say, *, quick: bool = False, sabotage
 
     `sabotage`: also every image broken on purpose; without, those that are marked for CI.
     """
-    failed = [name for name, command in commands(root) if not _passes(name, command, root, say)]
+    groups = [_group(name, command, root, say) for name, command in commands(root)]
     if quick:
-        print(f"\nfailed: {', '.join(failed)}" if failed else "\nall that needs no engine passed")
-        return int(Exit.CHECK if failed else Exit.OK)
+        return _end(groups, "what needs no engine")
     started = ensure_engine(consent, say)
     try:
         project = open_project(root, root / "matrix.yaml")
@@ -57,21 +78,32 @@ def run(root: Path, consent: Consent, say: Say, *, quick: bool = False, sabotage
         if not registry_answers(Engine(), project, cells):
             ensure_mmdebstrap(consent, say)
         results = build_cells(project, cells, Options(), say)
-        results += build_small(root, say)
+        small = build_small(root, say)
+        results += small
         print("\n" + results_text(results), flush=True)
         some = [] if sabotage else ["-m", "ci"]
-        for name, arguments in {"engine tests": ["tests/engine"], "sabotage": ["-rs", *some, "tests/sabotage"]}.items():
-            if not _passes(name, [sys.executable, "-m", "pytest", "-q", *arguments], root, say):
-                failed.append(name)
-        if exit_code(results) != Exit.OK:
-            failed.append("cells")
+        for name, arguments in {"engine tests": ["tests/engine"], "sabotage": [*some, "tests/sabotage"]}.items():
+            groups.append(_group(name, [*PYTEST, *arguments], root, say))
+        groups += [Group("cells", exit_code(results) == Exit.OK), Group("the cpu cell", True, skipped=int(not small))]
     finally:
         if started:
             say("stopping the engine that was started for these tests")
             started.stop()
-    built = " and ".join(cell.id for cell in cells)
-    print(f"\nfailed: {', '.join(failed)}" if failed else f"\nall of torchdev's tests passed, with {built} built")
-    return int(Exit.CHECK if failed else Exit.OK)
+    return _end(groups, "torchdev's tests", f", with {' and '.join(cell.id for cell in cells)} built")
+
+
+def closing(groups: "list[Group]", what: str, built: str = "") -> str:
+    """The last words: what failed and what was not run, by group; that all passed only if neither is the case."""
+    failed = ", ".join(group.name for group in groups if not group.passed)
+    not_run = ", ".join(filter(None, (group.not_run for group in groups)))
+    if failed:
+        return f"failed: {failed}" + (f"; not run: {not_run}" if not_run else "")
+    return f"passed: {what}{built}, but not run: {not_run}" if not_run else f"all passed: {what}{built}"
+
+
+def _end(groups: "list[Group]", what: str, built: str = "") -> int:
+    print("\n" + closing(groups, what, built))
+    return int(Exit.OK if all(group.passed for group in groups) else Exit.CHECK)
 
 
 def build_small(root: Path, say: Say) -> "list[Result]":
@@ -95,6 +127,19 @@ def siblings(project: Project) -> tuple[Cell, ...]:
     return first.cell, *list(alike)[:1]
 
 
-def _passes(name: str, command: "list[str]", root: Path, say: Say) -> bool:
+def _group(name: str, command: "list[str]", root: Path, say: Say) -> Group:
+    """Run a group's command; pytest counts what was not run."""
     say(f"== {name}")
-    return subprocess.run(command, cwd=root).returncode == 0
+    if command[: len(PYTEST)] != PYTEST:
+        return Group(name, subprocess.run(command, cwd=root).returncode == 0)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "junit.xml")
+        passed = subprocess.run([*command, f"--junit-xml={file}"], cwd=root).returncode == 0
+        return Group(name, passed, *counted(file.read_text(encoding="utf-8") if file.exists() else "<none/>"))
+
+
+def counted(junit: str) -> "tuple[int, int]":
+    """How many tests were not run, and how many there are, in what pytest writes as JUnit's XML."""
+    suites = list(ElementTree.fromstring(junit).iter("testsuite"))
+    skipped, tests = (sum(int(suite.get(key, "0")) for suite in suites) for key in ("skipped", "tests"))
+    return skipped, tests

@@ -122,7 +122,7 @@ def lock_bases(project: Project, say: Say) -> None:
 def render_images(project: Project, *, check: bool, say: Say) -> None:
     """Write images/, or with `check` fail if anything there is not as it would be written."""
     files, others, root = project.rendered(), project.others(), project.places.checkout
-    other = trees.differences(others, root, project.owned)
+    other = trees.differences(others, root, project.owned())
     if check:
         render.check(files, project.images)
         if other:
@@ -130,7 +130,8 @@ def render_images(project: Project, *, check: bool, say: Say) -> None:
         say(f"images/ is up to date ({len(project.matrix.cells)} cells)")
         return
     trees.update(others, root, other)
-    changed = [*other, *(f"images/{name}" for name in render.write(files, project.images))]
+    told = [name if name in others else f"{name}: removed" for name in other]
+    changed = [*told, *(f"images/{name}" for name in render.write(files, project.images))]
     say("\n".join([*changed, f"{len(changed)} files changed"]))
 
 

@@ -1,7 +1,9 @@
 """Files by their paths below a folder: what differs there from what should be, written; a new folder of them, made."""
 
+import shutil
+import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from torchdev.errors import InputError
@@ -10,11 +12,26 @@ Files = dict[str, bytes]
 """Path below a folder to what is in the file."""
 
 
-def differences(files: Files, root: Path, owned: str) -> "list[str]":
-    """Paths below `root` that are missing or differ, and those below its folder `owned`, if any, that should not be."""
+def differences(files: Files, root: Path, owned: "Collection[str]") -> "list[str]":
+    """Paths below `root` that are missing or differ, and those of `owned` that are there and should not be."""
     changed = [name for name, data in files.items() if not _same(root / name, data)]
-    found = [path for path in (root / owned).rglob("*") if not path.is_dir()] if owned else []
-    return sorted(changed) + sorted(name for path in found if (name := path.relative_to(root).as_posix()) not in files)
+    return sorted(changed) + sorted(name for name in owned if name not in files and (root / name).is_file())
+
+
+def committed(root: Path, folder: str) -> "frozenset[str]":
+    """Paths below `root` of the files in a folder that git has, just as they are: no other copy of them is needed.
+
+    Results of a run, and files with changes that git does not have, are not among them; without git there are none.
+    """
+    tracked, modified = (_git_files(root, folder, option) for option in ("--cached", "--modified"))
+    return tracked - modified
+
+
+def _git_files(root: Path, folder: str, option: str) -> "frozenset[str]":
+    if not shutil.which("git"):
+        return frozenset()
+    done = subprocess.run(["git", "ls-files", "-z", option, "--", folder], cwd=root, capture_output=True, check=False)
+    return frozenset(filter(None, done.stdout.decode(errors="surrogateescape").split("\0")))
 
 
 def update(files: Files, root: Path, changed: "list[str]") -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 
@@ -10,9 +11,9 @@ import pytest
 from bench import __main__ as command
 from bench import network as networks
 from bench.cold import rewritten, stored
-from bench.engine import Engine, Site, engine, restarted
+from bench.engine import Engine, Site, engine, restarted, settle
 from bench.network import NAME, OUTSIDE, network
-from bench.registry import ADDRESS, registry
+from bench.registry import ADDRESS, Registry, program, registry
 from torchdev.errors import EngineError
 
 SIZE = 300_000
@@ -22,15 +23,29 @@ SIZE = 300_000
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Where a bench works; not while another one does, since it would end that one's engine."""
-    try:
-        networks.need_tools()
-        with command.alone(), network() as found:
-            folder = tmp_path_factory.mktemp("b")
-            yield Site(folder, found, {name: value for name, value in os.environ.items() if name != "DOCKER_HOST"})
-    except EngineError as error:
-        pytest.skip(error.what)
+    with ExitStack() as stack:
+        try:
+            networks.need_tools()
+            stack.enter_context(command.alone())
+            found = stack.enter_context(network())
+            settle()
+        except EngineError as error:
+            pytest.skip(f"{error.where} {error.what}".strip())
+        folder = tmp_path_factory.mktemp("b")
+        yield Site(folder, found, {name: value for name, value in os.environ.items() if name != "DOCKER_HOST"})
     assert not Path("/run/netns", NAME).exists()
     assert not Path("/sys/class/net", OUTSIDE).exists()
+
+
+@pytest.fixture
+def target(site: Site) -> Iterator[Registry]:
+    """A registry, if there is a program for one."""
+    try:
+        program(site)
+    except EngineError as error:
+        pytest.skip(error.what)
+    with registry(site) as found:
+        yield found
 
 
 def build(own: Engine, tag: str, *names: str) -> None:
@@ -59,9 +74,9 @@ def test_an_engine_of_its_own_counts_layers_once(site: Site) -> None:
     assert process.poll() is not None
 
 
-def test_what_comes_from_elsewhere_is_counted(site: Site) -> None:
+def test_what_comes_from_elsewhere_is_counted(site: Site, target: Registry) -> None:
     """The loopback is not elsewhere: what a registry there sends is in its log instead, each layer once."""
-    with registry(site) as target, engine(site, "two", None) as own:
+    with engine(site, "two", None) as own:
         for tag, names in {"first": ("base", "left"), "second": ("base", "right")}.items():
             name = f"{ADDRESS}/bench:{tag}"
             build(own, name, *names)

@@ -20,6 +20,7 @@ from bench import (
     floor,
     measure,
     naive,
+    network,
     options,
     registry,
     table,
@@ -365,3 +366,22 @@ def test_the_table_is_printed_by_a_command_of_its_own(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "bench", "--table", str(file)]
     done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=options.ROOT)
     assert done.stdout == table.as_text(measured())
+
+
+def test_settings_of_the_kernel_are_written(tmp_path: Path) -> None:
+    """Not where they are as wished; that one can't be written is said with its path."""
+    setting = tmp_path / "ip_forward"
+    setting.write_text("0\n")
+    network.write_setting(setting, "1\n")
+    assert setting.read_text() == "1\n"
+    before = setting.stat().st_mtime_ns
+    network.write_setting(setting, "1\n")
+    assert setting.stat().st_mtime_ns == before
+    with pytest.raises(EngineError, match="can't be written") as caught:
+        network.write_setting(tmp_path / "none" / "ip_forward", "1\n")
+    assert caught.value.where.endswith("/none/ip_forward")
+
+
+def test_engines_have_the_store_that_is_measured() -> None:
+    """Layers are read in the classic store's folder; fresh engines of version 29 have containerd's unless told."""
+    assert engine.CONFIG["features"] == {"containerd-snapshotter": False}

@@ -92,6 +92,7 @@ def test_classic_store_is_refused_a_cache() -> None:
 def test_policies_are_read() -> None:
     """What is for some kinds of entries does not count; the least of the others is what is kept in any case."""
     policies = read_policies(INSPECTED)
+    assert policies is not None
     assert policies == [Policy(5934571061, True), Policy(40 * 1024**3, False), Policy(30 * 10**9, False)]
     assert kept(policies, 10**12) == 30 * 10**9
 
@@ -99,8 +100,32 @@ def test_policies_are_read() -> None:
 def test_without_policies_it_is_a_share_of_the_disk() -> None:
     """If that can be seen."""
     assert kept(read_policies("Name: default\n"), 500 * 10**9) == 50 * 10**9
-    assert kept([], None) is None
-    assert kept([Policy(5, True)], None) is None
+    assert kept(None, None) is None
+
+
+def test_where_rules_are_printed_the_share_of_the_disk_is_not_said() -> None:
+    """It is that of builders without rules; what is not read is not known."""
+    for text in (INSPECTED.replace("Keep Bytes", "Other Bytes"), INSPECTED.partition("GC Policy rule#1")[0]):
+        assert kept(read_policies(text), 500 * 10**9) is None
+
+
+@pytest.mark.parametrize(
+    ("sizes", "keep"),
+    [
+        (" Reserved Space: 9.313GiB\n Max Used Space: 93.13GiB\n Min Free Space: 43.77GiB", 9_999_757_606),
+        (" Max Used Space: 93.13GiB\n Min Free Space: 43.77GiB", 0),
+        (" Min Free Space: 43.77GiB", 0),
+        (" Reserved Space: 20GiB", 20 << 30),
+        (" Max Used Space: 20GiB", 20 << 30),
+        (" Reserved Space: 5GiB\n Max Used Space: 20GiB", 20 << 30),
+    ],
+)
+def test_newer_policies_are_read(sizes: str, keep: int) -> None:
+    """With three sizes instead of one: what is reserved is kept, and the most too, where no room is to stay free."""
+    first = " All:            false\n Filters:        type==exec.cachemount\n Max Used Space: 488.3MiB\n"
+    text = f"GC Policy rule#0:\n{first}GC Policy rule#1:\n All:            true\n Keep Duration:  1440h0m0s\n{sizes}\n"
+    assert read_policies(text) == [Policy(int(488.3 * 2**20), True), Policy(keep, False)]
+    assert kept(read_policies(text), 500 * 10**9) == keep
 
 
 def test_doctor_gives_the_exact_setting() -> None:

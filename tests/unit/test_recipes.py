@@ -4,8 +4,9 @@ import base64
 import copy
 import json
 import re
+import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,59 @@ def of_kind(files: Files, kind: str) -> "manifests.Manifest":
     """The only object of a kind."""
     (found,) = (found for found in manifests.documents(files) if found["kind"] == kind)
     return found
+
+
+SCRIPT = "import os\n\nif True:\n    print('$(HOME)')"
+
+
+@pytest.mark.parametrize("name", ["null", "true", "yes", "on", "y", "n", "no", "off"])
+@pytest.mark.parametrize("kind", [jobs.COMPOSE, *jobs.CLUSTER])
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_a_name_is_text_whatever_it_is(plan: Plan, kind: str, name: str, nodes: int) -> None:
+    """YAML reads `null`, `on` and others as something else where they are not in quotes."""
+    given, usual = ({"data": name}, {"data": "train"}) if kind in jobs.CLUSTER else ({}, {})
+    odd = manifests.documents(make(plan, Wishes(kind, nodes=nodes, name=name, **given)))
+    plain = manifests.documents(make(plan, Wishes(kind, nodes=nodes, name="train", **usual)))
+    assert list(texts_of(odd)) == [re.sub(r"\btrain\b(?!\.py)", name, text) for text in texts_of(plain)]
+    if kind in jobs.CLUSTER:
+        assert [problem for found in odd for problem in manifests.by_schema(found)] == []
+        assert manifests.by_rules(odd) == []
+
+
+def texts_of(found: Any) -> "Iterator[str]":
+    """Every text in an object, keys and values, but for those of a ConfigMap's files."""
+    if isinstance(found, dict):
+        for key, value in found.items():
+            yield from texts_of(key)
+            yield from texts_of(value if key not in ("data", "binaryData") else "")
+    elif isinstance(found, list):
+        for value in found:
+            yield from texts_of(value)
+    elif isinstance(found, str):
+        yield found
+
+
+@pytest.mark.parametrize("kind", [jobs.COMPOSE, *jobs.CLUSTER])
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_a_command_may_have_lines(plan: Plan, kind: str, nodes: int) -> None:
+    """It arrives as it is, and in comments no line of it stands for itself."""
+    command = shlex.join(["bash", "-c", SCRIPT])
+    files = make(plan, Wishes(kind, nodes=nodes, command=command, gpus=0))
+    escaped = SCRIPT.replace("$(", "$$(")
+    words = [text for text in texts_of(manifests.documents(files)) if "import os" in text]
+    assert words
+    for text in words:
+        assert escaped in (text, shlex.split(text, comments=True)[-1])
+    for data in files.values():
+        comments = data.decode().split("\n#\n")[0]
+        assert all(line.startswith("#") for line in comments.splitlines() if "import" in line or "print" in line)
+
+
+def test_a_script_may_have_lines(plan: Plan) -> None:
+    """What stands above its first command is a comment to the last line."""
+    text = make(plan, Wishes(jobs.DOCKER, command=shlex.join(["bash", "-c", SCRIPT])))["run.sh"].decode()
+    assert all(line.startswith("#") for line in text.partition("\nset -eu\n")[0].splitlines())
+    assert shlex.join([SCRIPT]) in text
 
 
 @pytest.mark.parametrize("wishes", CLUSTER, ids=range(len(CLUSTER)))

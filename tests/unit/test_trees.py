@@ -1,6 +1,8 @@
 """Files by path: differences are seen, a new folder is there whole or not at all."""
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -20,23 +22,49 @@ def root(tmp_path: Path) -> Path:
 
 def test_what_was_written_does_not_differ(root: Path) -> None:
     """Scripts can be run, other files can't."""
-    assert trees.differences(FILES, root, "a") == []
+    assert trees.differences(FILES, root, ()) == []
     assert [(root / name).stat().st_mode & 0o777 for name in FILES] == [0o755, 0o644, 0o644]
 
 
 def test_each_difference_is_seen_and_mended(root: Path) -> None:
-    """Another text, a missing file, one that can't be run, one that should not be there; not what others own."""
+    """Another text, a missing file, one that can't be run, one that was made before; not what others own."""
     (root / "page.md").write_text("other")
     (root / "a" / "b.bin").unlink()
     (root / "a" / "run.sh").chmod(0o644)
     (root / "a" / "stray").write_text("")
-    (root / "elsewhere").write_text("")
-    changed = trees.differences(FILES, root, "a")
+    (root / "a" / "model.pt").write_text("")
+    owned = {*FILES, "a/stray", "a/gone"}
+    changed = trees.differences(FILES, root, owned)
     assert changed == ["a/b.bin", "a/run.sh", "page.md", "a/stray"]
-    assert "a/stray" not in trees.differences(FILES, root, "")
+    assert "a/stray" not in trees.differences(FILES, root, ())
     trees.update(FILES, root, changed)
-    assert trees.differences(FILES, root, "a") == []
-    assert (root / "elsewhere").exists()
+    assert trees.differences(FILES, root, owned) == []
+    assert (root / "a" / "model.pt").exists()
+
+
+def git(root: Path, *words: str) -> None:
+    """A verb of git, as somebody."""
+    who = ["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", *who, *words], cwd=root, check=True, capture_output=True)
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="needs git")
+def test_only_what_git_has_may_be_removed(root: Path) -> None:
+    """Not what a run leaves, nor what was changed since the commit; nothing where there is no repository."""
+    assert trees.committed(root, "a") == frozenset()
+    (root / "a" / "n\u00f6te.txt").write_text("")
+    git(root, "init")
+    git(root, "add", ".")
+    git(root, "commit", "-m", "x")
+    (root / "a" / "run").mkdir()
+    (root / "a" / "run" / "model.pt").write_text("trained")
+    assert trees.committed(root, "a") == {"a/run.sh", "a/b.bin", "a/n\u00f6te.txt"}
+    (root / "a" / "b.bin").write_text("changed by hand")
+    owned = trees.committed(root, "a")
+    assert owned == {"a/run.sh", "a/n\u00f6te.txt"}
+    trees.update({}, root, trees.differences({}, root, owned))
+    left = {path.relative_to(root).as_posix() for path in (root / "a").rglob("*") if path.is_file()}
+    assert left == {"a/b.bin", "a/run/model.pt"}
 
 
 @pytest.mark.parametrize("before", ["nothing", "empty", "parents"])
@@ -46,7 +74,7 @@ def test_new_folder_has_the_files(tmp_path: Path, before: str) -> None:
     if before == "empty":
         folder.mkdir()
     trees.create(FILES, folder)
-    assert trees.differences(FILES, folder, "") == []
+    assert trees.differences(FILES, folder, ()) == []
     assert [path.name for path in folder.parent.iterdir()] == ["new"]
     assert folder.stat().st_mode & 0o777 == 0o755
 
