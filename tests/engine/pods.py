@@ -4,6 +4,7 @@ No kubelet, scheduler, Service or Job controller is in it: what a cluster makes 
 """
 
 import base64
+import json
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,12 @@ from torchdev.engine import Engine
 from torchdev.recipes import Files
 
 Manifest = dict[str, Any]
+
+
+def outcome(said: str) -> dict[str, Any]:
+    """The last line that the training job prints, behind the name of its container where Compose puts it there."""
+    line = next(line for line in said.splitlines() if '{"step"' in line)
+    return dict(json.loads(line[line.index("{") :]))
 
 
 def of_kind(files: Files, kind: str) -> Manifest:

@@ -7,10 +7,10 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.engine.pods import outcome
 from tests.unit.conftest import ROOT
 from torchdev.plan import Plan
 
@@ -57,11 +57,6 @@ def recipe(small: Plan, tmp_path: Path) -> "Iterator[Callable[[int], Project]]":
     yield write
     for project in made:
         project.run("down", "--timeout", "1")
-
-
-def outcome(said: str) -> dict[str, Any]:
-    """The last line that the job prints, behind the name of its container."""
-    return dict(json.loads(next(line for line in said.splitlines() if '{"step"' in line).partition("| ")[2]))
 
 
 def test_two_containers_learn_as_one(recipe: "Callable[[int], Project]") -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.engine.pods import outcome
 from tests.image.conftest import PROGRAMS
 from tests.unit.conftest import ROOT
 from torchdev.engine import Engine
@@ -109,11 +110,6 @@ def ended(container: str) -> "tuple[int, str]":
     status = int(podman("wait", container))
     done = subprocess.run([*PODMAN, "logs", container], capture_output=True, text=True, check=True)
     return status, done.stdout + done.stderr
-
-
-def outcome(said: str) -> dict[str, Any]:
-    """The last line that the training job prints."""
-    return dict(json.loads(next(line for line in said.splitlines() if line.startswith('{"step"'))))
 
 
 def pods_of(job: dict[str, Any]) -> "list[dict[str, Any]]":

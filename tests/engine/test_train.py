@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from docker.models.containers import Container
 
+from tests.engine.pods import outcome
 from tests.unit.conftest import ROOT
 from torchdev.engine import Engine
 from torchdev.plan import Plan
@@ -93,11 +94,6 @@ def other(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(folder, place, dirs_exist_ok=True)
     place.chmod(0o777)
     return place
-
-
-def outcome(said: str) -> dict[str, Any]:
-    """The last line that the job prints."""
-    return dict(json.loads(next(line for line in said.splitlines() if line.startswith('{"step"'))))
 
 
 def test_two_containers_learn_as_one(engine: Engine, image: str, folder: Path, other: Path) -> None:
