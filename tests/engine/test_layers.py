@@ -14,7 +14,7 @@ from torchdev.plan import EPOCH, Plan
 from torchdev.project import Project
 from torchdev.report import storage
 
-STEP = "mkdir -p /made/deep && date +%s > /made/deep/then && rm /made/deep/then && touch /made/deep/file /etc/made"
+STEP = "mkdir -p /own/deep && date +%s > /own/deep/then && rm /own/deep/then && touch /own/deep/file /etc/own"
 TAG = "torchdev-test:layers"
 
 
