@@ -182,7 +182,7 @@ def test_interrupted_run_leaves_no_half_tagged_cell(
     command = [sys.executable, "build.py", plan.cell.id, "--gpu", "none"]
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     checked, aside = ROOT / ".torchdev" / "checked", ROOT / ".torchdev" / "checked-before"
-    checked.mkdir(exist_ok=True)
+    checked.mkdir(parents=True, exist_ok=True)
     checked.rename(aside)
     before = ids(engine, plan)
     try:
