@@ -1,12 +1,10 @@
 """Dockerfiles as people write them: a Python image, then one pip, or one uv, for each cell by itself."""
 
-import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from bench.cells import Subject
-from torchdev.host import Host, find_wheels
+from torchdev.host import Host, find_wheels, link_or_copy
 
 REPOSITORY = {"naive": "torchdev-bench-naive", "uv": "torchdev-bench-uv"}
 """Repository names of the images."""
@@ -73,12 +71,7 @@ def link_wheels(folder: Path, subject: Subject, host: Host) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     wanted = [(wheel.name, wheel.file, wheel.sha256) for wheel in subject.wheels]
     for name, path in find_wheels(host, wanted).items():
-        if (folder / name).exists():
-            continue
-        try:
-            os.link(path, folder / name)
-        except OSError:
-            shutil.copyfile(path, folder / name)
+        link_or_copy(path, folder / name)
 
 
 def command(contender: str, subject: Subject, folder: Path, host: Host) -> "list[str]":

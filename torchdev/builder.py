@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from torchdev.engine import Engine
 from torchdev.errors import BuildError
 from torchdev.exports import Way, load_output
 from torchdev.forecast import below, chain
-from torchdev.host import PYTORCH_INDEX, Host, find_wheels
+from torchdev.host import PYTORCH_INDEX, Host, find_wheels, link_or_copy
 from torchdev.places import Places
 from torchdev.plan import SHARED, Plan, base_labels
 from torchdev.render import bake_text
@@ -171,16 +170,8 @@ def _context(host: Host, plan: Plan, places: Places, folder: Path) -> Path:
     shutil.copytree(source, copy, dirs_exist_ok=True)
     for layer, package in wanted:
         if package.file in found:
-            _link(found[package.file], copy / "wheels" / layer / package.file)
+            link_or_copy(found[package.file], copy / "wheels" / layer / package.file)
     return copy
-
-
-def _link(source: Path, target: Path) -> None:
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def stand_ins(engine: Engine, bases: "Iterable[Base]", layouts: "Path | None" = None) -> "dict[Base, StandIn]":

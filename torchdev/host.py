@@ -8,6 +8,7 @@ import ast
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -102,6 +103,15 @@ def find_wheels(host: Host, wanted: "Iterable[tuple[str, str, str | None]]") -> 
             if candidate.name == file and sha256_of(candidate) == sha256:
                 found[file] = candidate
     return found
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Put a file elsewhere, in the place of one that is there: without copying, where both are on one file system."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def local_wheels(host: Host, project: str) -> "list[Path]":
