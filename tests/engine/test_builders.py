@@ -227,8 +227,9 @@ def test_cache_by_way_of_a_registry(
         new = site.engine.image(plan.tags[0])
         assert old
         assert new
+        # Each step writes random bytes: a layer is the same only if its step did not run again. How many steps the
+        # log calls CACHED says less: of one whose result is known by what stands on it, BuildKit tells nothing.
         assert new.layers == old.layers
-        assert log_of(site, plan).count("CACHED") >= 2
 
 
 def test_layout_is_one(engine: Engine, base: str, tmp_path: Path) -> None:
