@@ -14,7 +14,7 @@ from torchdev.progress import PUSHING, Began, Ended, Part, Phase
 from torchdev.report import Result, State
 from torchdev.site import Say, Site
 
-OWN_STEP = re.compile(r"mount .* from exec .* (/scripts/sealed|/steps/(fetch-debs|fetch-wheels|install-tools))( |$)")
+OWN_STEP = re.compile(r"mount .* from exec .* (/scripts/(sealed|packed)|/steps/(fetch-wheels|install-tools))( |$)")
 """What the build cache says of entries that torchdev's Dockerfiles make.
 
 Others are left alone, as are the cache mount of wheel files ("cached mount ..."), and contexts, which can't be told

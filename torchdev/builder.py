@@ -27,6 +27,8 @@ LAYERS_LABEL = "io.torchdev.layers"
 """Names of the layers that an image was made of, as the forecast has them."""
 LOST_STEP = "no active sessions"
 """BuildKit's word for a step that two builds share, when the one that began it was killed."""
+LOST_WHEELS = "the builder's cache has lost"
+"""What install-wheels says when wheels are gone that a stage, whose result is still known, has fetched."""
 ORIGIN_LABEL, OFFICIAL, BOOTSTRAPPED = "io.torchdev.base.origin", "official", "bootstrapped"
 ATTEMPTS = 4
 RETRY_AFTER = 2.0
@@ -95,15 +97,21 @@ def _folder(path: Path) -> Iterator[Path]:
 
 
 def _bake(engine: Engine, arguments: "list[str]", plan: Plan, log: Path, on_line: "OnLine | None") -> None:
-    """Run bake; again, if a step was lost that BuildKit had begun for another client, and that client went away."""
+    """Run bake; again, if a step was lost that BuildKit had begun for another client, and that client went away; or
+    if the cache has lost wheels, which are then fetched again.
+    """
     for attempt in range(ATTEMPTS):
         try:
             return engine.buildx(arguments, log, on_line)
         except BuildError:
             text = log.read_text(encoding="utf-8")
-            if LOST_STEP not in text or attempt == ATTEMPTS - 1:
+            if LOST_WHEELS in text and not attempt:
+                stages = (f"fetch-{layer.name}" for layer in plan.layers if layer.packages)
+                arguments = [*arguments, *(f"--set={plan.target}.no-cache-filter={stage}" for stage in stages)]
+            elif LOST_STEP in text and attempt < ATTEMPTS - 1:
+                process.pause(RETRY_AFTER)
+            else:
                 raise explain(plan.cell.id, text, log) from None
-            process.pause(RETRY_AFTER)
 
 
 def bake_file(
@@ -145,10 +153,9 @@ def inputs(plan: Plan, places: Places, stands: Stands) -> str:
 
 def _secrets(host: Host, folder: Path) -> Iterable[tuple[str, Path]]:
     """Files that carry the host's settings into a build; none for what the host leaves at its default."""
-    for name, text in (("uv.toml", host.uv_toml()), ("pip.conf", host.pip_conf())):
-        if host.index or host.extra_indexes or host.find_links:
-            (folder / name).write_text(text)
-            yield name, folder / name
+    if host.index or host.extra_indexes or host.find_links:
+        (folder / "pip.conf").write_text(host.pip_conf())
+        yield "pip.conf", folder / "pip.conf"
     if host.pytorch_index != PYTORCH_INDEX:
         (folder / "pytorch-index").write_text(host.pytorch_index)
         yield "pytorch-index", folder / "pytorch-index"

@@ -89,17 +89,23 @@ def needed(plans: "Iterable[Plan]", present: "Collection[str]", cached: "Collect
     """Bytes that building some plans takes on the engine's disk: layers that are not there, and what they are made of.
 
     The wheels' files are in the engine's cache, or in the context of a build, wherever they come from; those of
-    `cached` are there. What cells of every CUDA share is made in a stage of its own and then copied.
+    `cached` are there.
     """
     plans = tuple(plans)
     found = total(forecast(plans, cached, present))
-    made = {
-        (plan.python.ref, layer.name, layer.pins): layer_bytes(layer)
-        for plan in plans
-        for key, layer in _chain(plan)
-        if layer and key not in present and (layer.prepared or layer.name == "python")
-    }
-    return found.missing + found.fetch + sum(made.values())
+    missing = [(plan, layer) for plan in plans for key, layer in _chain(plan) if layer and key not in present]
+    return found.missing + found.fetch + _made(missing)
+
+
+def _made(missing: "Iterable[tuple[Plan, Layer]]") -> int:
+    """Bytes of stages that make what cells of every CUDA share, to be copied; Debian's packages are packed, too."""
+    found: dict[tuple[str, ...], int] = {}
+    for plan, layer in missing:
+        if layer.name == "debian":
+            found[plan.debian.ref, *plan.debian_packages] = 2 * layer_bytes(layer)
+        elif layer.prepared or layer.name == "python":
+            found[plan.python.ref, layer.name, layer.pins] = layer_bytes(layer)
+    return sum(found.values())
 
 
 def wheel_files(plans: "Iterable[Plan]", present: "Collection[str]") -> "dict[str, int]":

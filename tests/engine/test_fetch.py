@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,8 +46,16 @@ def packages_of(index: FakeIndex) -> "list[Package]":
     return found
 
 
-def fetch(engine: Engine, project: Project, plan: Plan, index: FakeIndex, packages: "list[Package]", to: Path) -> None:
-    """Build the stage that fetches the layer `packages` of a cell that has just these wheels; then forget requests."""
+def fetch(
+    engine: Engine,
+    project: Project,
+    plan: Plan,
+    index: FakeIndex,
+    packages: "list[Package]",
+    to: Path,
+    stage: str = "fetch-packages",
+) -> None:
+    """Build the stage that fetches the layer `packages` of a cell that has just these wheels, or another stage."""
     lock = dataclasses.replace(plan.lock, packages=tuple(packages))
     own = make_plan("torchdev-test-fetch", plan.cell, lock, plan.bases, ())
     places = Places(project.places.checkout, to / "matrix.yaml")
@@ -56,7 +65,7 @@ def fetch(engine: Engine, project: Project, plan: Plan, index: FakeIndex, packag
     )
     stands = builder.stands_for(engine, own, own.bases)
     builder.build(engine, read_host(), own, places, stands, None, "tool")
-    builder.build(engine, own_host, own, places, stands, None, "fetch-packages")
+    builder.build(engine, own_host, own, places, stands, None, stage)
 
 
 def test_wheels_are_fetched_once_and_broken_downloads_go_on(
@@ -82,3 +91,18 @@ def test_a_wheel_with_another_hash_is_refused(
     first, _ = packages_of(index)
     with pytest.raises(BuildError):
         fetch(engine, project, plan, index, [dataclasses.replace(first, sha256="0" * 64)], tmp_path)
+
+
+def test_wheels_that_the_cache_has_lost_are_fetched_again(
+    engine: Engine, project: Project, plan: Plan, index: FakeIndex, tmp_path: Path
+) -> None:
+    """BuildKit still knows that they were fetched, so the stage that fetches does not run again by itself."""
+    first, _ = packages_of(index)
+    fetch(engine, project, plan, index, [first], tmp_path)
+    mount = "--mount=type=cache,id=torchdev-wheels,target=/cache"
+    stage = f"FROM {plan.debian.stand_in}\nRUN {mount} rm /cache/wheels/{first.file}"
+    command = ["docker", "buildx", "build", "--quiet", "--output=type=cacheonly", "-"]
+    subprocess.run(command, input=f"{stage} # {uuid.uuid4().hex}\n", text=True, check=True)
+    index.fetched.clear()
+    fetch(engine, project, plan, index, [first], tmp_path, "made-packages")
+    assert [path for path in index.fetched if path.startswith("files/")] == [f"files/simple/{first.name}/{first.file}"]

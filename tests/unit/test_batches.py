@@ -26,7 +26,7 @@ from torchdev.turns import Disk
 OWN = (
     "mount / from exec /bin/bash -euo pipefail -c /scripts/sealed install-wheels --python /usr/local/bin/python3",
     "mount / from exec /bin/bash -euo pipefail -c /scripts/sealed place-made",
-    "mount / from exec /bin/sh -c /steps/fetch-debs         g++ gcc",
+    "mount / from exec /bin/bash -euo pipefail -c /scripts/packed /packed install-debs         g++ gcc",
     "mount / from exec /bin/bash -euo pipefail -c /steps/install-tools",
     "mount / from exec /bin/sh -c /steps/fetch-wheels nccl",
 )

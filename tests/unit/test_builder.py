@@ -27,7 +27,7 @@ def changed(plan: Plan, name: str) -> Plan:
 @pytest.fixture
 def templated(first: Plan) -> Plan:
     """The small plan with some templates."""
-    names = ("Dockerfile.j2", "files/uv", "layers/macros.j2", "scripts/seal", "steps/fetch-debs", "override/accept")
+    names = ("Dockerfile.j2", "files/uv", "layers/macros.j2", "scripts/seal", "steps/install-debs", "override/accept")
     return dataclasses.replace(first, templates=tuple((name, "1") for name in names))
 
 
@@ -44,7 +44,7 @@ def there(plan: Plan, names: builder.Names, wanted: str = "now") -> "list[str]":
     [
         ("scripts/seal", ["base"]),
         ("layers/macros.j2", ["base"]),
-        ("steps/fetch-debs", ["base", "cuda", "cudnn", "nccl"]),
+        ("steps/install-debs", ["base", "cuda", "cudnn", "nccl"]),
         ("files/uv", ["base", "cuda", "cudnn", "nccl", "debian", "python", "torch", "packages"]),
     ],
 )

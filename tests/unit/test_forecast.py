@@ -59,12 +59,12 @@ def test_layers_that_any_image_has_are_there(first: Plan, second: Plan) -> None:
     layers = forecast([second], (), present=chain(first))
     assert [layer.name for layer in layers if layer.there] == ["base", "cuda", "cudnn", "nccl", "debian"]
     assert needed([second], chain(second)) == 0
-    assert needed([second], chain(first)) == needed([second], ()) - BASE - BESIDE_WHEELS["debian"] - (20 + 10) * 5
+    assert needed([second], chain(first)) == needed([second], ()) - BASE - 3 * BESIDE_WHEELS["debian"] - (20 + 10) * 5
 
 
 def test_needed_counts_layers_and_wheel_files_once(first: Plan, second: Plan) -> None:
     """A wheel is stored as a file while its layer is made of it; what serves every CUDA is made once a Python."""
     found = total(forecast([first, second], ()))
-    made = 2 * (BESIDE_WHEELS["python"] + BYTECODE["packages"] + 20 * 2)
+    made = 2 * BESIDE_WHEELS["debian"] + 2 * (BESIDE_WHEELS["python"] + BYTECODE["packages"] + 20 * 2)
     assert needed([first, second], ()) == found.stored + 10 * WHEELS + made
-    assert needed([below(first)], ()) == BASE + BESIDE_WHEELS["debian"] + 30 * 5
+    assert needed([below(first)], ()) == BASE + 3 * BESIDE_WHEELS["debian"] + 30 * 5
