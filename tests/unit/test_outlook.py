@@ -30,7 +30,7 @@ def test_too_small_a_disk_is_refused_with_figures(first: Plan, second: Plan) -> 
     assert "1.66 GB needed while building, 1.66 GB may be written, 2.00 GB are kept free" in error.what
     assert "--prune builds, tests, pushes and removes them in 2 waves" in error.next_step
     assert "too small" in as_text(found)
-    assert f"wave 2, 0.74 GB: {second.cell.id}" in as_text(found)
+    assert f"wave 2, 1.32 GB: {second.cell.id}" in as_text(found)
     assert refusal(found, prune=True) is None
 
 
