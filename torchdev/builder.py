@@ -81,7 +81,9 @@ def build(
         file.write_text(json.dumps(bake_file((plan,), host, places, folder, stands, way), indent=2))
         settings = (f"--set={plan.target}.{key}={value}" for key, value in wanted.items())
         command = ["bake", *way.options, "--file", str(file), "--provenance=false", plan.target, *settings]
-        _bake(engine, command, plan, log, on_line)
+        again = folder / "fetch-again.json"
+        again.write_text(json.dumps(fetch_again(plan)))
+        _bake(engine, command, plan, log, on_line, again)
     return log
 
 
@@ -96,9 +98,15 @@ def _folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _bake(engine: Engine, arguments: "list[str]", plan: Plan, log: Path, on_line: "OnLine | None") -> None:
+def fetch_again(plan: Plan) -> dict[str, Any]:
+    """What a second bake file says, so that wheels are fetched whether or not BuildKit thinks that they were."""
+    stages = [f"fetch-{layer.name}" for layer in plan.layers if layer.packages]
+    return {"target": {plan.target: {"no-cache-filter": stages}}}
+
+
+def _bake(engine: Engine, arguments: "list[str]", plan: Plan, log: Path, on_line: "OnLine | None", again: Path) -> None:
     """Run bake; again, if a step was lost that BuildKit had begun for another client, and that client went away; or
-    if the cache has lost wheels, which are then fetched again.
+    if the cache has lost wheels, with the bake file `again`.
     """
     for attempt in range(ATTEMPTS):
         try:
@@ -106,8 +114,7 @@ def _bake(engine: Engine, arguments: "list[str]", plan: Plan, log: Path, on_line
         except BuildError:
             text = log.read_text(encoding="utf-8")
             if LOST_WHEELS in text and not attempt:
-                stages = (f"fetch-{layer.name}" for layer in plan.layers if layer.packages)
-                arguments = [*arguments, *(f"--set={plan.target}.no-cache-filter={stage}" for stage in stages)]
+                arguments = [*arguments, f"--file={again}"]
             elif LOST_STEP in text and attempt < ATTEMPTS - 1:
                 process.pause(RETRY_AFTER)
             else:

@@ -27,6 +27,8 @@ def make_wheel(
         library = b"\x7fELF\x00GLIBC_2.14\x00GLIBC_2.17\x00" + flags.encode() + b"\x00"
         archive.writestr("torch/lib/libtorch_python.so", library)
         archive.writestr("torch/lib/libgomp-a34b3233.so.1", b"\x7fELF\x00GLIBC_2.28\x00")
+        names = [*archive.namelist(), f"{info}/RECORD"]
+        archive.writestr(f"{info}/RECORD", "".join(f"{name},,\n" for name in names))
     return buffer.getvalue()
 
 
