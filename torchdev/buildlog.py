@@ -3,6 +3,8 @@
 import re
 from collections.abc import Mapping
 
+from torchdev.amounts import read_bytes, size
+
 STEP = re.compile(r"#(\d+) (.+)")
 NAMED = re.compile(r"\[([\w.-]+)(?: +\d+/\d+)?\] (.+)")
 """A step as it begins: its stage, and its instruction."""
@@ -50,28 +52,6 @@ def moved(text: str) -> str:
     found, took = MOVED.match(text), TOOK.search(text)
     if not found:
         return ""
-    now, seconds = _bytes(found["now"]), float(took[1]) if took else 0.0
+    now, seconds = read_bytes(found["now"]), float(took[1]) if took else 0.0
     rate = f", {size(now / seconds)}/s" if seconds >= 1 else ""
-    return size(now) + (f" of {size(_bytes(found['all']))}" if found["all"] else "") + rate
-
-
-def _bytes(text: str) -> float:
-    number, unit = re.fullmatch(r"([0-9.]+)([kMGT]?)B", text).groups()  # type: ignore[union-attr]
-    return float(number) * 1000.0 ** " kMGT".index(unit or " ")
-
-
-def clock(seconds: float) -> str:
-    """A duration for people."""
-    whole = max(0, round(seconds))
-    hours, minutes = divmod(whole // 60, 60)
-    if hours:
-        return f"{hours} h {minutes:02} min"
-    return f"{minutes}:{whole % 60:02}" if minutes else f"{whole} s"
-
-
-def size(count: float) -> str:
-    """Bytes for people."""
-    for unit, power in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= power * 0.9995:
-            return f"{count / power:.{2 if unit == 'GB' else 0}f} {unit}"
-    return f"{count:.0f} B"
+    return size(now) + (f" of {size(read_bytes(found['all']))}" if found["all"] else "") + rate

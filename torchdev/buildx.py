@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torchdev import process
+from torchdev.amounts import read_bytes
 from torchdev.errors import BuildError, EngineError
 
 OnLine = Callable[[str], None]
@@ -76,16 +77,11 @@ def read_records(text: str) -> "list[Record]":
     blocks = (dict(re.findall(r"^([A-Z][\w ]*):[ \t]*(.*)$", block, re.MULTILINE)) for block in text.split("\n\n"))
     return [
         Record(
-            block["ID"], _bytes(block.get("Size", "0B")), block.get("Shared") == "true", block.get("Description", "")
+            block["ID"], read_bytes(block.get("Size", "0B")), block.get("Shared") == "true", block.get("Description", "")
         )
         for block in blocks
         if "ID" in block
     ]
-
-
-def _bytes(text: str) -> int:
-    found = re.fullmatch(r"([0-9.]+) ?([kMGTP]?)i?B", text.strip())
-    return int(float(found[1]) * 1000 ** " kMGTP".index(found[2] or " ")) if found else 0
 
 
 def prune(ids: "Iterable[str]", options: "Sequence[str]" = ()) -> None:

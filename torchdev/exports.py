@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from torchdev.amounts import read_bytes
+
 ZSTD = "compression=zstd,compression-level=1,oci-mediatypes=true"
 """zstd -1 packs 13 times as fast as gzip, to about the same size; Docker's own media types don't know it."""
 OWN = "docker"
@@ -111,17 +113,13 @@ def _kept_by(rule: str) -> "int | None":
     What is above the reserved space goes when more than the maximum is used, or less than the minimum is free.
     """
     sizes = {
-        name: _bytes(*parts)
-        for name, *parts in re.findall(r"^ *([A-Z][\w ]+): +([0-9.]+) ?([kKMGT]?)(i?)B *$", rule, re.M)
+        name: read_bytes(text)
+        for name, text in re.findall(r"^ *([A-Z][\w ]+): +([0-9.]+ ?[kKMGT]?i?B) *$", rule, re.M)
     }
     if not sizes.keys() & {OLD_SIZE, RESERVED, MOST, LEAST_FREE}:
         return None
     sure = max(sizes.get(OLD_SIZE, 0), sizes.get(RESERVED, 0))
     return sure if LEAST_FREE in sizes else max(sure, sizes.get(MOST, 0))
-
-
-def _bytes(number: str, unit: str, binary: str) -> int:
-    return int(float(number) * (1024 if binary else 1000) ** " KMGT".index(unit.upper() or " "))
 
 
 def kept(policies: "list[Policy] | None", disk: "int | None") -> "int | None":

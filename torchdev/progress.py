@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from torchdev.buildlog import STEP, clock, moved, size, step_name
+from torchdev.amounts import clock, size
+from torchdev.buildlog import STEP, moved, step_name
 
 WAITING, PREPARING, BUILDING, CHECKING, PUSHING = "waiting", "shared layers", "building", "checking", "pushing"
 """What a cell can be at, until it has ended."""

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from torchdev.buildlog import clock, moved, size, steps_of
+from torchdev.amounts import clock, size
+from torchdev.buildlog import moved, steps_of
 from torchdev.progress import (
     BUILDING,
     CHECKING,
