@@ -6,7 +6,7 @@ POWERS = " kMGTP"
 
 
 def read_bytes(text: str) -> int:
-    """Bytes, of such as `1.2GB`, `512 MiB`, `0B`: as Docker's and BuildKit's programs print them; 0 for another text."""
+    """Bytes of a text such as `1.2GB`, `512 MiB`, `0B`, as Docker and BuildKit print them; 0 for another text."""
     found = re.fullmatch(r"([0-9.]+) ?([kKMGTP]?)(i?)B", text.strip())
     if not found:
         return 0

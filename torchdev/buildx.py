@@ -77,7 +77,10 @@ def read_records(text: str) -> "list[Record]":
     blocks = (dict(re.findall(r"^([A-Z][\w ]*):[ \t]*(.*)$", block, re.MULTILINE)) for block in text.split("\n\n"))
     return [
         Record(
-            block["ID"], read_bytes(block.get("Size", "0B")), block.get("Shared") == "true", block.get("Description", "")
+            block["ID"],
+            read_bytes(block.get("Size", "")),
+            block.get("Shared") == "true",
+            block.get("Description", ""),
         )
         for block in blocks
         if "ID" in block

@@ -113,8 +113,7 @@ def _kept_by(rule: str) -> "int | None":
     What is above the reserved space goes when more than the maximum is used, or less than the minimum is free.
     """
     sizes = {
-        name: read_bytes(text)
-        for name, text in re.findall(r"^ *([A-Z][\w ]+): +([0-9.]+ ?[kKMGT]?i?B) *$", rule, re.M)
+        name: read_bytes(text) for name, text in re.findall(r"^ *([A-Z][\w ]+): +([0-9.]+ ?[kKMGT]?i?B) *$", rule, re.M)
     }
     if not sizes.keys() & {OLD_SIZE, RESERVED, MOST, LEAST_FREE}:
         return None
