@@ -2,7 +2,7 @@
 
 import re
 
-POWERS = " kMGTP"
+POWERS = " KMGTP"
 
 
 def read_bytes(text: str) -> int:
@@ -11,7 +11,7 @@ def read_bytes(text: str) -> int:
     if not found:
         return 0
     number, power, binary = found.groups()
-    return int(float(number) * (1024 if binary else 1000) ** POWERS.index(power.replace("K", "k") or " "))
+    return int(float(number) * (1024 if binary else 1000) ** POWERS.index(power.upper() or " "))
 
 
 def size(count: float) -> str:
@@ -20,6 +20,11 @@ def size(count: float) -> str:
         if count >= power * 0.9995:
             return f"{count / power:.{2 if unit == 'GB' else 0}f} {unit}"
     return f"{count:.0f} B"
+
+
+def rate(count: float, seconds: float) -> str:
+    """How fast so many bytes moved, to end a line with; nothing of what took less than a second."""
+    return f", {size(count / seconds)}/s" if seconds >= 1 else ""
 
 
 def clock(seconds: float) -> str:

@@ -81,9 +81,7 @@ def build(
         file.write_text(json.dumps(bake_file((plan,), host, places, folder, stands, way), indent=2))
         settings = (f"--set={plan.target}.{key}={value}" for key, value in wanted.items())
         command = ["bake", *way.options, "--file", str(file), "--provenance=false", plan.target, *settings]
-        again = folder / "fetch-again.json"
-        again.write_text(json.dumps(fetch_again(plan)))
-        _bake(engine, command, plan, log, on_line, again)
+        _bake(engine, command, plan, log, on_line, folder)
     return log
 
 
@@ -98,15 +96,19 @@ def _folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def fetch_again(plan: Plan) -> dict[str, Any]:
-    """What a second bake file says, so that wheels are fetched whether or not BuildKit thinks that they were."""
+def _fetch_again(plan: Plan, folder: Path) -> Path:
+    """A second bake file by which wheels are fetched whether or not BuildKit thinks that they were."""
     stages = [f"fetch-{layer.name}" for layer in plan.layers if layer.packages]
-    return {"target": {plan.target: {"no-cache-filter": stages}}}
+    file = folder / "fetch-again.json"
+    file.write_text(json.dumps({"target": {plan.target: {"no-cache-filter": stages}}}))
+    return file
 
 
-def _bake(engine: Engine, arguments: "list[str]", plan: Plan, log: Path, on_line: "OnLine | None", again: Path) -> None:
+def _bake(
+    engine: Engine, arguments: "list[str]", plan: Plan, log: Path, on_line: "OnLine | None", folder: Path
+) -> None:
     """Run bake; again, if a step was lost that BuildKit had begun for another client, and that client went away; or
-    if the cache has lost wheels, with the bake file `again`.
+    if the cache has lost wheels. What that takes is written into `folder`.
     """
     for attempt in range(ATTEMPTS):
         try:
@@ -114,7 +116,7 @@ def _bake(engine: Engine, arguments: "list[str]", plan: Plan, log: Path, on_line
         except BuildError:
             text = log.read_text(encoding="utf-8")
             if LOST_WHEELS in text and not attempt:
-                arguments = [*arguments, f"--file={again}"]
+                arguments = [*arguments, f"--file={_fetch_again(plan, folder)}"]
             elif LOST_STEP in text and attempt < ATTEMPTS - 1:
                 process.pause(RETRY_AFTER)
             else:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from torchdev.amounts import read_bytes, size
+from torchdev.amounts import rate, read_bytes, size
 
 STEP = re.compile(r"#(\d+) (.+)")
 NAMED = re.compile(r"\[([\w.-]+)(?: +\d+/\d+)?\] (.+)")
@@ -53,5 +53,4 @@ def moved(text: str) -> str:
     if not found:
         return ""
     now, seconds = read_bytes(found["now"]), float(took[1]) if took else 0.0
-    rate = f", {size(now / seconds)}/s" if seconds >= 1 else ""
-    return size(now) + (f" of {size(read_bytes(found['all']))}" if found["all"] else "") + rate
+    return size(now) + (f" of {size(read_bytes(found['all']))}" if found["all"] else "") + rate(now, seconds)

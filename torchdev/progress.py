@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from torchdev.amounts import clock, size
+from torchdev.amounts import clock, rate, size
 from torchdev.buildlog import STEP, moved, step_name
 
 WAITING, PREPARING, BUILDING, CHECKING, PUSHING = "waiting", "shared layers", "building", "checking", "pushing"
@@ -213,8 +213,7 @@ def told(before: Progress, event: Event, at: float) -> "list[str]":
     if not new or not step or not after.made[next(iter(new))]:
         return []
     amount, seconds = after.made[next(iter(new))], at - step.since
-    rate = f", {size(amount / seconds)}/s" if seconds >= 1 else ""
-    return [f"{event.cell}: {step.name} made in {clock(seconds)}, {size(amount)}{rate}"]
+    return [f"{event.cell}: {step.name} made in {clock(seconds)}, {size(amount)}{rate(amount, seconds)}"]
 
 
 def live(terminal: bool, environment: "Mapping[str, str]", words: "Iterable[str]" = ("CI", "NO_COLOR")) -> bool:
