@@ -32,6 +32,9 @@ room for newer versions of these.
 BYTECODE = 120_000_000, 0.02
 """Bytes that bytecode may add to wheels, and a share of them. Measured: 132 MB to 5.7 GB."""
 
+SLIMMED = 0.5
+"""The share that any version has, at least, of what slimming took away from the one that was measured."""
+
 PYTHON = "/usr/local/bin/python3"
 USER = "dev"
 
@@ -63,7 +66,7 @@ def make_contract(cell: Cell, lock: Lock) -> Contract:
         },
         "torch": torch,
         "packages": {package.name: package.version for package in lock.packages},
-        "left_out": list(slimming.left_out(package.name for package in lock.packages)) if cell.slim else [],
+        **{how: list(paths) for how, paths in slimming.paths_of(_slimmed(cell, lock)).items()},
         "user": {"name": USER, "uid": 1000, "gid": 1000, "groups": [1000, 0], "home": HOME},
         "environment": {
             "PATH": f"{CUDA_PATH}:{PATH}" if cell.devel else PATH,
@@ -75,7 +78,7 @@ def make_contract(cell: Cell, lock: Lock) -> Contract:
         "entrypoint": ["/usr/bin/tini", "-g", "--", "/usr/local/bin/torchdev-entrypoint"],
         "cmd": ["bash"],
         "workdir": "/workspace",
-        "size_limit": size_limit(lock),
+        "size_limit": size_limit(cell, lock),
         "support": support(cell.cuda, torch["architectures"], torch["minimum_driver"]),
     }
 
@@ -107,14 +110,20 @@ def version(cell: Cell, distribution: str) -> str:
     return distribution if nameless or "+" in distribution else f"{distribution}+{cell.flavour}"
 
 
-def size_limit(lock: Lock) -> "int | None":
+def size_limit(cell: Cell, lock: Lock) -> "int | None":
     """The most bytes that an image may unpack to; None while some wheel is not known to the byte."""
     sizes = [package.installed for package in lock.packages]
     known = [size for size in sizes if size is not None]
     if len(known) < len(sizes):
         return None
     least, share = BYTECODE
-    return sum(known) + least + int(share * sum(known)) + BESIDE_WHEELS
+    lacking = sum(rule.bytes for rule in slimming.rules_of(_slimmed(cell, lock)))
+    return sum(known) + least + int(share * sum(known)) + BESIDE_WHEELS - int(SLIMMED * lacking)
+
+
+def _slimmed(cell: Cell, lock: Lock) -> list[str]:
+    """The projects of which images lack what nothing loads."""
+    return [package.name for package in lock.packages] if cell.slim else []
 
 
 def support(cuda: "str | None", architectures: "list[str]", driver: "str | None") -> str:

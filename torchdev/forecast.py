@@ -120,7 +120,7 @@ def _chain(plan: Plan) -> "list[tuple[str, Layer | None]]":
     state = hashlib.sha256(plan.debian.ref.encode())
     found: list[tuple[str, Layer | None]] = [(state.hexdigest()[:KEY], None)]
     for layer in plan.layers:
-        state.update(json.dumps([layer.name, layer.pins, layer.left_out, *_made_of(plan, layer)]).encode())
+        state.update(json.dumps([layer.name, layer.pins, layer.lacks, *_made_of(plan, layer)]).encode())
         found.append((state.hexdigest()[:KEY], layer))
     return found
 

@@ -39,31 +39,55 @@ def checks_page(root: Path, locks: "dict[Cell, Lock | None]") -> str:
 
 def slimming_page() -> str:
     """What images lack of their wheels' files: bytes and reasons."""
-    rows = [_left_out(rule) for rule in slimming.rules()]
     return f"""{GENERATED}
 # What images lack of their wheels
 
-Some wheels have files that nothing loads: static libraries, and libraries that no other names, neither as needed nor
-as a text that could be given to dlopen. They are removed while a layer is made, so no layer stores them. The list is
-`torchdev/data/slimming.yaml`; a cell's contract has the paths that concern it, and a check wants these files to be
-absent, and no others.
+What nothing loads is taken away while a layer is made, so no layer stores it. The list is
+`torchdev/data/slimming.yaml`; a cell's contract has the paths that concern it. `slim: false` in `matrix.yaml` keeps
+everything, in every image of that matrix.
+
+## Files
+
+Static libraries, and libraries that no other names, neither as needed nor as a text that could be given to dlopen. A
+check wants these files to be absent, and no others. A program of your own could still link or load one by name.
 
 | wheel | files | bytes | why nothing misses them |
 | --- | --- | --- | --- |
-{chr(10).join(rows)}
+{_rows(slimming.LEFT_OUT)}
 
-A program of your own could still link or load one of them by name. `slim: false` in `matrix.yaml` keeps all files in
-every image of that matrix.
+## Symbol tables and debug information
 
-What is kept although it is large: the compilers of Triton (ptxas), CUPTI and its profiler's shared libraries, PyTorch's
-headers, device code of NVSHMEM: torch.compile, Triton, the profiler or C++ extensions use them, in part on a GPU only.
-Symbol tables are kept, too. They are about 505 MB in PyTorch 2.14.1 and Triton 3.8.0 together, and no program needs
-them to run; but a stripped library no longer has the sha256 that its wheel's RECORD names, so that the check of every
-file could not hold.
+Sections of libraries that no loader maps, taken away by `strip --strip-unneeded` of Debian's binutils.
+
+| wheel | libraries | bytes | why nothing misses them |
+| --- | --- | --- | --- |
+{_rows(slimming.STRIPPED)}
+
+These libraries are no longer the wheel's byte for byte. So the step that strips compares what a loader maps, before
+and after, section by section, and replaces nothing if it differs; RECORD has the new hash and size. A check wants the
+tables to be gone from these libraries; another holds what is mapped against the wheel, where that lies on the machine
+that checks.
+
+What is missed: for functions inside Triton's compiler that it does not export, `gdb`, `perf` and `py-spy --native` show
+the nearest name that it does, or an address.
+
+## What is kept although it is large
+
+The compilers of Triton (ptxas), CUPTI and its profiler's shared libraries, PyTorch's headers, device code of NVSHMEM:
+torch.compile, Triton, the profiler or C++ extensions use them, in part on a GPU only. NCCL's debug information (49 MB),
+since its layer is made before there are binutils.
+
+PyTorch's own symbol tables (183 MB in 2.14.1), since PyTorch reads them: C++ stacks of errors
+(`TORCH_SHOW_CPP_STACKTRACES=1`) and of memory snapshots come from addr2line. Without them, an error in
+`at::native::dot_check` was said to be one in `at::native::logical_or`, the nearest exported name: worse than none.
 """
 
 
-def _left_out(rule: slimming.Rule) -> str:
+def _rows(how: str) -> str:
+    return "\n".join(_row(rule) for rule in slimming.rules() if rule.how == how)
+
+
+def _row(rule: slimming.Rule) -> str:
     paths = ", ".join(f"`{path}`" for path in rule.paths)
     return f"| {rule.projects} | {paths} | {rule.bytes / 1e6:.0f} MB in {rule.version} | {rule.why} |"
 

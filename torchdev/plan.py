@@ -75,9 +75,9 @@ class Layer:
         return self.template == PREPARED
 
     @property
-    def left_out(self) -> tuple[str, ...]:
-        """Paths below site-packages, as globs, of what its wheels have and the image lacks."""
-        return slimming.left_out(package.name for package in self.packages) if self.slim else ()
+    def lacks(self) -> dict[str, tuple[str, ...]]:
+        """Paths below site-packages, as globs, of what its wheels have and the image lacks: by how."""
+        return slimming.paths_of(package.name for package in self.packages if self.slim)
 
     @property
     def pip_options(self) -> str:

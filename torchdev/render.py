@@ -81,8 +81,9 @@ def _cell_files(plan: Plan, environment: Environment) -> Files:
         if layer.packages:
             files[f"wheels/{layer.name}/requirements.txt"] = layer.pins
             files[f"wheels/{layer.name}/SHA256SUMS"] = layer.sums
-        if layer.left_out:
-            files[f"wheels/{layer.name}/left-out.txt"] = "".join(f"{path}\n" for path in layer.left_out)
+        for how, paths in layer.lacks.items():
+            if paths:
+                files[f"wheels/{layer.name}/{how}.txt"] = "".join(f"{path}\n" for path in paths)
         if layer.elsewhere:
             lines = [f"{plan.cell.flavour}/{package.file}\n" for package in layer.elsewhere]
             files[f"wheels/{layer.name}/pytorch-index.txt"] = "".join(lines)

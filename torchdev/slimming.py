@@ -1,4 +1,4 @@
-"""What images lack of their wheels' files, since nothing loads them: data/slimming.yaml."""
+"""What images lack of their wheels, since nothing loads it: data/slimming.yaml."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,14 +10,20 @@ import yaml
 
 DATA = Path(__file__).parent / "data" / "slimming.yaml"
 
+LEFT_OUT = "left_out"
+"""Whole files."""
+STRIPPED = "stripped"
+"""Symbol tables and debug information of libraries, which stay."""
+
 
 @dataclass(frozen=True)
 class Rule:
-    """Files that are left out: of which projects, by which paths below site-packages, both as globs; and why.
+    """What is taken away, and how: of which projects, by which paths below site-packages, both as globs; and why.
 
-    `bytes` is what they took in `version` of the project.
+    `bytes` is what it took in `version` of the project.
     """
 
+    how: str
     projects: str
     paths: tuple[str, ...]
     bytes: int
@@ -38,6 +44,9 @@ def rules_of(projects: "Iterable[str]") -> tuple[Rule, ...]:
     return tuple(rule for rule in rules() if any(fnmatchcase(name, rule.projects) for name in names))
 
 
-def left_out(projects: "Iterable[str]") -> tuple[str, ...]:
-    """Paths below site-packages, as globs in which * stops at a slash, of what images lack of some projects."""
-    return tuple(path for rule in rules_of(projects) for path in rule.paths)
+def paths_of(projects: "Iterable[str]") -> dict[str, tuple[str, ...]]:
+    """Paths below site-packages, as globs in which * stops at a slash, of what images lack of some projects: by how."""
+    found = rules_of(projects)
+    return {
+        how: tuple(path for rule in found if rule.how == how for path in rule.paths) for how in (LEFT_OUT, STRIPPED)
+    }

@@ -11,7 +11,7 @@ import pytest
 from testinfra.host import Host
 
 from tests.image.conftest import Engine
-from torchdev.slimming import rules
+from torchdev.slimming import LEFT_OUT, STRIPPED, rules
 
 Contract = dict[str, Any]
 OF_BASES = (
@@ -28,8 +28,8 @@ def numbers(version: str, count: int = 3) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".")[:count])
 
 
-def is_left_out(path: str, globs: list[str]) -> bool:
-    """Whether a path below site-packages is one that images lack on purpose; * stops at a slash."""
+def matches(path: str, globs: list[str]) -> bool:
+    """Whether a path below site-packages is one of those that a contract names; * stops at a slash."""
     return any(PurePosixPath(path).match(glob) for glob in globs)
 
 
@@ -169,10 +169,19 @@ def test_every_locked_package_is_installed_and_no_other(contract: Contract, fact
 def test_what_nothing_loads_is_left_out(facts: dict[str, Any], contract: Contract) -> None:
     """Of the files that RECORDs list, those that docs/slimming.md explains are absent, and no others."""
     globs, paths = contract["left_out"], facts["recorded"]
-    assert set(globs) <= {path for rule in rules() for path in rule.paths}
+    assert set(globs) <= {path for rule in rules() if rule.how == LEFT_OUT for path in rule.paths}
     own = [path for path in paths["absent"] if not path.startswith((f"{FROM_BASE}/", f"{FROM_BASE}-"))]
-    assert [path for path in own if not is_left_out(path, globs)] == []
-    assert [path for path in paths["there"] if is_left_out(path, globs)] == []
+    assert [path for path in own if not matches(path, globs)] == []
+    assert [path for path in paths["there"] if matches(path, globs)] == []
+
+
+@pytest.mark.proves("stripped")
+def test_libraries_are_stripped(facts: dict[str, Any], contract: Contract) -> None:
+    """Those that docs/slimming.md names have no symbol table and no debug information, unless the cell keeps them."""
+    globs, known = contract["stripped"], [path for rule in rules() if rule.how == STRIPPED for path in rule.paths]
+    assert set(globs) <= set(known)
+    concerned = {path: has for path, has in facts["symbols"].items() if matches(path, known)}
+    assert concerned == {path: not matches(path, globs) for path in concerned}
 
 
 @pytest.mark.proves("user.name", "user.uid")

@@ -2,15 +2,20 @@
 
 import csv
 import io
+import shlex
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from testinfra.host import Host
 
 from tests.image.conftest import result
-from tests.image.test_contract import FROM_BASE, is_left_out
+from tests.image.programs.elf import loaded
+from tests.image.test_contract import FROM_BASE, matches
+from torchdev.contract import make_contract
 from torchdev.host import find_wheels, read_host
 from torchdev.plan import Plan
 
@@ -25,9 +30,10 @@ SETUID = {
 
 
 @pytest.fixture(scope="module")
-def records(untouched: Host) -> dict[str, Any]:
+def records(untouched: Host, plan: Plan) -> dict[str, Any]:
     """What came of holding every installed file against the RECORD of its wheel."""
-    return result(untouched, "records.py --rows")
+    stripped = make_contract(plan.cell, plan.lock)["stripped"]
+    return result(untouched, " ".join(["records.py --rows", *(shlex.quote(glob) for glob in stripped)]))
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +46,7 @@ def test_installed_files_are_those_of_their_records(records: dict[str, Any], con
     """Each has the sha256 that the RECORD of its wheel names; none is gone, none is there that no RECORD lists."""
     assert records["files"] > 5000
     lost = [path for info, path in records["gone"] if not info.startswith(f"{FROM_BASE}-")]
-    gone = [path for path in lost if not is_left_out(path, contract["left_out"])]
+    gone = [path for path in lost if not matches(path, contract["left_out"])]
     found = {name: records[name] for name in ("changed", "unlisted", "unhashed", "unrecorded")} | {"gone": gone}
     assert found == {name: [] for name in found}
     infos = [name.removesuffix(".dist-info").rpartition("-")[0].replace("_", "-").lower() for name in records["rows"]]
@@ -50,7 +56,8 @@ def test_installed_files_are_those_of_their_records(records: dict[str, Any], con
 def test_records_are_those_of_the_locked_wheels(records: dict[str, Any], plan: Plan) -> None:
     """A RECORD in the image is that of the wheel with the locked sha256, where this machine has the wheel itself.
 
-    uv adds the scripts that it makes; a cuDNN other than the one torch pins is written into torch's METADATA.
+    uv adds the scripts that it makes; a cuDNN other than the one torch pins is written into torch's METADATA. Of
+    libraries without their symbol tables, what a loader maps is that of the wheel's.
     """
     wanted = [(package.name, package.file, package.sha256) for package in plan.lock.packages]
     wheels = find_wheels(read_host(), wanted)
@@ -59,7 +66,9 @@ def test_records_are_those_of_the_locked_wheels(records: dict[str, Any], plan: P
     for wheel in wheels.values():
         info, expected = rows_of(wheel)
         found = {path: sha256 for path, sha256, _ in records["rows"].get(info, []) if path != f"{info}/RECORD"}
-        changed = {f"{info}/METADATA"} if plan.cell.cudnn else set()
+        stripped = loaded_of(wheel, records["loaded"].keys())
+        assert stripped == {path: records["loaded"][path] for path in stripped}
+        changed = stripped.keys() | ({f"{info}/METADATA"} if plan.cell.cudnn else set())
         differ = {path for path, sha256 in expected.items() if found.get(path) != sha256} - changed
         added = {path for path in found.keys() - expected.keys() if not path.startswith("../../../")}
         assert (wheel.name, differ, added) == (wheel.name, set(), set())
@@ -72,6 +81,15 @@ def rows_of(wheel: Path) -> tuple[str, dict[str, str]]:
         rows = csv.reader(io.StringIO(archive.read(name).decode("utf-8")))
         kept = {row[0]: row[1] for row in rows if ".data/" not in row[0] and row[0] != name}
     return name.split("/")[0], {path: sha256 for path, sha256 in kept.items() if not path.endswith("/")}
+
+
+def loaded_of(wheel: Path, paths: "Collection[str]") -> dict[str, str]:
+    """Path to sha256 of what a loader maps, of those libraries that a wheel has."""
+    found = {}
+    with zipfile.ZipFile(wheel) as archive, TemporaryDirectory() as folder:
+        for path in sorted(set(paths) & set(archive.namelist())):
+            found[path] = loaded(archive.extract(path, folder))
+    return found
 
 
 def test_bytecode_is_of_its_sources(survey: dict[str, Any]) -> None:

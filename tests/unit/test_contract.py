@@ -85,12 +85,12 @@ def test_support_is_one_line(cuda: "str | None", architectures: list[str], drive
     assert support(cuda, architectures, driver) == expected
 
 
-def test_size_limit_needs_every_wheel(lock: Lock) -> None:
+def test_size_limit_needs_every_wheel(cell: Cell, lock: Lock) -> None:
     """While one wheel is not known to the byte, no limit is made up."""
     unknown = dataclasses.replace(lock.packages[0], installed=None)
-    assert size_limit(dataclasses.replace(lock, packages=(unknown, *lock.packages[1:]))) is None
+    assert size_limit(cell, dataclasses.replace(lock, packages=(unknown, *lock.packages[1:]))) is None
     large = dataclasses.replace(lock.packages[0], installed=5_000_000_000)
-    limit = size_limit(dataclasses.replace(lock, packages=(large,)))
+    limit = size_limit(cell, dataclasses.replace(lock, packages=(large,)))
     assert limit is not None
     assert 5_500_000_000 < limit < 6_000_000_000
 

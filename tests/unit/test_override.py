@@ -21,6 +21,7 @@ Requires-Dist: nvidia-cublas==13.1.1.3
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The program as a module, at work on a folder of the test's own."""
+    monkeypatch.syspath_prepend(str(ROOT / "templates" / "scripts"))
     loader = SourceFileLoader("accept_version", str(ROOT / "templates" / "override" / "accept-version"))
     spec = spec_from_loader(loader.name, loader)
     assert spec

@@ -42,13 +42,15 @@ def test_wheels_of_a_python_are_fetched_by_their_tags(plan: Plan) -> None:
     assert options["torch"] == options["packages"] == tags
 
 
-def test_left_out_files_are_named_where_their_wheel_is_installed(cell: Cell, lock: Lock) -> None:
-    """Triton's static libraries in the layer of torch; nothing, where the matrix says slim: false."""
-    named = {layer.name: layer.left_out for layer in layers(cell, lock) if layer.left_out}
-    assert named == {"torch": ("triton/backends/nvidia/lib/*/*_static.a",)}
-    assert not any(layer.left_out for layer in layers(dataclasses.replace(cell, slim=False), lock))
-    assert make_contract(cell, lock)["left_out"] == list(named["torch"])
-    assert make_contract(dataclasses.replace(cell, slim=False), lock)["left_out"] == []
+def test_what_images_lack_is_named_where_its_wheel_is_installed(cell: Cell, lock: Lock) -> None:
+    """In the layer of torch, Triton's static libraries and symbol tables; nothing with slim: false."""
+    named = {layer.name: layer.lacks for layer in layers(cell, lock) if any(layer.lacks.values())}
+    left_out = ("triton/backends/nvidia/lib/*/*_static.a",)
+    assert named == {"torch": {"left_out": left_out, "stripped": ("triton/_C/lib*.so",)}}
+    kept = dataclasses.replace(cell, slim=False)
+    assert not any(paths for layer in layers(kept, lock) for paths in layer.lacks.values())
+    for how, paths in named["torch"].items():
+        assert (make_contract(cell, lock)[how], make_contract(kept, lock)[how]) == (list(paths), [])
 
 
 def test_without_cuda_there_are_no_empty_layers(cell: Cell, lock: Lock) -> None:

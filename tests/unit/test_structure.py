@@ -82,7 +82,7 @@ OLDEST = (3, 7)
 """The oldest grammar that ast knows; 3.6, which some cells have, differs from it in nothing that is used here."""
 OF_IMAGES = (
     "workloads/*.py", "templates/override/*", "templates/bootstrap/check-python", "templates/files/doctor/*.py",
-    "tests/image/programs/*.py",
+    "templates/scripts/strip-symbols", "templates/scripts/records.py", "tests/image/programs/*.py",
 )  # fmt: skip
 
 

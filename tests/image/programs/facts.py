@@ -6,9 +6,9 @@ import json
 import os
 import platform
 import re
-import struct
 import sys
 
+import elf
 import torch
 
 SITE = os.path.realpath(os.path.dirname(os.path.dirname(torch.__file__)))
@@ -16,21 +16,18 @@ LEGACY = {"manylinux1": 5, "manylinux2010": 12, "manylinux2014": 17}
 
 
 def dynamic_strings(path):
-    """The names that a 64-bit ELF file imports and exports, of which symbol versions are a part."""
-    found = b""
-    with open(path, "rb") as file:
-        head = file.read(64)
-        if head[:4] != b"\x7fELF":
-            return found
-        (at,) = struct.unpack_from("<Q", head, 40)
-        size, count = struct.unpack_from("<HH", head, 58)
-        file.seek(at)
-        table = file.read(size * count)
-        for number in range(count):
-            kind, flags, _, start, length = struct.unpack_from("<IQQQQ", table, number * size + 4)
-            if kind == 3 and flags & 2:  # a string table that is loaded
-                file.seek(start)
-                found += file.read(length)
+    """The names that a library imports and exports, of which symbol versions are a part."""
+    tables = [section for section in elf.sections(path) if section.kind == elf.STRINGS and section.loaded]
+    return b"".join(elf.content(path, table) for table in tables)
+
+
+def symbols():
+    """Each library below site-packages, and whether it has a symbol table or debug information for debuggers."""
+    found = {}
+    for folder, _, names in os.walk(SITE):
+        for path in (os.path.join(folder, name) for name in names if ".so" in name):
+            if os.path.isfile(path) and not os.path.islink(path):
+                found[os.path.relpath(path, SITE)] = any(section.of_debuggers for section in elf.sections(path))
     return found
 
 
@@ -90,6 +87,7 @@ json.dump(
         "architectures": flags.split() if flags else [],
         "needs_glibc": needed_glibc(),
         "recorded": recorded(),
+        "symbols": symbols(),
         "has_glibc": os.confstr("CS_GNU_LIBC_VERSION").split()[1],
     },
     sys.stdout,

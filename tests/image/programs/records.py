@@ -1,6 +1,7 @@
 """Holds every installed file against the RECORD of its wheel: JSON on standard output. Runs on every Python from 3.6.
 
-An argument --rows adds the rows of every RECORD, to be held against the wheels themselves.
+An argument --rows adds the rows of every RECORD, to be held against the wheels themselves. Arguments after it are globs
+of libraries below site-packages: added is, for each, the sha256 of what a loader maps of it.
 """
 
 import base64
@@ -12,6 +13,8 @@ import os
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
+
+import elf
 
 SITE = "/usr/local/lib/python/site-packages"
 
@@ -83,6 +86,8 @@ def main():
     }
     if "--rows" in sys.argv:
         result["rows"] = records
+        libraries = {path for pattern in sys.argv[2:] for path in glob.glob(os.path.join(SITE, pattern))}
+        result["loaded"] = {os.path.relpath(path, SITE): elf.loaded(path) for path in sorted(libraries)}
     json.dump(result, sys.stdout)
 
 

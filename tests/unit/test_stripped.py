@@ -1,0 +1,85 @@
+"""The step that takes symbol tables from libraries replaces none that would be loaded otherwise."""
+
+import base64
+import hashlib
+import sys
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.unit.conftest import ROOT
+
+LIBRARY = Path(yaml._yaml.__file__)
+"""Some extension module of the machine."""
+APPENDS = 'data + b"of no section"'
+ALTERS = "data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]"
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The program as a module, at work on a folder with a library and a RECORD."""
+    scripts = ROOT / "templates" / "scripts"
+    monkeypatch.setattr("sys.dont_write_bytecode", True)
+    monkeypatch.syspath_prepend(str(scripts))
+    loader = SourceFileLoader("strip_symbols", str(scripts / "strip-symbols"))
+    spec = spec_from_loader(loader.name, loader)
+    assert spec
+    module = module_from_spec(spec)
+    loader.exec_module(module)
+    monkeypatch.setattr(module, "SITE", tmp_path)
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "a.so").write_bytes(LIBRARY.read_bytes())
+    (tmp_path / "a-1.dist-info").mkdir()
+    (tmp_path / "a-1.dist-info" / "RECORD").write_text("lib/a.so,sha256=old,9\nlib/b.py,sha256=abc,1\n")
+    return module
+
+
+def stripping(folder: Path, monkeypatch: pytest.MonkeyPatch, makes: str) -> None:
+    """Put a `strip` first on PATH that makes something else of a file; `at` is where its code begins."""
+    from tests.image.programs import elf
+
+    at = next(section.start for section in elf.sections(str(LIBRARY)) if section.name == ".text")
+    fake = folder / "bin" / "strip"
+    fake.parent.mkdir()
+    fake.write_text(
+        f"#!{sys.executable}\nimport sys\nat = {at}\ndata = open(sys.argv[4], 'rb').read()\n"
+        f"open(sys.argv[3], 'wb').write({makes})\n"
+    )
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", str(fake.parent), prepend=":")
+
+
+def test_library_is_replaced_and_recorded(program: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps its mode; RECORD has its new hash and size, and says of other files what it said."""
+    stripping(tmp_path, monkeypatch, APPENDS)
+    library = tmp_path / "lib" / "a.so"
+    library.chmod(0o640)
+    program.main(["lib/*.so\n", "gone/*.so\n"])
+    data = LIBRARY.read_bytes() + b"of no section"
+    assert (library.read_bytes(), library.stat().st_mode & 0o777) == (data, 0o640)
+    digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+    expected = f"lib/a.so,sha256={digest},{len(data)}\nlib/b.py,sha256=abc,1\n"
+    assert (tmp_path / "a-1.dist-info" / "RECORD").read_text() == expected
+
+
+def test_what_would_be_loaded_otherwise_is_refused(
+    program: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One byte of code is enough; the library stays."""
+    stripping(tmp_path, monkeypatch, ALTERS)
+    with pytest.raises(SystemExit, match="would not be loaded as before"):
+        program.main(["lib/*.so\n"])
+    assert (tmp_path / "lib" / "a.so").read_bytes() == LIBRARY.read_bytes()
+
+
+def test_another_table_of_sections_is_noticed(program: Any) -> None:
+    """An address that is another is not the same, whatever lies there."""
+    data = bytearray(LIBRARY.read_bytes())
+    assert program.same(bytes(data), bytes(data))
+    table = int.from_bytes(data[40:48], "little")
+    data[table + 64 + 16] ^= 1  # the address of the first section
+    assert not program.same(LIBRARY.read_bytes(), bytes(data))
