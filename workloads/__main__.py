@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Callable, NamedTuple
 
 NAMES = (
-    "autograd", "dynamic", "cnn", "lstm", "transformer", "gan", "amp",
+    "autograd", "libraries", "dynamic", "cnn", "lstm", "transformer", "gan", "amp",
     "compile", "loader", "save", "ddp", "vision", "audio",
 )  # fmt: skip
 PASS, FAIL, NOT_RUN = "pass", "fail", "not-run"
