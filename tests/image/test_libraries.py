@@ -1,11 +1,13 @@
-"""The libraries: every extension module loads, and there is one CUDA and one cuDNN."""
+"""The libraries: every extension module loads, there is one CUDA and one cuDNN, and errors in them have names."""
 
+import re
 from typing import Any
 
 import pytest
 from testinfra.host import Host
 
 from tests.image.conftest import result
+from torchdev.catalog import numbers
 from torchdev.plan import Plan
 
 LIBRARIES = (
@@ -13,6 +15,8 @@ LIBRARIES = (
     "libnvjitlink", "libnvrtc", "libnvshmem",
 )  # fmt: skip
 """Of CUPTI, Triton's wheel has copies of its own, which its profiler opens by path."""
+STACKS_FROM = (2, 8)
+"""The first PyTorch whose C++ stacks were looked at."""
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +52,16 @@ def test_one_cuda_is_loadable(host: Host, plan: Plan) -> None:
     names = [path.rpartition("/")[2] for path in found]
     assert sorted(names) == sorted(set(names))
     assert bool(names) == (plan.cell.cuda is not None)
+
+
+def test_errors_name_the_functions_that_raised_them(host: Host, plan: Plan) -> None:
+    """C++ stacks need symbol tables, by which a function that a library does not export bears its own name."""
+    if numbers(plan.cell.torch) < STACKS_FROM:
+        pytest.skip("stacks of PyTorch before 2.8 were not looked at")
+    failed = host.run("TORCH_SHOW_CPP_STACKTRACES=1 python -c 'import torch; torch.ones(2) @ torch.ones(3)'")
+    frames = [line for line in failed.stderr.splitlines() if re.match(r"#\d+ at::", line)]
+    assert frames, failed.stderr
+    assert "at::native::dot_check(" in frames[0]
 
 
 @pytest.mark.cuda

@@ -1,5 +1,6 @@
 """The step that takes symbol tables from libraries replaces none that would be loaded otherwise."""
 
+import _ctypes
 import base64
 import hashlib
 import sys
@@ -9,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.unit.conftest import ROOT
 
-LIBRARY = Path(yaml._yaml.__file__)
+LIBRARY = Path(_ctypes.__file__)
 """Some extension module of the machine."""
 APPENDS = 'data + b"of no section"'
 ALTERS = "data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]"
