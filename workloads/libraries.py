@@ -106,7 +106,7 @@ def measure(options: argparse.Namespace, seed: int) -> "dict[str, object]":
     """The relative error of each answer: largest difference by largest value of the formula."""
     x = torch.randn(SIZE, SIZE, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(options.device)
     same = x * 1.01 if options.control else x
-    found: dict[str, object] = {}
+    found: "dict[str, object]" = {}
     for answer in ANSWERS:
         got, formula = answer(x, same)
         found[answer.__name__] = float((got - formula).abs().max() / formula.abs().max())
