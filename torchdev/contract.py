@@ -33,7 +33,7 @@ BYTECODE = 120_000_000, 0.02
 """Bytes that bytecode may add to wheels, and a share of them. Measured: 132 MB to 5.7 GB."""
 
 SLIMMED = 0.5
-"""The share that any version has, at least, of what slimming took away from the one that was measured."""
+"""The share that is counted on of what slimming takes away: a version that was not looked at may have less to lose."""
 
 PYTHON = "/usr/local/bin/python3"
 USER = "dev"
@@ -56,6 +56,7 @@ def make_contract(cell: Cell, lock: Lock) -> Contract:
     """What the image of a cell must be, as it is written to images/CELL/contract.json."""
     own = releases.find(cell.torch, cell.flavour, cell.arch, cell.python)
     torch = _torch(cell, lock, own)
+    lacks = slimming.paths_of(package.name for package in lock.packages if cell.slim)
     return {
         "schema": SCHEMA,
         "cell": cell.id,
@@ -66,7 +67,7 @@ def make_contract(cell: Cell, lock: Lock) -> Contract:
         },
         "torch": torch,
         "packages": {package.name: package.version for package in lock.packages},
-        **{how: list(paths) for how, paths in slimming.paths_of(_slimmed(cell, lock)).items()},
+        **{how: list(paths) for how, paths in lacks.items()},
         "user": {"name": USER, "uid": 1000, "gid": 1000, "groups": [1000, 0], "home": HOME},
         "environment": {
             "PATH": f"{CUDA_PATH}:{PATH}" if cell.devel else PATH,
@@ -117,13 +118,8 @@ def size_limit(cell: Cell, lock: Lock) -> "int | None":
     if len(known) < len(sizes):
         return None
     least, share = BYTECODE
-    lacking = sum(rule.bytes for rule in slimming.rules_of(_slimmed(cell, lock)))
-    return sum(known) + least + int(share * sum(known)) + BESIDE_WHEELS - int(SLIMMED * lacking)
-
-
-def _slimmed(cell: Cell, lock: Lock) -> list[str]:
-    """The projects of which images lack what nothing loads."""
-    return [package.name for package in lock.packages] if cell.slim else []
+    taken = slimming.taken((package.name, package.version) for package in lock.packages if cell.slim)
+    return sum(known) + least + int(share * sum(known)) + BESIDE_WHEELS - int(SLIMMED * taken)
 
 
 def support(cuda: "str | None", architectures: "list[str]", driver: "str | None") -> str:

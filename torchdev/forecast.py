@@ -51,8 +51,8 @@ def layer_bytes(layer: Layer) -> int:
     """What a layer unpacks to, with bytecode, and without what images lack of its wheels."""
     if not layer.packages:
         return BESIDE_WHEELS.get(layer.name, 0)
-    rules = slimming.rules_of(package.name for package in layer.packages) if layer.slim else ()
-    return max(0, layer.installed + BYTECODE.get(layer.name, 0) - sum(rule.bytes for rule in rules))
+    taken = slimming.taken((package.name, package.version) for package in layer.packages if layer.slim)
+    return max(0, layer.installed + BYTECODE.get(layer.name, 0) - taken)
 
 
 def forecast(plans: "Iterable[Plan]", local: "Collection[str]", present: "Collection[str]" = ()) -> "list[Forecast]":

@@ -63,10 +63,10 @@ Sections of libraries that no loader maps, taken away by `strip --strip-unneeded
 | --- | --- | --- | --- |
 {_rows(slimming.STRIPPED)}
 
-These libraries are no longer the wheel's byte for byte. So the step that strips compares what a loader maps, before
-and after, section by section, and replaces nothing if it differs; RECORD has the new hash and size. A check wants the
-tables to be gone from these libraries; another holds what is mapped against the wheel, where that lies on the machine
-that checks.
+These libraries are no longer the wheel's byte for byte. So the step that strips compares what a loader goes by, before
+and after: program headers, and every byte of the segments that they name. It replaces nothing if these differ; RECORD
+has the new hash and size. A check wants the tables to be gone from these libraries; another holds the same against the
+wheel, where that lies on the machine that checks.
 
 What is missed: for functions inside Triton's compiler that it does not export, `gdb`, `perf` and `py-spy --native` show
 the nearest name that it does, or an address.
@@ -96,7 +96,8 @@ def _rows(how: str) -> str:
 
 def _row(rule: slimming.Rule) -> str:
     paths = ", ".join(f"`{path}`" for path in rule.paths)
-    return f"| {rule.projects} | {paths} | {rule.bytes / 1e6:.0f} MB in {rule.version} | {rule.why} |"
+    sizes = ", ".join(f"{count / 1e6:.0f} MB in {version}" for version, count in rule.bytes.items())
+    return f"| {rule.projects} | {paths} | {sizes} | {rule.why} |"
 
 
 def with_grid(text: str, matrix: Matrix) -> str:

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import yaml
+from packaging.version import Version
 
 DATA = Path(__file__).parent / "data" / "slimming.yaml"
 
@@ -20,15 +21,20 @@ STRIPPED = "stripped"
 class Rule:
     """What is taken away, and how: of which projects, by which paths below site-packages, both as globs; and why.
 
-    `bytes` is what it took in `version` of the project.
+    `bytes` is what that was in versions of the projects.
     """
 
     how: str
     projects: str
     paths: tuple[str, ...]
-    bytes: int
-    version: str
+    bytes: dict[str, int]
     why: str
+
+    def taken(self, version: str) -> int:
+        """Bytes that a version loses: as the newest known one that is not newer, or as the oldest."""
+        known = sorted(self.bytes, key=Version)
+        older = [one for one in known if Version(one) <= Version(version)]
+        return self.bytes[(older or known[:1])[-1]]
 
 
 @cache
@@ -42,6 +48,11 @@ def rules_of(projects: "Iterable[str]") -> tuple[Rule, ...]:
     """The rules that concern any of some projects."""
     names = tuple(projects)
     return tuple(rule for rule in rules() if any(fnmatchcase(name, rule.projects) for name in names))
+
+
+def taken(versions: "Iterable[tuple[str, str]]") -> int:
+    """Bytes that images lack of some projects in some versions."""
+    return sum(rule.taken(version) for name, version in versions for rule in rules_of([name]))
 
 
 def paths_of(projects: "Iterable[str]") -> dict[str, tuple[str, ...]]:

@@ -180,6 +180,7 @@ def test_libraries_are_stripped(facts: dict[str, Any], contract: Contract) -> No
     """Those that docs/slimming.md names have no symbol table and no debug information, unless the cell keeps them."""
     globs, known = contract["stripped"], [path for rule in rules() if rule.how == STRIPPED for path in rule.paths]
     assert set(globs) <= set(known)
+    assert [glob for glob in globs if not any(matches(path, [glob]) for path in facts["symbols"])] == []
     concerned = {path: has for path, has in facts["symbols"].items() if matches(path, known)}
     assert concerned == {path: not matches(path, globs) for path in concerned}
 

@@ -1,4 +1,4 @@
-"""The files of the image: those of the locked wheels, byte for byte, and nothing that others may change or become."""
+"""The files of the image: those of the locked wheels, and nothing that others may change or become."""
 
 import csv
 import io
@@ -43,7 +43,7 @@ def survey(untouched: Host) -> dict[str, Any]:
 
 
 def test_installed_files_are_those_of_their_records(records: dict[str, Any], contract: dict[str, Any]) -> None:
-    """Each has the sha256 that the RECORD of its wheel names; none is gone, none is there that no RECORD lists."""
+    """Each has the sha256 that its RECORD names; none is gone, none is there that no RECORD lists."""
     assert records["files"] > 5000
     lost = [path for info, path in records["gone"] if not info.startswith(f"{FROM_BASE}-")]
     gone = [path for path in lost if not matches(path, contract["left_out"])]

@@ -93,6 +93,13 @@ def test_size_limit_needs_every_wheel(cell: Cell, lock: Lock) -> None:
     limit = size_limit(cell, dataclasses.replace(lock, packages=(large,)))
     assert limit is not None
     assert 5_500_000_000 < limit < 6_000_000_000
+    triton = dataclasses.replace(large, name="triton", version="3.8.0")
+    kept, slim = (
+        size_limit(dataclasses.replace(cell, slim=slim), dataclasses.replace(lock, packages=(triton,)))
+        for slim in (False, True)
+    )
+    assert kept == limit
+    assert slim == limit - (173_235_712 + 337_999_480) // 2
 
 
 def test_committed_cells_agree_on_both_sides() -> None:

@@ -23,8 +23,15 @@ def test_what_images_lack_is_not_stored(first: Plan) -> None:
     big = dataclasses.replace(first.layers[0].packages[0], name="nvidia-cuda-nvrtc", installed=200_000_000)
     layer = dataclasses.replace(first.layers[0], packages=(big,))
     assert layer_bytes(layer) == 200_000_000
-    left_out = slimming.rules_of(["nvidia-cuda-nvrtc"])[0].bytes
-    assert layer_bytes(dataclasses.replace(layer, slim=True)) == 200_000_000 - left_out > 0
+    for version, taken in slimming.rules_of(["nvidia-cuda-nvrtc"])[0].bytes.items():
+        slim = dataclasses.replace(layer, slim=True, packages=(dataclasses.replace(big, version=version),))
+        assert layer_bytes(slim) == 200_000_000 - taken
+
+
+def test_of_other_versions_the_one_before_tells() -> None:
+    """And of those before the first, the first."""
+    rule = slimming.Rule("stripped", "a", ("a.so",), {"1.0": 10, "1.10": 30, "1.9": 20}, "")
+    assert [rule.taken(version) for version in ("0.1", "1.0", "1.9.1", "1.10", "2.0")] == [10, 10, 20, 30, 30]
 
 
 def test_what_lies_below_python_is_stored_once(first: Plan, second: Plan) -> None:
