@@ -83,17 +83,25 @@ def train_rank(rank: int, folder: str, device: str, backend: str, seed: int, syn
     rendezvous = Path(folder, "rendezvous").as_uri()
     distributed.init_process_group(backend, rendezvous, timeout=PATIENCE, rank=rank, world_size=RANKS)
     try:
-        # Each begins elsewhere; DistributedDataParallel hands the weights of rank 0 to all.
-        model = DistributedDataParallel(network(seed + rank).to(own))
-        inputs, answers = (part[rank::RANKS].to(own) for part in examples(seed))
-        with ExitStack() as stack:
-            if not synchronise:
-                stack.enter_context(model.no_sync())
-            train(model, inputs, answers)
-        torch.save([weights.detach().cpu() for weights in model.parameters()], Path(folder, f"{rank}.pt"))
+        torch.save(train_share(rank, own, seed, synchronise), Path(folder, f"{rank}.pt"))
         distributed.barrier()
     finally:
         distributed.destroy_process_group()
+    # DistributedDataParallel leaves gloo's threads behind, even when all of it is gone (seen with PyTorch 2.13). If one
+    # of them drops a Python object while Python ends, the process aborts: so it ends without that.
+    os._exit(0)
+
+
+def train_share(rank: int, own: torch.device, seed: int, synchronise: bool) -> "list[Tensor]":
+    """Train on the examples of one process; the weights."""
+    # Each begins elsewhere; DistributedDataParallel hands the weights of rank 0 to all.
+    model = DistributedDataParallel(network(seed + rank).to(own))
+    inputs, answers = (part[rank::RANKS].to(own) for part in examples(seed))
+    with ExitStack() as stack:
+        if not synchronise:
+            stack.enter_context(model.no_sync())
+        train(model, inputs, answers)
+    return [weights.detach().cpu() for weights in model.parameters()]
 
 
 def measure(options: argparse.Namespace, seed: int) -> "dict[str, object]":
