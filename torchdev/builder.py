@@ -108,19 +108,19 @@ def _bake(
     engine: Engine, arguments: "list[str]", plan: Plan, log: Path, on_line: "OnLine | None", folder: Path
 ) -> None:
     """Run bake; again, if a step was lost that BuildKit had begun for another client, and that client went away; or
-    if the cache has lost wheels. What that takes is written into `folder`.
+    if the cache has lost wheels, which garbage collection may take between two steps, each time that it is over its
+    limit. What that takes is written into `folder`.
     """
     for attempt in range(ATTEMPTS):
         try:
             return engine.buildx(arguments, log, on_line)
         except BuildError:
             text = log.read_text(encoding="utf-8")
-            if LOST_WHEELS in text and not attempt:
-                arguments = [*arguments, f"--file={_fetch_again(plan, folder)}"]
-            elif LOST_STEP in text and attempt < ATTEMPTS - 1:
-                process.pause(RETRY_AFTER)
-            else:
+            if attempt == ATTEMPTS - 1 or not (LOST_WHEELS in text or LOST_STEP in text):
                 raise explain(plan.cell.id, text, log) from None
+            if LOST_WHEELS in text and (again := f"--file={_fetch_again(plan, folder)}") not in arguments:
+                arguments = [*arguments, again]
+            process.pause(RETRY_AFTER)
 
 
 def bake_file(

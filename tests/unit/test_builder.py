@@ -1,11 +1,13 @@
-"""Which layers count as there, by the labels of the engine's images."""
+"""Which layers count as there, by the labels of the engine's images; and which failures are tried again."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from torchdev import builder
-from torchdev.builder import INPUTS_LABEL, LAYERS_LABEL, present
+from torchdev.builder import ATTEMPTS, INPUTS_LABEL, LAYERS_LABEL, LOST_STEP, LOST_WHEELS, present
+from torchdev.errors import BuildError
 from torchdev.forecast import below, chain, needed
 from torchdev.plan import Plan, base_labels
 
@@ -85,3 +87,45 @@ def test_layers_on_official_bases_serve_no_stand_ins(first: Plan) -> None:
     names = built(first, "before")
     assert present(names, (first,), lambda plan: {"now"}, builder.OFFICIAL) == set()
     assert present(names, (first,), lambda plan: {"now"}, builder.BOOTSTRAPPED) == set(chain(first))
+
+
+class Fails:
+    """An engine whose builds end with these words, one after another, and then succeed."""
+
+    def __init__(self, *words: str) -> None:
+        """The words of its failures."""
+        self.words, self.commands = list(words), list[list[str]]()
+
+    def buildx(self, arguments: "list[str]", log: Path, _: object) -> None:
+        """Fail, or not."""
+        self.commands.append(arguments)
+        if self.words:
+            log.write_text(f"#1 {self.words.pop(0)}")
+            raise BuildError("it failed")
+
+
+@pytest.mark.parametrize("words", [[LOST_WHEELS], [LOST_WHEELS, LOST_WHEELS], [LOST_STEP, LOST_WHEELS, LOST_STEP]])
+def test_what_is_lost_is_made_again(
+    first: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: "list[str]"
+) -> None:
+    """Wheels by one more bake file, from the first time that they are missed."""
+    monkeypatch.setattr(builder, "RETRY_AFTER", 0)
+    engine = Fails(*words)
+    builder._bake(engine, ["bake"], first, tmp_path / "log", None, tmp_path)  # type: ignore[arg-type]
+    again = [f"--file={tmp_path / 'fetch-again.json'}"]
+    since = words.index(LOST_WHEELS) + 1
+    assert engine.commands == [["bake"]] * since + [["bake", *again]] * (len(words) + 1 - since)
+    stages = '"no-cache-filter": ["fetch-cuda", "fetch-cudnn", "fetch-nccl", "fetch-torch", "fetch-packages"]'
+    assert stages in (tmp_path / "fetch-again.json").read_text()
+
+
+@pytest.mark.parametrize(("words", "tries"), [(["another fault"], 1), ([LOST_WHEELS] * ATTEMPTS, ATTEMPTS)])
+def test_other_faults_and_too_many_end_the_build(
+    first: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: "list[str]", tries: int
+) -> None:
+    """Nothing is tried for ever."""
+    monkeypatch.setattr(builder, "RETRY_AFTER", 0)
+    engine = Fails(*words)
+    with pytest.raises(BuildError):
+        builder._bake(engine, ["bake"], first, tmp_path / "log", None, tmp_path)  # type: ignore[arg-type]
+    assert len(engine.commands) == tries
