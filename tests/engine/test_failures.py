@@ -35,10 +35,10 @@ def attempt(engine: Engine, plan: Plan, places: Places, host: Host) -> BuildErro
 
 def test_altered_hash_is_refused(engine: Engine, plan: Plan, copy: Places) -> None:
     """A wheel that is not the locked one is never installed."""
-    path = copy.images / plan.cell.id / "wheels" / "packages" / "requirements.txt"
-    lines = path.read_text().splitlines()
-    first = next(line for line in lines if line.startswith("filelock"))
-    path.write_text("\n".join(line.replace(first[-4:], "0000") if line == first else line for line in lines))
+    sha256 = next(package.sha256 for package in plan.lock.packages if package.name == "filelock") or ""
+    for name in ("requirements.txt", "SHA256SUMS"):
+        path = copy.images / plan.cell.id / "wheels" / "packages" / name
+        path.write_text(path.read_text().replace(sha256, f"{sha256[:-4]}0000"))
     error = attempt(engine, plan, copy, read_host())
     assert "its hash differs" in error.what
     assert f"python build.py lock {plan.cell.id}" in error.next_step
