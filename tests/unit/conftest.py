@@ -3,7 +3,10 @@
 import dataclasses
 import hashlib
 from collections.abc import Callable
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +31,24 @@ rows:
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test waits for an index to answer at the second try."""
     monkeypatch.setattr(indexes, "RETRIES", 0)
+
+
+@pytest.fixture
+def load_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """Load a program below templates/ that works on site-packages, as a module whose SITE is the test's own folder."""
+
+    def make(name: str) -> Any:
+        monkeypatch.setattr("sys.dont_write_bytecode", True)
+        monkeypatch.syspath_prepend(str(ROOT / "templates" / "scripts"))
+        loader = SourceFileLoader(Path(name).name.replace("-", "_"), str(ROOT / "templates" / name))
+        spec = spec_from_loader(loader.name, loader)
+        assert spec
+        module = module_from_spec(spec)
+        loader.exec_module(module)
+        monkeypatch.setattr(module, "SITE", tmp_path)
+        return module
+
+    return make
 
 
 @pytest.fixture

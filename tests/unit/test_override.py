@@ -2,14 +2,11 @@
 
 import base64
 import hashlib
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.unit.conftest import ROOT
 
 METADATA = """Name: torch
 Requires-Dist: nvidia-cudnn-cu13==9.20.0.48; platform_system == "Linux"
@@ -19,17 +16,9 @@ Requires-Dist: nvidia-cublas==13.1.1.3
 
 
 @pytest.fixture
-def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def program(load_step: Callable[[str], Any]) -> Any:
     """The program as a module, at work on a folder of the test's own."""
-    monkeypatch.syspath_prepend(str(ROOT / "templates" / "scripts"))
-    loader = SourceFileLoader("accept_version", str(ROOT / "templates" / "override" / "accept-version"))
-    spec = spec_from_loader(loader.name, loader)
-    assert spec
-    module = module_from_spec(spec)
-    monkeypatch.setattr("sys.dont_write_bytecode", True)
-    loader.exec_module(module)
-    monkeypatch.setattr(module, "SITE", tmp_path)
-    return module
+    return load_step("override/accept-version")
 
 
 def test_pin_is_changed_and_recorded(program: Any, tmp_path: Path) -> None:

@@ -4,15 +4,13 @@ import _ctypes
 import base64
 import hashlib
 import sys
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.image.programs import elf
-from tests.unit.conftest import ROOT
 
 LIBRARY = Path(getattr(_ctypes, "__file__", ""))
 """Some extension module of the machine; some Pythons have all of them built in."""
@@ -22,22 +20,13 @@ ALTERS = "data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]"
 
 
 @pytest.fixture
-def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def program(load_step: Callable[[str], Any], tmp_path: Path) -> Any:
     """The program as a module, at work on a folder with a library and a RECORD."""
-    scripts = ROOT / "templates" / "scripts"
-    monkeypatch.setattr("sys.dont_write_bytecode", True)
-    monkeypatch.syspath_prepend(str(scripts))
-    loader = SourceFileLoader("strip_symbols", str(scripts / "strip-symbols"))
-    spec = spec_from_loader(loader.name, loader)
-    assert spec
-    module = module_from_spec(spec)
-    loader.exec_module(module)
-    monkeypatch.setattr(module, "SITE", tmp_path)
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "a.so").write_bytes(LIBRARY.read_bytes())
     (tmp_path / "a-1.dist-info").mkdir()
     (tmp_path / "a-1.dist-info" / "RECORD").write_text("lib/a.so,sha256=old,9\nlib/b.py,sha256=abc,1\n")
-    return module
+    return load_step("scripts/strip-symbols")
 
 
 def code() -> int:
