@@ -9,7 +9,7 @@ from tests.unit.conftest import ROOT
 
 PACKAGE = ROOT / "torchdev"
 ORDER = (
-    "errors", "amounts", "document", "schema", "ids", "catalog", "facts", "releases", "terms",
+    "errors", "texts", "files", "amounts", "document", "schema", "ids", "catalog", "facts", "releases", "terms",
     "reasons", "explain", "grid", "matrix", "places", "bases", "host", "traces",
     "indexes", "wheels", "pytorch", "lock",
     "resolver", "resolve", "sources", "slimming",
