@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Callable
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from torchdev import indexes
 from torchdev.bases import bases_of
@@ -25,6 +27,15 @@ packages: [numpy]
 rows:
   - {python: ["3.11", "3.13"], cuda: cu130, torch: ["2.13.0"]}
 """
+
+# How many inputs each property test makes up: few while one works, the same each time; 500 others each time in CI.
+# What they find wrong is kept as a line @example, since nothing else is: there is no database.
+COMMON = settings(
+    database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+settings.register_profile("few", COMMON, max_examples=25, derandomize=True)
+settings.register_profile("ci", COMMON, max_examples=500, derandomize=False, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "few"))
 
 
 @pytest.fixture(autouse=True)
