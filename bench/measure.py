@@ -83,12 +83,13 @@ def run(
 
 
 def _stop(child: "subprocess.Popen[bytes]") -> None:
-    for number in (signal.SIGINT, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.wait(PATIENCE)
-            return
+    """Interrupt a command and all that it started; what is left of them after a while, or after its end, is killed."""
+    with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+        os.killpg(child.pid, signal.SIGINT)
+        child.wait(PATIENCE)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
 
 
 class Sampler:

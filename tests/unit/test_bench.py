@@ -1,9 +1,11 @@
 """The bench's pure parts: what it counts, compares and prints."""
 
+import contextlib
 import hashlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -212,10 +214,31 @@ def test_a_command_is_measured(tmp_path: Path) -> None:
         measure.run(three, tmp_path / "log", env={})
 
 
-def test_a_command_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
-    """Fifty cells that are built instead of skipped would take hours."""
-    with pytest.raises(BuildError, match="more than 1 s"):
-        measure.run(["sleep", "31"], tmp_path / "log", env=dict(os.environ), limit=1)
+IGNORES, OBEYS = "trap '' INT; ", "trap 'exit 0' INT; "
+
+
+@pytest.mark.parametrize("answer", [IGNORES, OBEYS])
+def test_a_command_that_takes_too_long_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    """Fifty cells that are built instead of skipped would take hours. It is gone, and so is what it started."""
+    monkeypatch.setattr(measure, "PATIENCE", 0.3)
+    program = f"(trap '' INT; exec sleep 600) & {answer} echo $$ $!; while :; do sleep 0.05; done"
+    # Whatever has started these tests may have SIGINT ignored, which no shell could undo.
+    command = ["env", "--default-signal=INT", "sh", "-c", program]
+    with pytest.raises(BuildError, match="more than 2 s"):
+        measure.run(command, tmp_path / "log", env=dict(os.environ), limit=1.5)
+    pids = [int(pid) for pid in (tmp_path / "log.out").read_text().split()]
+    assert len(pids) == 2
+    until = time.monotonic() + 5  # what is killed is there until its parent, or init, has heard of it
+    while (left := [pid for pid in pids if running(pid)]) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert left == []
+
+
+def running(pid: int) -> bool:
+    """Whether a process is there and has not ended."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
 
 
 def test_a_busy_machine_shows(tmp_path: Path) -> None:
