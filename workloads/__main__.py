@@ -5,8 +5,9 @@
     python -m workloads --controls             # each with its negative control, which must be noticed
     python -m workloads --json lstm compile    # two of them, for a program
 
-A workload passes, fails, or is not run, with the reason. Exit status: 0 if all passed, 1 if one failed, 2 if none
-failed but some were not run.
+A workload passes, fails, or is not run, with the reason. Those of torchvision and torchaudio are run where these are
+installed, or where they are named. Exit status: 0 if all passed, 1 if one failed, 2 if none failed but some were not
+run.
 """
 
 import argparse
@@ -24,6 +25,8 @@ NAMES = (
     "autograd", "libraries", "dynamic", "cnn", "lstm", "transformer", "gan", "amp",
     "compile", "loader", "save", "ddp", "vision", "audio",
 )  # fmt: skip
+PART = {"vision": "torchvision", "audio": "torchaudio"}
+"""What a workload is about, where that is a distribution of its own, which not every release of PyTorch has."""
 PASS, FAIL, NOT_RUN = "pass", "fail", "not-run"
 PATIENCE = 300
 """Seconds for one workload."""
@@ -95,6 +98,11 @@ def run_one(name: str, device: str, control: bool) -> Row:
     return Row(name, device, *judge(ended, device, control), round(time.perf_counter() - began, 1))
 
 
+def listed() -> "list[str]":
+    """The workloads of what is installed."""
+    return [name for name in NAMES if name not in PART or importlib.util.find_spec(PART[name])]
+
+
 def why_no_gpu(mode: str) -> str:
     """Why nothing is run on a GPU; empty if it is."""
     if mode == "none":
@@ -137,7 +145,7 @@ def show(row: Row) -> None:
 def main(arguments: "list[str] | None" = None) -> int:
     """Parse the command line, run, print the table or JSON; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m workloads", description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; without any, all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; without any, all that can be")
     parser.add_argument("--gpu", choices=("auto", "require", "none"), default="auto")
     parser.add_argument("--controls", action="store_true", help="spoil each run; passes if that is noticed")
     parser.add_argument("--json", action="store_true", help="one JSON object in place of the table")
@@ -148,7 +156,7 @@ def main(arguments: "list[str] | None" = None) -> int:
     if importlib.util.find_spec("torch") is None:
         parser.error("torch is not installed")
     quiet = (lambda _: None) if options.json else show
-    rows = run_all(options.names or list(NAMES), options.gpu, options.controls, quiet)
+    rows = run_all(options.names or listed(), options.gpu, options.controls, quiet)
     if options.json:
         print(json.dumps({"headline": headline(rows), "workloads": [row._asdict() for row in rows]}))
     else:

@@ -22,13 +22,22 @@ EPOCHS = 4
 SCRIPT = f"train.py --epochs {EPOCHS} --batch 64 --lr 0.03 --checkpoint-every 7"
 INTERRUPTED = 30
 """The step, of 88, after which a run is ended."""
-TERMINATE = """
-import glob, os, signal
+SIGNAL = """
+import glob, os, sys
 for path in glob.glob("/proc/[0-9]*/cmdline"):
-    if b"bin/torchrun" in open(path, "rb").read():
-        os.kill(int(path.split("/")[2]), signal.SIGTERM)
+    words = open(path, "rb").read().split(b"\\0")
+    is_torchrun = any(word.endswith(b"/torchrun") for word in words)
+    if b"train.py" in words and is_torchrun == (sys.argv[1] == "torchrun"):
+        os.kill(int(path.split("/")[2]), int(sys.argv[2]))
 """
-"""SIGTERM for torchrun, as Kubernetes sends it; torchrun hands it on."""
+"""A signal for torchrun, as Kubernetes sends SIGTERM (torchrun hands it on); or for the processes it has started."""
+SPOILED_END = """
+import atexit, os, runpy, sys
+atexit.register(os.abort)
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""Python's own end aborts, each time: what gloo's threads do to it now and then."""
 FORGET = """
 import sys, torch
 state = torch.load(sys.argv[1])
@@ -110,6 +119,27 @@ def test_two_containers_learn_as_one(engine: Engine, image: str, folder: Path, o
     assert min(one["accuracy"], two["accuracy"]) > 0.85
 
 
+def test_a_failure_in_the_middle_ends_all_nodes(engine: Engine, image: str, folder: Path, other: Path) -> None:
+    """A process of the second node is lost: within a minute no node runs any more, and none ends with 0."""
+    with two_nodes(engine, image, folder, other) as nodes, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(nodes.train, "--epochs 1000 --out lost")
+        wait_for_step(folder / "lost" / "metrics.jsonl", INTERRUPTED)
+        assert nodes.containers[1].exec_run(["python", "-c", SIGNAL, "worker", "9"])[0] == 0
+        statuses = [status for status, _ in running.result(timeout=60)]
+    assert 0 not in statuses
+
+
+@pytest.mark.parametrize(("arguments", "status"), [("", 0), ("--data nothing.gz", 1), ("--batch 63", 1)])
+def test_a_finished_run_needs_no_orderly_end_of_python(
+    engine: Engine, image: str, folder: Path, arguments: str, status: int
+) -> None:
+    """Two processes end with 0 though Python's own end would abort; what they refuse is no success for that."""
+    (folder / "spoiled.py").write_text(SPOILED_END)
+    start = "torchrun --standalone --nproc-per-node 2 spoiled.py train.py --epochs 1 --batch 64 --out spoiled"
+    assert engine.run(image, ["sh", "-c", f"{start} {arguments}"], **mounted(folder))[0] == status
+    assert (folder / "spoiled" / "model.pt").exists() is (status == 0)
+
+
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM"])
 def test_an_ended_run_goes_on_to_the_same_result(
     engine: Engine, image: str, folder: Path, other: Path, how: str
@@ -124,7 +154,7 @@ def test_an_ended_run_goes_on_to_the_same_result(
             for container in nodes.containers:
                 container.kill()
         else:
-            nodes.containers[0].exec_run(["python", "-c", TERMINATE])
+            nodes.containers[0].exec_run(["python", "-c", SIGNAL, "torchrun", "15"])
         statuses = [status for status, _ in running.result()]
         assert 0 not in statuses
     assert (folder / "halted" / "model.pt").exists() is False

@@ -21,6 +21,7 @@ from torchdev.errors import GpuError
 from torchdev.matrix import Cell, load
 from torchdev.plan import Plan
 from torchdev.project import open_project
+from torchdev.releases import COMPANIONS
 from torchdev.render import CONTRACT_FILE
 
 ROOT = Path(__file__).parents[2]
@@ -45,9 +46,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: "list[pytest.Item]") -> None:
-    """Leave out what a cell does not claim: nvcc, GPUs, torch.compile."""
+    """Leave out what a cell does not claim: nvcc, GPUs, torch.compile, torchvision, torchaudio."""
     cell = load(config.getoption("--matrix-file")).select([config.getoption("--cell")])[0]
     claims = {"devel": cell.devel, "cuda": cell.cuda is not None, "compile": compiles(cell)}
+    claims |= {name: any(r.startswith(f"{name}==") for r in cell.requirements) for name in COMPANIONS}
     items[:] = [item for item in items if all(claims.get(mark.name, True) for mark in item.iter_markers())]
 
 

@@ -31,6 +31,13 @@ def test_every_workload_shows_its_control(name: str) -> None:
     assert "# must fail: " in text
 
 
+@pytest.mark.parametrize("absent", [[], ["torchaudio"], ["torchvision", "torchaudio"]])
+def test_what_is_not_installed_is_not_listed(monkeypatch: pytest.MonkeyPatch, absent: "list[str]") -> None:
+    """A release without torchaudio has no audio workload that could be "not run"."""
+    monkeypatch.setattr(table.importlib.util, "find_spec", lambda name: None if name in absent else name)
+    assert table.listed() == [name for name in NAMES if table.PART.get(name) not in absent]
+
+
 @pytest.mark.parametrize(("ended", "control", "outcome", "why"), [
     (Ended(0, GOOD, ""), False, PASS, "accuracy 0.9 to 0.95"),
     (Ended(1, BAD, ""), False, FAIL, "accuracy 0.9 to 0.95; wanted {'accuracy': '>= 0.8'}"),

@@ -8,7 +8,8 @@ out as a run that was never interrupted, since everything random depends on seed
 current step, with a checkpoint. Rank 0 alone reads and writes files. Progress goes to standard error, metrics to
 OUT/metrics.jsonl.
 
-Exit status: 0 done; 2 it can't run as asked; 75 ended by SIGTERM or SIGINT, start it again to go on.
+Exit status: 0 done; 1 it broke off, as all other processes do within a minute; 2 it can't run as asked; 75 ended by
+SIGTERM or SIGINT, start it again to go on.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import signal
 import sys
 import time
 from contextlib import nullcontext
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -30,6 +32,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 CANNOT, AGAIN = 2, 75
 HELD_OUT = 360
+PATIENCE = timedelta(seconds=50)
+"""How long a process waits for others: longer than rank 0 takes to judge and save."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 FIXED = ("batch", "lr", "momentum", "seed", "precision", "world")
 """Settings that a run which goes on must share with the one before, or its result would be another."""
@@ -95,7 +99,7 @@ def join(device):
     """Join the other processes, if torchrun has started some; rank and world size."""
     if "WORLD_SIZE" not in os.environ:
         return 0, 1
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     return dist.get_rank(), dist.get_world_size()
 
 
@@ -300,7 +304,10 @@ def main(arguments=None):
         run = Run(options, device, rank, world)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: setattr(run, "stopping", True))
-        return 0 if train(run) else AGAIN
+        status = 0 if train(run) else AGAIN
+        if world > 1:
+            dist.barrier()  # rank 0 has written all: if it could not, no process ends with 0
+        return status
     except Refusal as error:
         say("train.py: {}".format(error))
         return CANNOT
@@ -309,5 +316,17 @@ def main(arguments=None):
             dist.destroy_process_group()
 
 
+def leave(status):
+    """End with a status, but without Python's own end.
+
+    DistributedDataParallel leaves gloo's threads behind, even when the process group is destroyed. If one of them drops
+    a Python object while Python ends, the process aborts, and a run that has finished counts as failed. Whatever
+    raises an exception does not come here: it ends as usual, with a traceback.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
