@@ -1,8 +1,11 @@
-"""Files written whole: after a kill, and for whoever reads meanwhile, there is the old content or the new."""
+"""Files written whole, so that after a kill there is the old content or the new; and read only if they are files."""
 
+import errno
 import os
+import stat
 import tempfile
 from pathlib import Path
+from shlex import quote
 
 from torchdev.errors import InputError
 
@@ -29,6 +32,37 @@ def write(path: Path, content: "str | bytes", mode: int = 0o644) -> None:
             raise
     except OSError as error:
         raise unwritable(path, error) from None
+
+
+LARGEST = 64 * 1024 * 1024
+"""Bytes of a file that is read whole, unless its reader says otherwise."""
+
+
+def read(path: Path, largest: int = LARGEST) -> bytes:
+    """The bytes of a file; FileNotFoundError if there is none, InputError if it can't be read or is no plain file.
+
+    A pipe, a device, a folder or a loop of links in its place is never opened, since reading it might not end.
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise unreadable(path, "it is not a file")
+        with path.open("rb") as stream:
+            data = stream.read(largest + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            raise unreadable(path, "it is a link to what is not there") from None
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
+    except OSError as error:
+        raise unreadable(path, error.strerror or str(error)) from None
+    if len(data) > largest:
+        raise unreadable(path, f"it is larger than {largest:,} bytes")
+    return data
+
+
+def unreadable(path: Path, why: str) -> InputError:
+    """Why a file can't be read, as an error that names it."""
+    return InputError(f"can't be read: {why}", where=str(path), next_step=f"look at it: ls -ld {quote(str(path))}")
 
 
 def unwritable(path: Path, error: OSError) -> InputError:

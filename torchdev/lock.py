@@ -1,6 +1,7 @@
 """Locks: exact versions, sha256 and sizes of every wheel of a cell.
 
-A lock holds no URLs: which index serves the bytes is the business of the machine that builds.
+A lock holds no URLs: which index serves the bytes is the business of the machine that builds. Reading one back, and
+what must hold between it and its cell, is in torchdev/lockfile.py.
 """
 
 import hashlib
@@ -8,18 +9,27 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from packaging.utils import parse_wheel_filename
+from pydantic import ConfigDict, Field
 
-from torchdev.errors import InputError
+from torchdev import catalog, texts, wheels
+from torchdev.jsonfile import of
 from torchdev.matrix import Cell
+from torchdev.releases import COMPANIONS
 
 UV = "0.13.9"
 """The uv that resolves here, installs in builds and is part of every image."""
-PYTORCH = "pytorch"
+PYTORCH: Final = "pytorch"
 """The origin of a wheel that only the PyTorch index has, since its flavour is not the one on PyPI."""
+FLAVOURED = ("torch", *COMPANIONS)
+"""The projects whose wheels differ by flavour."""
+CUDA_RUNTIME = ("nvidia-cuda-runtime", "nvidia-cuda-runtime-cu12", "nvidia-cuda-runtime-cu11")
+DEVEL = ("cuda-toolkit[nvcc,nvvm,crt,cccl,profiler,nvtx]", "ninja")
+"""What the devel variant adds, from CUDA 13 on, where PyPI has nvcc."""
+STRICT = ConfigDict(strict=True, extra="forbid")
+"""How locks are read: a value of another type is never taken for what it resembles, and no key is passed over."""
+Bytes = Annotated[int, Field(ge=0, le=1_000_000_000_000)]
 
 
 @dataclass(frozen=True)
@@ -30,13 +40,15 @@ class Package:
     the lock was made. `file` is then what it should be called.
     """
 
-    name: str
-    version: str
-    file: str
-    sha256: "str | None"
-    size: "int | None"
-    installed: "int | None"
-    origin: str = ""
+    __pydantic_config__: ClassVar = STRICT
+
+    name: Annotated[str, of(texts.PROJECT)]
+    version: Annotated[str, of(texts.VERSION)]
+    file: Annotated[str, of(texts.WHEEL)]
+    sha256: Annotated[str, of(texts.SHA256)] | None
+    size: Bytes | None
+    installed: Bytes | None
+    origin: Literal["", "pytorch"] = ""
 
     @property
     def requirement(self) -> str:
@@ -47,19 +59,19 @@ class Package:
     @property
     def any_python(self) -> bool:
         """Whether the wheel is the same for every Python 3."""
-        return all(
-            tag.interpreter in ("py2", "py3") and tag.abi == "none" for tag in parse_wheel_filename(self.file)[3]
-        )
+        return all(tag.interpreter in ("py2", "py3") and tag.abi == "none" for tag in wheels.parsed(self.file).tags)
 
 
 @dataclass(frozen=True)
 class Lock:
     """All that enters a cell by way of a package index."""
 
-    cell: str
-    python: str
-    platform: str
-    inputs: str
+    __pydantic_config__: ClassVar = STRICT
+
+    cell: Annotated[str, of(texts.TAG)]
+    python: Annotated[str, of(texts.SERIES)]
+    platform: Annotated[str, of(texts.PLATFORM)]
+    inputs: Annotated[str, of(texts.DIGEST)]
     uv: Package
     packages: tuple[Package, ...]
 
@@ -86,6 +98,17 @@ class Lock:
     def digest(self) -> str:
         """sha256 of the lock as written."""
         return f"sha256:{hashlib.sha256(to_text(self).encode()).hexdigest()}"
+
+
+def runtime_cuda(packages: "Iterable[Package]") -> "str | None":
+    """The CUDA version, such as 13.0, of a runtime wheel; None where CUDA is part of PyTorch's own, or not there."""
+    runtime = next((package.version for package in packages if package.name in CUDA_RUNTIME), None)
+    return catalog.minor(runtime) if runtime else None
+
+
+def requirements(cell: Cell) -> tuple[str, ...]:
+    """All that a cell asks for by name."""
+    return (*cell.requirements, *(DEVEL if cell.devel else ()))
 
 
 def inputs_digest(cell: Cell) -> str:
@@ -121,21 +144,3 @@ def completed_by(lock: Lock, known: "Iterable[Lock]") -> Lock:
     found = {p.file: p for other in known for p in other.packages if p.origin == PYTORCH and p.sha256}
     packages = tuple(package if package.sha256 else found.get(package.file, package) for package in lock.packages)
     return replace(lock, packages=packages)
-
-
-def read_lock(path: Path, cell: Cell) -> Lock:
-    """Read a cell's lock; a missing, malformed or stale one is an InputError that names the command."""
-    shown, command = f"images/{cell.id}/lock.json", f"python build.py lock {cell.id}"
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        packages = tuple(Package(**entry) for entry in data.pop("packages"))
-        lock = Lock(uv=Package(**data.pop("uv")), packages=packages, **data)
-        for package in packages:
-            parse_wheel_filename(package.file)
-    except FileNotFoundError:
-        raise InputError("this cell has no lock yet", where=shown, next_step=command) from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"not a lock: {error}", where=shown, next_step=command) from None
-    if lock.inputs != inputs_digest(cell):
-        raise InputError("the lock is stale: matrix.yaml asks for something else now", where=shown, next_step=command)
-    return lock

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from torchdev import bases, lock, pages, recipes, render, trees
+from torchdev import bases, lock, lockfile, pages, recipes, render, trees
 from torchdev.matrix import Cell, Matrix, load
 from torchdev.places import Places
 from torchdev.plan import Plan, make_plan
@@ -39,9 +39,7 @@ class Project:
         if not self._own:
             return schema
         locked = self.by_lock(self.matrix.cells)[0]
-        locks = {
-            c: lock.read_lock(self.images / c.id / "lock.json", c) if c in locked else None for c in self.matrix.cells
-        }
+        locks = {c: self._lock(c) if c in locked else None for c in self.matrix.cells}
         return schema | pages.pages(self.places.checkout, self.matrix, locks)
 
     def others(self) -> Files:
@@ -74,12 +72,12 @@ class Project:
 
     def by_lock(self, cells: "tuple[Cell, ...]") -> "tuple[tuple[Cell, ...], tuple[Cell, ...]]":
         """The cells that have a lock, and those that have none."""
-        there = {cell for cell in cells if (self.images / cell.id / "lock.json").exists()}
+        there = {cell for cell in cells if lockfile.there(self.images / cell.id / "lock.json")}
         return tuple(c for c in cells if c in there), tuple(c for c in cells if c not in there)
 
     def _lock(self, cell: Cell) -> lock.Lock:
         path = self.images / cell.id / "lock.json"
-        return _read(path, path.stat().st_mtime_ns if path.exists() else 0, cell)
+        return _read(path, path.stat().st_mtime_ns if path.is_file() else 0, cell)
 
     def plans(self, cells: "tuple[Cell, ...]") -> tuple[Plan, ...]:
         """A plan for each cell; a missing or stale lock is an InputError."""
@@ -97,7 +95,7 @@ class Project:
 @cache
 def _read(path: Path, stamp: int, cell: Cell) -> lock.Lock:
     """A lock as it was at a time: it is read once, however often a run plans."""
-    return lock.read_lock(path, cell)
+    return lockfile.read_lock(path, cell)
 
 
 def open_project(root: Path, matrix_file: Path) -> Project:

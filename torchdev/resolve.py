@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from packaging.utils import canonicalize_name, parse_wheel_filename
+from packaging.utils import canonicalize_name
 from remotezip import RemoteIOError
 
 from torchdev import pytorch, releases, terms, wheels
@@ -22,15 +22,9 @@ from torchdev.bases import TOOL_PYTHON
 from torchdev.errors import BuildError, InputError
 from torchdev.host import Host, local_wheels, sha256_of
 from torchdev.indexes import Listed
-from torchdev.lock import PYTORCH, UV, Lock, Package, inputs_digest
+from torchdev.lock import FLAVOURED, PYTORCH, UV, Lock, Package, inputs_digest, requirements, runtime_cuda
 from torchdev.matrix import Cell
 from torchdev.resolver import Wanted, compile_cell
-
-CUDA_RUNTIME = ("nvidia-cuda-runtime", "nvidia-cuda-runtime-cu12", "nvidia-cuda-runtime-cu11")
-FLAVOURED = ("torch", "torchvision", "torchaudio")
-"""The projects whose wheels differ by flavour."""
-DEVEL = ("cuda-toolkit[nvcc,nvvm,crt,cccl,profiler,nvtx]", "ninja")
-"""What the devel variant adds, from CUDA 13 on, where PyPI has nvcc."""
 
 
 def resolve(cell: Cell, host: Host, known: "dict[str, int] | None" = None) -> Lock:
@@ -46,7 +40,7 @@ def _resolve(cell: Cell, host: Host, known: dict[str, int]) -> Lock:
     if releases.is_on_pypi(cell.torch, cell.flavour, cell.arch):
         found = compile_cell(cell, host, _wanted(cell))
         packages = _pinned(found, cell, host, known)
-        bundled = None if _cuda(packages) else _bundled_cuda(found, cell, host)
+        bundled = None if runtime_cuda(packages) else _bundled_cuda(found, cell, host)
     else:
         packages = _resolve_elsewhere(cell, host, known)
         bundled = cell.cuda if any(p.version == f"{cell.torch}+{cell.flavour}" for p in packages) else None
@@ -54,6 +48,7 @@ def _resolve(cell: Cell, host: Host, known: dict[str, int]) -> Lock:
     _check_flavour(cell, packages, bundled)
     if cell.cudnn:
         _check_cudnn(cell, host)
+    packages = tuple(sorted(packages, key=lambda package: package.name))
     return Lock(cell.id, cell.python, cell.platform, inputs_digest(cell), tool[0], packages)
 
 
@@ -73,7 +68,7 @@ def complete(lock: Lock, cell: Cell, host: Host) -> Lock:
 def _wanted(cell: Cell) -> Wanted:
     cuda = cell.flavour[2:4]
     overrides = (f"nvidia-cudnn-cu{cuda}=={cell.cudnn}",) if cell.cudnn else ()
-    return Wanted((*cell.requirements, *(DEVEL if cell.devel else ())), cell.constraints, overrides)
+    return Wanted(requirements(cell), cell.constraints, overrides)
 
 
 def _resolve_elsewhere(cell: Cell, host: Host, known: dict[str, int]) -> tuple[Package, ...]:
@@ -201,7 +196,7 @@ def _size(place: "str | Path", host: Host) -> int:
 
 
 def _version(file: str) -> str:
-    return str(parse_wheel_filename(file)[1])
+    return wheels.parsed(file).version
 
 
 def _pinned(found: "Iterable[dict[str, Any]]", cell: Cell, host: Host, known: dict[str, int]) -> tuple[Package, ...]:
@@ -228,12 +223,6 @@ def _file(wheel: "dict[str, Any]") -> str:
     return str(wheel.get("name") or wheel["url"].rsplit("/", 1)[-1]).replace("%2B", "+")
 
 
-def _cuda(packages: tuple[Package, ...]) -> "str | None":
-    """The CUDA version of a resolution's runtime wheel."""
-    runtime = next((p.version for p in packages if p.name in CUDA_RUNTIME), None)
-    return ".".join(runtime.split(".")[:2]) if runtime else None
-
-
 def _bundled_cuda(found: "Iterable[dict[str, Any]]", cell: Cell, host: Host) -> "str | None":
     """The CUDA version inside PyTorch's own wheel."""
     links = {_file(wheel): str(wheel["url"]) for e in found if e["name"] == "torch" for wheel in e["wheels"]}
@@ -246,7 +235,7 @@ def _bundled_cuda(found: "Iterable[dict[str, Any]]", cell: Cell, host: Host) -> 
 
 def _check_flavour(cell: Cell, packages: tuple[Package, ...], bundled: "str | None" = None) -> None:
     """Refuse a resolution whose CUDA, in wheels of its own or bundled with PyTorch, is not what the tag says."""
-    found = _cuda(packages) or bundled
+    found = runtime_cuda(packages) or bundled
     if found != cell.cuda:
         raise InputError(
             f"torch {cell.torch} of the package index is built for CUDA {found or 'none (cpu)'}, not {cell.flavour}",

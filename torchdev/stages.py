@@ -15,6 +15,7 @@ from torchdev import (
     display,
     facts,
     lock,
+    lockfile,
     outlook,
     pipeline,
     prefix,
@@ -100,7 +101,7 @@ def _known_locks(project: Project) -> "list[lock.Lock]":
     found = []
     for cell in project.matrix.cells:
         try:
-            found.append(lock.read_lock(project.images / cell.id / "lock.json", cell))
+            found.append(lockfile.read_lock(project.images / cell.id / "lock.json", cell))
         except InputError:
             continue
     return found

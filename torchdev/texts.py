@@ -7,6 +7,7 @@ description says so.
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 
 LONGEST_SHOWN = 200
 """Characters of a text from outside that a message repeats."""
@@ -26,7 +27,11 @@ class Kind:
 
     def matches(self, text: object) -> bool:
         """Whether a value is a text of this kind."""
-        return isinstance(text, str) and len(text) <= self.longest and bool(re.fullmatch(self.pattern, text, re.ASCII))
+        return isinstance(text, str) and len(text) <= self.longest and bool(self._compiled.fullmatch(text))
+
+    @cached_property
+    def _compiled(self) -> "re.Pattern[str]":
+        return re.compile(self.pattern, re.ASCII)
 
     def of(self, text: object) -> str:
         """The text, if it is of this kind; NotOfKind otherwise, whatever its type."""

@@ -4,11 +4,13 @@ import re
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from email.parser import HeaderParser
+from functools import cache
 from pathlib import Path
 
 import requests
-from packaging.tags import compatible_tags, cpython_tags
+from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import parse_wheel_filename
 from remotezip import RemoteZip
 
@@ -20,6 +22,28 @@ from torchdev.ids import AMD64
 MINIMUM_GLIBC = 17
 
 
+@dataclass(frozen=True)
+class Name:
+    """What the file name of a wheel says: project and version, both normalized, and all tags it has."""
+
+    project: str
+    version: str
+    tags: "frozenset[Tag]"
+
+
+@cache
+def parsed(file: str) -> Name:
+    """The file name of a wheel, taken apart; InvalidWheelFilename, a ValueError, if it is none."""
+    project, version, _, tags = parse_wheel_filename(file)
+    return Name(project, str(version), tags)
+
+
+@cache
+def fits(file: str, python: str, arch: str = AMD64) -> bool:
+    """Whether an installer would take a wheel file for a Python series on the images' base."""
+    return _rank(file, _tag_order(python, machine_of(arch))) is not None
+
+
 def best(files: "Iterable[str]", python: str, arch: str = AMD64) -> "str | None":
     """The wheel file that an installer would take for a Python series on the images' base; None if none fits."""
     order = _tag_order(python, machine_of(arch))
@@ -28,7 +52,7 @@ def best(files: "Iterable[str]", python: str, arch: str = AMD64) -> "str | None"
 
 
 def _rank(file: str, order: dict[str, int]) -> "int | None":
-    ranks = [order[str(tag)] for tag in parse_wheel_filename(file)[3] if str(tag) in order]
+    ranks = [order[str(tag)] for tag in parsed(file).tags if str(tag) in order]
     return min(ranks) if ranks else None
 
 
@@ -37,6 +61,7 @@ def machine_of(arch: str) -> str:
     return next(machine for machine, name in ARCHITECTURES.items() if name == arch)
 
 
+@cache
 def _tag_order(python: str, machine: str) -> dict[str, int]:
     """Wheel tags that the cell's interpreter accepts, best first, as its installer would rank them."""
     version = tuple(int(part) for part in python.split("."))

@@ -82,7 +82,7 @@ def make_package(name: str, version: str = "1.0", tags: str = "py3-none-manylinu
 @pytest.fixture
 def cell() -> Cell:
     """A cell on CUDA 13.0."""
-    return Cell("3.11", "cu130", "2.13.0", ("torch==2.13.0", "numpy"), Place("matrix.yaml", 6, 5))
+    return Cell("3.11", "cu130", "2.13.0", ("torch==2.13.0", "filelock"), Place("matrix.yaml", 6, 5))
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from tests.unit.conftest import ROOT
 
 PACKAGE = ROOT / "torchdev"
 ORDER = (
-    "errors", "texts", "files", "amounts", "document", "schema", "ids", "catalog", "facts", "releases", "terms",
-    "reasons", "explain", "grid", "matrix", "places", "bases", "host", "traces",
-    "indexes", "wheels", "pytorch", "lock",
+    "errors", "texts", "files", "jsonfile", "amounts", "document", "schema", "ids", "catalog", "facts", "releases",
+    "terms", "reasons", "explain", "grid", "matrix", "places", "bases", "host", "traces",
+    "indexes", "wheels", "pytorch", "lock", "lockfile",
     "resolver", "resolve", "sources", "slimming",
     "contract", "checks", "plan", "forecast", "waves", "pages", "render", "trees", "containers", "jobs", "recipes",
     "project", "diagnosis", "buildlog", "progress", "gpus", "process", "buildx", "exports", "engine", "builder",
