@@ -5,10 +5,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from torchdev import builder, buildx, pipeline, process
+from torchdev.backlog import Backlog
 from torchdev.engine import Engine
 from torchdev.errors import Exit, TorchdevError
 from torchdev.forecast import chain, layer_bytes, wheel_files
-from torchdev.outlook import waves_of
 from torchdev.plan import Plan
 from torchdev.progress import PUSHING, Began, Ended, Part, Phase
 from torchdev.report import Result, State
@@ -25,8 +25,8 @@ from those of other projects.
 def run(site: Site, plans: "tuple[Plan, ...]") -> "list[Result]":
     """Build, check and tag; then push if asked for; with `prune` in waves, each removed again. A result for each plan.
 
-    The waves are planned anew after each, from the room that there is then. An interrupt ends them, whatever they are
-    at; what is done stays done.
+    A wave is begun only if it fits into the room that there is then. An interrupt ends them, whatever they are at; what
+    is done stays done.
     """
     site.report(_began(site, plans))
     results: dict[str, Result] = {}
@@ -39,19 +39,15 @@ def run(site: Site, plans: "tuple[Plan, ...]") -> "list[Result]":
 
 def _waves(site: Site, plans: "tuple[Plan, ...]", results: "dict[str, Result]") -> None:
     """Wave after wave, until one is interrupted; `results` gets what came of each cell."""
-    left = {plan.cell.id: plan for plan in plans}
-    while left:
-        waves = waves_of(left.values(), site.present, site.disk.left() if site.options.prune else None, site.cached)
-        if waves.too_large and not waves.waves:
-            results |= {cell: _too_large(cell) for cell in waves.too_large}
-            return
-        wave = tuple(left.pop(cell) for cell in waves.waves[0])
+    backlog = Backlog(plans)
+    while wave := backlog.take(site.present, site.cached, site.disk.left() if site.options.prune else None):
         if site.options.prune:
             names = ", ".join(plan.cell.id for plan in wave)
-            site.say(f"a wave of {len(wave)} cells, {len(left)} are left for later ones: {names}")
+            site.say(f"a wave of {len(wave)} cells, {len(backlog.left)} are left for later ones: {names}")
         _wave(site, wave, results)
         if any(results[plan.cell.id].code is Exit.INTERRUPTED for plan in wave):
             return
+    results |= {cell: _too_large(cell) for cell in backlog.left}
 
 
 def _began(site: Site, plans: "tuple[Plan, ...]") -> Began:

@@ -16,7 +16,7 @@ from torchdev.diagnosis import explain
 from torchdev.engine import Engine
 from torchdev.errors import BuildError
 from torchdev.exports import Way, load_output
-from torchdev.forecast import below, chain
+from torchdev.forecast import chain
 from torchdev.host import PYTORCH_INDEX, Host, find_wheels, link_or_copy
 from torchdev.places import Places
 from torchdev.plan import SHARED, Plan, base_labels
@@ -215,7 +215,7 @@ def present(
     all of the plan's layers, whatever its label says, if it was made of inputs that are `wanted`.
     """
     plans = tuple(plans)
-    shared = {key for plan in plans for key in chain(below(plan))}
+    shared = {key for plan in plans for key in chain(plan)[: 1 + len(plan.below_python)]}
     found: set[str] = set()
     for _, labels in names.values():
         layers = labels.get(LAYERS_LABEL, "").split()

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -60,24 +60,22 @@ def forecast(plans: "Iterable[Plan]", local: "Collection[str]", present: "Collec
 
     `present` names layers that are there, as `chain` does. `local` are sha256 of wheels that need no fetching.
     """
-    owners: dict[str, list[tuple[Plan, Layer | None]]] = {}
+    owners: dict[str, tuple[_Part, list[str]]] = {}
     for plan in plans:
-        for key, layer in _chain(plan):
-            owners.setdefault(key, []).append((plan, layer))
+        for part in _parts(plan):
+            owners.setdefault(part.key, (part, []))[1].append(plan.cell.id)
     found, fetched = [], set(local)
-    for key, uses in owners.items():
-        plan, layer = uses[0]
+    for key, (part, cells) in owners.items():
         there = key in present
-        new = {} if there or layer is None else {_key(p): p.size or 0 for p in layer.packages if _key(p) not in fetched}
+        new = {} if there else {sha: size for sha, size in part.files.items() if sha not in fetched}
         fetched |= new.keys()
-        name, stored = (layer.name, layer_bytes(layer)) if layer else ("base", BASE)
-        found.append(Forecast(name, tuple(use.cell.id for use, _ in uses), sum(new.values()), stored, there))
+        found.append(Forecast(part.name, tuple(cells), sum(new.values()), part.stored, there))
     return found
 
 
 def chain(plan: Plan) -> "list[str]":
     """A name for each layer of a plan and all below it, lowest first: the same names are stored once."""
-    return [key for key, _ in _chain(plan)]
+    return [part.key for part in _parts(plan)]
 
 
 def below(plan: Plan) -> Plan:
@@ -85,44 +83,70 @@ def below(plan: Plan) -> Plan:
     return replace(plan, layers=plan.below_python)
 
 
-def needed(plans: "Iterable[Plan]", present: "Collection[str]", cached: "Collection[str]" = ()) -> int:
-    """Bytes that building some plans takes on the engine's disk: layers that are not there, and what they are made of.
+def items(plan: Plan, present: "Collection[str]", cached: "Collection[str]" = ()) -> "dict[Hashable, int]":
+    """What building a plan puts on the engine's disk, in bytes by name; what plans have under one name is there once.
 
-    The wheels' files are in the engine's cache, or in the context of a build, wherever they come from; those of
-    `cached` are there.
+    These are layers that are not there, what is made to be copied into them, and the files of their wheels: in the
+    engine's cache, or in the context of a build, wherever they come from; those of `cached` are there.
     """
-    plans = tuple(plans)
-    found = total(forecast(plans, cached, present))
-    missing = [(plan, layer) for plan in plans for key, layer in _chain(plan) if layer and key not in present]
-    return found.missing + found.fetch + _made(missing)
+    found: dict[Hashable, int] = {}
+    for part in _parts(plan):
+        if part.key not in present:
+            found[part.key] = part.stored
+            found.update((sha, size) for sha, size in part.files.items() if sha not in cached)
+            found.update(part.made)
+    return found
 
 
-def _made(missing: "Iterable[tuple[Plan, Layer]]") -> int:
-    """Bytes of stages that make what cells of every CUDA share, to be copied; Debian's packages are packed, too."""
-    found: dict[tuple[str, ...], int] = {}
-    for plan, layer in missing:
-        if layer.name == "debian":
-            found[plan.debian.ref, *plan.debian_packages] = 2 * layer_bytes(layer)
-        elif layer.prepared or layer.name == "python":
-            found[plan.python.ref, layer.name, layer.pins] = layer_bytes(layer)
+def needed(plans: "Iterable[Plan]", present: "Collection[str]", cached: "Collection[str]" = ()) -> int:
+    """Bytes that building some plans takes on the engine's disk."""
+    found: dict[Hashable, int] = {}
+    for plan in plans:
+        found |= items(plan, present, cached)
     return sum(found.values())
 
 
 def wheel_files(plans: "Iterable[Plan]", present: "Collection[str]") -> "dict[str, int]":
     """The files of wheels that building some plans fetches, and that stay in the engine's cache: bytes by sha256."""
-    missing = (layer for plan in plans for key, layer in _chain(plan) if layer and key not in present)
-    return {_key(package): package.size or 0 for layer in missing for package in layer.packages}
+    missing = (part for plan in plans for part in _parts(plan) if part.key not in present)
+    return {sha: size for part in missing for sha, size in part.files.items()}
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A plan's base or one of its layers, and all that the forecast has to know of it; sizes are bytes.
+
+    `key` names all that it and those below it are made of. `files` are those of its wheels, by sha256. `made` is what a
+    stage makes for it, which cells of every CUDA share, to be copied.
+    """
+
+    key: str
+    name: str
+    stored: int
+    files: "dict[str, int]"
+    made: "dict[Hashable, int]"
 
 
 @cache
-def _chain(plan: Plan) -> "list[tuple[str, Layer | None]]":
-    """A plan's layers from the base on, each with a name for all that it and those below it are made of."""
+def _parts(plan: Plan) -> "tuple[_Part, ...]":
+    """A plan's layers from the base on."""
     state = hashlib.sha256(plan.debian.ref.encode())
-    found: list[tuple[str, Layer | None]] = [(state.hexdigest()[:KEY], None)]
+    found = [_Part(state.hexdigest()[:KEY], "base", BASE, {}, {})]
     for layer in plan.layers:
         state.update(json.dumps([layer.name, layer.pins, layer.lacks, *_made_of(plan, layer)]).encode())
-        found.append((state.hexdigest()[:KEY], layer))
-    return found
+        files = {_key(package): package.size or 0 for package in layer.packages}
+        stored = layer_bytes(layer)
+        found.append(_Part(state.hexdigest()[:KEY], layer.name, stored, files, _made(plan, layer, stored)))
+    return tuple(found)
+
+
+def _made(plan: Plan, layer: Layer, stored: int) -> "dict[Hashable, int]":
+    """Bytes of a stage that makes what is to be copied into a layer; Debian's packages are packed, too."""
+    if layer.name == "debian":
+        return {(plan.debian.ref, *plan.debian_packages): 2 * stored}
+    if layer.prepared or layer.name == "python":
+        return {(plan.python.ref, layer.name, layer.pins, layer.slim): stored}
+    return {}
 
 
 def _made_of(plan: Plan, layer: Layer) -> "list[object]":

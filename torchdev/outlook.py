@@ -4,11 +4,12 @@ import json
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 
+from torchdev.backlog import Backlog
 from torchdev.errors import BuildError
-from torchdev.forecast import Forecast, chain, forecast, needed, total, wheel_files
+from torchdev.forecast import Forecast, forecast, needed, total, wheel_files
 from torchdev.plan import Plan
 from torchdev.turns import RESERVE
-from torchdev.waves import Waves, plan_waves
+from torchdev.waves import Cells, Waves
 
 
 @dataclass(frozen=True)
@@ -45,34 +46,15 @@ def look(
 def _one_by_one(
     plans: "tuple[Plan, ...]", present: "Collection[str]", room: "int | None"
 ) -> "tuple[Waves, tuple[int, ...]]":
-    """The waves of a run, each planned anew when those before are gone but for their wheels; the bytes of each."""
-    left, cached = {plan.cell.id: plan for plan in plans}, dict[str, int]()
-    waves: list[tuple[tuple[str, ...], int]] = []
-    too_large: tuple[str, ...] = ()
-    while left:
-        free = None if room is None else room - sum(cached.values())
-        found = waves_of(left.values(), present, free, cached)
-        if not found.waves:
-            too_large = found.too_large
-            break
-        wave = [left.pop(cell) for cell in found.waves[0]]
-        waves.append((found.waves[0], needed(wave, present, cached)))
-        cached |= wheel_files(wave, present)
-    return Waves(tuple(cells for cells, _ in waves), too_large), tuple(size for _, size in waves)
-
-
-def waves_of(
-    plans: "Iterable[Plan]", present: "Collection[str]", room: "int | None", cached: "Collection[str]" = ()
-) -> Waves:
-    """The waves in which a disk with so many bytes of room holds some plans; one, where the room is not known.
-
-    `cached` are sha256 of wheels whose files the engine's cache has.
-    """
-    if room is None:
-        return Waves((tuple(plan.cell.id for plan in plans),), ())
-    named = {plan.cell.id: plan for plan in plans}
-    chains = {cell: chain(plan) for cell, plan in named.items()}
-    return plan_waves(chains, lambda cells: needed((named[cell] for cell in cells), present, cached), room)
+    """The waves of a run, each begun when those before are gone but for their wheels; the bytes of each."""
+    backlog, cached, spent = Backlog(plans), set[str](), 0
+    waves: list[tuple[Cells, int]] = []
+    while wave := backlog.take(present, cached, None if room is None else room - spent):
+        waves.append((tuple(plan.cell.id for plan in wave), needed(wave, present, cached)))
+        new = {sha: size for sha, size in wheel_files(wave, present).items() if sha not in cached}
+        cached |= new.keys()
+        spent += sum(new.values())
+    return Waves(tuple(cells for cells, _ in waves), backlog.left), tuple(size for _, size in waves)
 
 
 def refusal(found: Outlook, *, prune: bool) -> "BuildError | None":

@@ -44,14 +44,8 @@ DEV_CONTAINER = "devcontainer.metadata"
 """The label by which tools for dev containers know how an image is worked in."""
 
 
-FETCHER = Package(
-    "pip",
-    "26.3",
-    "pip-26.3-py3-none-any.whl",
-    "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13",
-    1_800_000,
-    None,
-)
+PIP_SHA256 = "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13"
+FETCHER = Package("pip", "26.3", "pip-26.3-py3-none-any.whl", PIP_SHA256, 1_800_000, None)
 """The pip that fetches wheels in builds, since uv keeps no wheel files; it is in no image."""
 
 
@@ -137,6 +131,10 @@ class Plan:
     layers: tuple[Layer, ...]
     aliases: tuple[str, ...]
     templates: Templates = ()
+
+    def __hash__(self) -> int:
+        # Of what tells plans of one run apart: a hash of all wheels would take longer than what is remembered by it.
+        return hash((self.image, self.cell.id))
 
     @property
     def bases(self) -> "tuple[Base, Base, Base]":

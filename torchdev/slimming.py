@@ -46,13 +46,23 @@ def rules() -> tuple[Rule, ...]:
 
 def rules_of(projects: "Iterable[str]") -> tuple[Rule, ...]:
     """The rules that concern any of some projects."""
-    names = tuple(projects)
+    return _rules_of(tuple(projects))
+
+
+@cache
+def _rules_of(names: "tuple[str, ...]") -> tuple[Rule, ...]:
     return tuple(rule for rule in rules() if any(fnmatchcase(name, rule.projects) for name in names))
 
 
 def taken(versions: "Iterable[tuple[str, str]]") -> int:
     """Bytes that images lack of some projects in some versions."""
-    return sum(rule.taken(version) for name, version in versions for rule in rules_of([name]))
+    return sum(_taken(name, version) for name, version in versions)
+
+
+@cache
+def _taken(name: str, version: str) -> int:
+    """Bytes that images lack of one project; many cells ask for the same."""
+    return sum(rule.taken(version) for rule in rules_of([name]))
 
 
 def paths_of(projects: "Iterable[str]") -> dict[str, tuple[str, ...]]:

@@ -1,5 +1,6 @@
 """The stages that build.py offers, each one function: from the files of a checkout to files, images, verdicts."""
 
+import dataclasses
 import json
 import time
 from collections.abc import Callable, Collection
@@ -252,7 +253,7 @@ def _look(
     found = outlook.look(plans, local, present, left)
     if engine and left is not None and found.needed > left:
         cache = sum(record.size for record in buildx.records() if not record.shared)
-        found = outlook.look(plans, local, present, left, cache)
+        found = dataclasses.replace(found, cache=cache)
     return found
 
 

@@ -1,11 +1,18 @@
 """Cells into waves, each of which a disk holds; those that share most go together. Pure."""
 
-from collections.abc import Callable, Mapping, Sequence
+from bisect import bisect_right, insort
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 Cells = tuple[str, ...]
-Need = Callable[[Cells], int]
-"""The bytes that building some cells together takes on the disk; never less for more cells."""
+Chains = Mapping[str, Sequence[str]]
+"""Each cell's layers, lowest first."""
+Items = Mapping[Hashable, int]
+"""What building a cell puts on the disk: bytes by name. What several cells have under one name is there once."""
+
+TRIES = 8
+"""Waves that one more is tried with where only what they share by chance could make room: no search of all pairs."""
 
 
 @dataclass(frozen=True)
@@ -16,37 +23,146 @@ class Waves:
     too_large: Cells
 
 
-def plan_waves(chains: "Mapping[str, Sequence[str]]", need: Need, room: int) -> Waves:
+def plan_waves(chains: Chains, items: "Mapping[str, Items]", room: int) -> Waves:
     """As few waves as come of keeping together what shares; each takes at most `room` bytes.
 
-    `chains` names each cell's layers, lowest first. Cells that have a layer in common are in one wave, if together they
-    fit into one. Cells of which all is there need nothing, and fit anywhere.
+    Cells that have a layer in common are in one wave, if together they fit into one. Cells of which all is there need
+    nothing, and fit anywhere. It takes about n log n steps for n cells.
     """
-    if chains and need(tuple(chains)) <= room:
-        return Waves((tuple(chains),), ())
-    too_large = tuple(cell for cell in chains if need((cell,)) > room)
-    rest = tuple(cell for cell in chains if cell not in too_large)
-    waves = _pack(rest, 0, chains, need, room) if rest else []
+    stock = _Stock({cell: items[cell] for cell in chains})
+    large = {cell for cell in chains if stock.pile((cell,)).size > room}
+    rest = tuple(cell for cell in chains if cell not in large)
     order = {cell: number for number, cell in enumerate(chains)}
-    ordered = (tuple(sorted(wave, key=order.__getitem__)) for wave in waves)
-    return Waves(tuple(sorted(ordered, key=lambda wave: order[wave[0]])), too_large)
+    packed = _pack(rest, 0, chains, stock, room) if rest else []
+    waves = (tuple(sorted(pile.cells, key=order.__getitem__)) for pile in packed)
+    return Waves(tuple(sorted(waves, key=lambda wave: order[wave[0]])), tuple(cell for cell in chains if cell in large))
 
 
-def _pack(cells: Cells, depth: int, chains: "Mapping[str, Sequence[str]]", need: Need, room: int) -> "list[Cells]":
+def _pack(cells: Cells, depth: int, chains: Chains, stock: "_Stock", room: int) -> "list[_Pile]":
     """Waves for cells whose chains are equal below `depth`: one, or those of each branch, merged where they fit."""
-    if len(cells) == 1 or need(cells) <= room:
-        return [cells]
-    branches: dict[str, Cells] = {}
+    whole = stock.pile(cells)
+    if len(cells) == 1 or whole.size <= room:
+        return [whole]
+    branches = _branches(cells, depth, chains)
+    while len(branches) == 1:
+        depth += 1
+        branches = _branches(cells, depth, chains)
+    merged = _Merged(stock, room, stock.common(whole))
+    for branch in branches:
+        for wave in _pack(branch, depth + 1, chains, stock, room):
+            merged.add(wave)
+    return merged.piles
+
+
+def _branches(cells: Cells, depth: int, chains: Chains) -> "list[Cells]":
+    """The cells by their layer at `depth`. A chain that ends there is a branch of its own, as is each of equal ones."""
+    found: dict[str, list[str]] = {}
     for cell in cells:
-        # A chain that ends here is a branch of its own, as is each of several equal ones.
         name = chains[cell][depth] if depth < len(chains[cell]) else f"end of {cell}"
-        branches[name] = (*branches.get(name, ()), cell)
-    merged: list[Cells] = []
-    for branch in branches.values():
-        for wave in _pack(branch, depth + 1, chains, need, room):
-            fit = next((n for n, other in enumerate(merged) if need((*other, *wave)) <= room), None)
-            if fit is None:
-                merged.append(wave)
-            else:
-                merged[fit] = (*merged[fit], *wave)
-    return merged
+        found.setdefault(name, []).append(cell)
+    return [tuple(branch) for branch in found.values()]
+
+
+@dataclass
+class _Pile:
+    """Cells put together: how many of them have each bundle, and the bytes of all bundles, each counted once."""
+
+    cells: "list[str]"
+    counts: "dict[int, int]"
+    size: int
+
+
+class _Stock:
+    """All items of all cells, bundled: those that the same cells have are one bundle, told by a number."""
+
+    def __init__(self, items: "Mapping[str, Items]") -> None:
+        holders: dict[Hashable, list[int]] = {}
+        bytes_of: dict[Hashable, int] = {}
+        for number, own in enumerate(items.values()):
+            for name, size in own.items():
+                holders.setdefault(name, []).append(number)
+                bytes_of[name] = max(size, bytes_of.get(name, 0))
+        bundles: dict[tuple[int, ...], int] = {}
+        for name, size in bytes_of.items():
+            key = tuple(holders[name])
+            bundles[key] = bundles.get(key, 0) + size
+        self._sizes = list(bundles.values())
+        self._holders = [len(key) for key in bundles]
+        names = list(items)
+        self._bundles: dict[str, list[int]] = {cell: [] for cell in names}
+        for bundle, key in enumerate(bundles):
+            for number in key:
+                self._bundles[names[number]].append(bundle)
+
+    def pile(self, cells: "Iterable[str]") -> _Pile:
+        """Some cells put together."""
+        cells = list(cells)
+        counts: dict[int, int] = {}
+        for cell in cells:
+            for bundle in self._bundles[cell]:
+                counts[bundle] = counts.get(bundle, 0) + 1
+        return _Pile(cells, counts, self._bytes(counts))
+
+    def common(self, pile: _Pile) -> int:
+        """Bytes that every cell of a pile has."""
+        return self._bytes(bundle for bundle, count in pile.counts.items() if count == len(pile.cells))
+
+    def own(self, pile: _Pile) -> int:
+        """Bytes that no cell outside of a pile has."""
+        return self._bytes(bundle for bundle, count in pile.counts.items() if count == self._holders[bundle])
+
+    def together(self, one: _Pile, other: _Pile) -> int:
+        """Bytes of two piles put together."""
+        small, large = sorted((one, other), key=lambda pile: len(pile.counts))
+        return large.size + self._bytes(bundle for bundle in small.counts if bundle not in large.counts)
+
+    def merge(self, one: _Pile, other: _Pile) -> _Pile:
+        """Two piles put together; neither is of use any more. The work is that of the smaller one."""
+        size = self.together(one, other)
+        small, large = sorted((one, other), key=lambda pile: len(pile.counts))
+        for bundle, count in small.counts.items():
+            large.counts[bundle] = large.counts.get(bundle, 0) + count
+        large.cells.extend(small.cells)
+        large.size = size
+        return large
+
+    def _bytes(self, bundles: "Iterable[int]") -> int:
+        return sum(self._sizes[bundle] for bundle in bundles)
+
+
+class _Merged:
+    """Waves, each of which is merged into one before it, if it fits: into the fullest that surely has room."""
+
+    def __init__(self, stock: _Stock, room: int, common: int) -> None:
+        self._stock, self._room, self._common = stock, room, common
+        self._made: list[_Pile] = []
+        self._order: list[tuple[int, int]] = []
+
+    @property
+    def piles(self) -> "list[_Pile]":
+        """The waves that there are."""
+        return [self._made[number] for _, number in self._order]
+
+    def add(self, wave: _Pile) -> None:
+        """Take one more wave in."""
+        place = self._place(wave)
+        if place is None:
+            number = len(self._made)
+            self._made.append(wave)
+        else:
+            _, number = self._order.pop(place)
+            self._made[number] = wave = self._stock.merge(self._made[number], wave)
+        insort(self._order, (wave.size, number))
+
+    def _place(self, wave: _Pile) -> "int | None":
+        """Where in the order, from the emptiest to the fullest, the wave is that another fits into."""
+        sure = bisect_right(self._order, (self._room - wave.size + self._common, inf)) - 1
+        if sure >= 0:
+            return sure
+        own = self._stock.own(wave)
+        for place, (size, number) in enumerate(self._order[:TRIES]):
+            if size + own > self._room:
+                break
+            if self._stock.together(self._made[number], wave) <= self._room:
+                return place
+        return None

@@ -13,9 +13,9 @@ ORDER = (
     "terms", "reasons", "explain", "grid", "matrix", "places", "bases", "host", "traces",
     "indexes", "wheels", "pytorch", "lock", "lockfile",
     "resolver", "resolve", "sources", "slimming",
-    "contract", "checks", "plan", "forecast", "waves", "pages", "render", "trees", "containers", "jobs", "recipes",
-    "project", "diagnosis", "buildlog", "progress", "gpus", "process", "buildx", "exports", "engine", "builder",
-    "prefix", "bootstrap", "verify", "report", "turns", "outlook", "site", "pipeline", "batches",
+    "contract", "checks", "plan", "forecast", "waves", "backlog", "pages", "render", "trees", "containers", "jobs",
+    "recipes", "project", "diagnosis", "buildlog", "progress", "gpus", "process", "buildx", "exports", "engine",
+    "builder", "prefix", "bootstrap", "verify", "report", "turns", "outlook", "site", "pipeline", "batches",
     "display", "stages", "launch", "doctor", "machine", "selftest",
 )  # fmt: skip
 """Lowest first: a module imports only from those before it."""
