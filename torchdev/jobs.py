@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from torchdev import texts
 from torchdev.containers import SHM
 from torchdev.errors import InputError
 from torchdev.matrix import Cell
@@ -41,11 +42,6 @@ NO_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufe
 """What YAML does not take as it is, but for tabs and ends of lines."""
 LARGEST = 1 << 20
 """Bytes that a ConfigMap may hold."""
-_PART = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
-IMAGE = re.compile(
-    rf"(?:[a-zA-Z0-9][-a-zA-Z0-9.]*(?::\d+)?/)?{_PART}(?:/{_PART})*(?::[\w][\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"
-)
-"""The name of an image: perhaps a registry, a repository, perhaps a tag, perhaps a digest."""
 
 
 @dataclass(frozen=True)
@@ -155,9 +151,9 @@ def option(wish: str) -> str:
 
 def check_image(image: str) -> None:
     """Refuse what can't be the name of an image."""
-    if not IMAGE.fullmatch(image):
+    if refusal := texts.REFERENCE.refusal(image):
         step = "name it as the cluster pulls it: REPOSITORY, REPOSITORY:TAG or REPOSITORY@sha256:DIGEST"
-        raise InputError(f'"{image}" is no name of an image', where="--image", next_step=step)
+        raise InputError(refusal, where="--image", next_step=step)
 
 
 def _usual_gpus(cell: Cell, kind: str) -> "int | None":

@@ -6,67 +6,98 @@ from typing import Annotated, Any, TypeVar
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+)
+from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError
 
+from torchdev import texts
 from torchdev.document import Document, Trail, read
 from torchdev.errors import InputError
+from torchdev.texts import Kind, quoted, shown
 
 SCHEMA_FILE = "matrix.schema.json"
 AXES = ("python", "cuda", "torch", "cudnn", "variant", "arch")
 CHOSEN_ELSEWHERE = ("torch", "torchvision", "torchaudio")
 T = TypeVar("T")
-WORDS: dict[str, str] = {}
-"""Patterns of strings, and what a string that does not match is told it should be."""
 
 
-def _matching(pattern: str, words: str) -> Any:
-    WORDS[pattern] = words
-    return Field(pattern=pattern, description=words)
+class WithSingle:
+    """Has the JSON schema of a list admit one of its items, too."""
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> "dict[str, Any]":
+        """What pydantic asks for."""
+        found = handler(core)
+        return {"anyOf": [found["items"], found]}
 
 
-Python = Annotated[str, _matching(r"^3\.[0-9]+$", 'a Python series such as "3.11"')]
-Flavour = Annotated[str, _matching(r"^(cpu|cu[0-9]{3})$", "a PyTorch flavour such as cu130, or cpu")]
-Torch = Annotated[str, _matching(r"^[0-9]+\.[0-9]+\.[0-9]+$", 'a full version such as "2.13.0"')]
-Cudnn = Annotated[str, _matching(r"^[0-9]+(\.[0-9]+){3}$", 'a full cuDNN version such as "9.20.0.48"')]
-Variant = Annotated[str, _matching(r"^(plain|devel)$", "a variant: plain or devel")]
-Arch = Annotated[str, _matching(r"^(amd64|arm64)$", "a processor architecture: amd64 or arm64")]
-Companion = Annotated[str, _matching(r"^(torchvision|torchaudio)$", "a companion: torchvision or torchaudio")]
-Repository = Annotated[
-    str,
-    _matching(
-        r"^([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+((\.|_|__|-+|/)[a-z0-9]+)*$", "a repository name such as torchdev"
-    ),
-    Field(max_length=200),
-]
-Name = Annotated[
-    str, _matching(r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$", "a name that can be a tag: letters, digits, points, dashes")
-]
+def _of(kind: Kind) -> AfterValidator:
+    """The validator of a kind; `re` alone decides, so that the matrix is held to what every other edge is."""
+
+    def check(text: str) -> str:
+        if refusal := kind.refusal(text):
+            raise PydanticCustomError("kind", "{refusal}", {"refusal": refusal})
+        return text
+
+    return AfterValidator(check)
+
+
+def _shown(kind: Kind) -> Any:
+    """The same kind for the JSON schema."""
+    pattern: dict[str, Any] = {"pattern": f"^({kind.pattern})$", "maxLength": kind.longest}
+    return Field(description=kind.words, json_schema_extra=pattern)
+
+
+Python = Annotated[str, _of(texts.SERIES), _shown(texts.SERIES)]
+Flavour = Annotated[str, _of(texts.FLAVOUR), _shown(texts.FLAVOUR)]
+Torch = Annotated[str, _of(texts.RELEASE), _shown(texts.RELEASE)]
+Cudnn = Annotated[str, _of(texts.CUDNN), _shown(texts.CUDNN)]
+Variant = Annotated[str, _of(texts.VARIANT), _shown(texts.VARIANT)]
+Arch = Annotated[str, _of(texts.ARCH), _shown(texts.ARCH)]
+Companion = Annotated[str, _of(texts.COMPANION), _shown(texts.COMPANION)]
+Repository = Annotated[str, _of(texts.REPOSITORY), _shown(texts.REPOSITORY)]
+Name = Annotated[str, _of(texts.TAG), _shown(texts.TAG)]
 
 
 def _requirement(text: str) -> str:
+    problem = requirement_problem(text)
+    if problem:
+        raise PydanticCustomError("kind", "{refusal}", {"refusal": f"{quoted(text)} {problem}"})
+    return text
+
+
+def requirement_problem(text: str) -> str:
+    """What speaks against a requirement of the matrix; empty if nothing does."""
     try:
         requirement = Requirement(text)
     except InvalidRequirement:
-        raise PydanticCustomError("requirement", "is not a package requirement such as numpy>=2") from None
+        return f"is not {texts.REQUIREMENT.words}"
     if requirement.url:
-        raise PydanticCustomError("requirement", "is not a package requirement such as numpy>=2: locks hold no URLs")
+        return f"is not {texts.REQUIREMENT.words}: locks hold no URLs"
     if canonicalize_name(requirement.name) in CHOSEN_ELSEWHERE:
-        raise PydanticCustomError("requirement", "can't be chosen here, but by the keys torch and companions")
-    return text
+        return "can't be chosen here, but by the keys torch and companions"
+    return ""
 
 
-def _filled(text: str) -> str:
+def _stripped(text: str) -> str:
     if not text.strip():
         raise PydanticCustomError("reason", "this needs a reason")
-    return text
+    return text.strip()  # a folded block of YAML ends with a line break
 
 
-Package = Annotated[str, AfterValidator(_requirement)]
+Package = Annotated[str, _of(texts.REQUIREMENT), AfterValidator(_requirement), _shown(texts.REQUIREMENT)]
+Reason = Annotated[str, AfterValidator(_stripped), _of(texts.SENTENCE)]
 Many = Annotated[
     list[T],
     Field(min_length=1),
-    BeforeValidator(lambda v: v if isinstance(v, list) else [v], json_schema_input_type=T | list[T]),
+    BeforeValidator(lambda v: v if isinstance(v, list) else [v]),
+    WithSingle(),
 ]
 """A list, or a single value that stands for a list of one."""
 
@@ -92,7 +123,7 @@ class Row(Axes):
     packages: list[Package] = Field(default=[], description="packages beside those of the whole matrix")
     constraints: list[Package] = Field(default=[], description="bounds on packages beside those of the whole matrix")
     companions: list[Companion] | None = Field(default=None, description="instead of those of the whole matrix")
-    legacy: Annotated[str, AfterValidator(_filled)] | None = Field(
+    legacy: Reason | None = Field(
         default=None, description="why one should move on from these cells; said wherever they are listed"
     )
 
@@ -100,7 +131,7 @@ class Row(Axes):
 class Exclusion(Axes):
     """Takes away the cells that have one of the named values on every axis it names."""
 
-    reason: Annotated[str, AfterValidator(_filled)]
+    reason: Reason
 
 
 class MatrixFile(_Model):
@@ -144,20 +175,15 @@ def _explain(error: ErrorDetails, document: Document) -> InputError:
     match error["type"]:
         case "extra_forbidden":
             known = ", ".join(sorted(_model(path[:-1]).model_fields))
-            return document.error(path, f'unknown key "{path[-1]}"', f"use one of: {known}", key=True)
+            return document.error(path, f"unknown key {quoted(path[-1])}", f"use one of: {known}", key=True)
         case "missing":
             return document.error(path[:-1], f'the key "{path[-1]}" is missing')
         case "string_type" if document.kind(path) not in ("mapping", "list"):
             written = document.written(path)
-            what = f"expected a string, but YAML reads {written} as {document.kind(path)}"
-            return document.error(path, what, f'put it in quotes: "{written}"')
-        case "string_pattern_mismatch":
-            what = f'"{error["input"]}" is not {WORDS[error["ctx"]["pattern"]]}'
-            return document.error(_own(path), what, key=_of_key(error))
-        case "requirement":
-            return document.error(path, f'"{error["input"]}" {error["msg"]}')
-        case "string_too_long":
-            return document.error(path, f"the name is longer than {error['ctx']['max_length']} characters")
+            what = f"expected a string, but YAML reads {shown(written)} as {document.kind(path)}"
+            return document.error(path, what, f"put it in quotes: {quoted(written)}")
+        case "kind":
+            return document.error(_own(path), error["msg"], key=_of_key(error))
         case "too_short":
             return document.error(path, "the list is empty", "name at least one value, or leave the key out")
         case "string_type" | "list_type" | "dict_type" | "model_type" | "bool_type":

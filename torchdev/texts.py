@@ -1,8 +1,8 @@
 """Text from outside: one kind with one pattern for each sort of it, checked where it enters; how it is shown.
 
 Indexes, wheels, locks, the matrix, settings and labels are data. A text that is a `Kind`'s can stand in a command, a
-Dockerfile, a URL or a page: no kind admits spaces, quotes, control characters, or a leading dash, unless its
-description says so.
+Dockerfile, a URL or a page: no kind admits spaces, quotes, control characters, or a leading dash. Two do, and go by
+file alone: REQUIREMENT, of which uv reads a line each, and SENTENCE, which is for people.
 """
 
 import re
@@ -19,32 +19,59 @@ class NotOfKind(ValueError):
 
 @dataclass(frozen=True)
 class Kind:
-    """A sort of text: what it is called in a message, the pattern that all of it matches, and its greatest length."""
+    """A sort of text: what it is called in a message, the pattern that all of it matches, and its greatest length.
+
+    A text that matches `never` as well is none of them. Patterns mean the same to Python's `re`, to JSON schema
+    (ECMA 262) and to Rust: no lookaround, no class but those written out.
+    """
 
     words: str
     pattern: str
     longest: int = 200
+    never: str = ""
 
     def matches(self, text: object) -> bool:
         """Whether a value is a text of this kind."""
-        return isinstance(text, str) and len(text) <= self.longest and bool(self._compiled.fullmatch(text))
+        return not self.refusal(text)
 
     @cached_property
     def _compiled(self) -> "re.Pattern[str]":
-        return re.compile(self.pattern, re.ASCII)
+        return re.compile(self.pattern)
 
     def of(self, text: object) -> str:
         """The text, if it is of this kind; NotOfKind otherwise, whatever its type."""
-        if not self.matches(text):
-            raise NotOfKind(f"{quoted(text)} is not {self.words}")
+        if refusal := self.refusal(text):
+            raise NotOfKind(refusal)
         return str(text)
 
+    def refusal(self, text: object) -> str:
+        """Why a value is not a text of this kind, as a sentence that can be shown; empty if it is."""
+        if isinstance(text, str) and len(text) > self.longest:
+            return f"{quoted(text)} is longer than {self.longest} characters"
+        fits = isinstance(text, str) and self._compiled.fullmatch(text) and not _all_of(self.never, text)
+        return "" if fits else f"{quoted(text)} is not {self.words}"
 
-_NAME = r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
-_RELEASE = r"([0-9]+!)?[0-9]+(\.[0-9]+)*((a|b|rc)[0-9]+)?(\.post[0-9]+)?(\.dev[0-9]+)?"
-_HOST = r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*"
+
+def _all_of(pattern: str, text: str) -> bool:
+    return bool(pattern and re.fullmatch(pattern, text))
+
+
+_NUMBER = r"(0|[1-9][0-9]*)"
+_RELEASE = rf"({_NUMBER}!)?{_NUMBER}(\.{_NUMBER})*((a|b|rc){_NUMBER})?(\.post{_NUMBER})?(\.dev{_NUMBER})?"
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
+_PORT = r":(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
+_REGISTRY = rf"((localhost|{_LABEL}(\.{_LABEL})+)({_PORT})?|{_LABEL}{_PORT})/"
 _COMPONENT = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
-_TAGS = r"[a-z0-9_]+(\.[a-z0-9_]+)*"
+_REPOSITORY = rf"({_REGISTRY})?{_COMPONENT}(/{_COMPONENT})*"
+_IDENTIFIER = r"[0-9a-f]{64}"
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+_DIGEST = r"sha256:[0-9a-f]{64}"
+_TAGS = r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*"
+_UNSEEN = (
+    r"\u0000-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u180b-\u180f\u200b-\u200f\u2028-\u202f\u205f-\u206f\u3164"
+    r"\ufeff\uffa0\ufff0-\uffff"
+)
+"""Characters that a reader does not see, or that change how the others are shown: controls, marks of direction."""
 
 PROJECT = Kind("the normalized name of a project such as typing-extensions", r"[a-z0-9]+(-[a-z0-9]+)*")
 VERSION = Kind("a normalized version such as 2.13.0+cu126", rf"{_RELEASE}(\+[a-z0-9]+(\.[a-z0-9]+)*)?")
@@ -53,16 +80,42 @@ WHEEL = Kind(
     rf"[A-Za-z0-9][A-Za-z0-9._]*-[A-Za-z0-9_.!+]+(-[0-9][A-Za-z0-9_.]*)?-{_TAGS}-{_TAGS}-{_TAGS}\.whl",
     255,
 )
-SHA256 = Kind("a sha256 of 64 hexadecimal digits", r"[0-9a-f]{64}")
-DIGEST = Kind("a digest such as sha256:…, with 64 hexadecimal digits", r"sha256:[0-9a-f]{64}")
-TAG = Kind("a tag: letters, digits, points, dashes", r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-REPOSITORY = Kind(
-    "a repository such as torchdev or ghcr.io/owner/torchdev",
-    rf"({_HOST}(:[0-9]{{1,5}})?/)?{_COMPONENT}(/{_COMPONENT})*",
-    255,
+REQUIREMENT = Kind(
+    "a package requirement such as numpy>=2, in one line, without a URL",
+    r"[A-Za-z0-9][A-Za-z0-9 ._,<>=!~;'\"()+*\[\]-]*",
+    400,
 )
+SHA256 = Kind("a sha256 of 64 hexadecimal digits", r"[0-9a-f]{64}")
+DIGEST = Kind("a digest such as sha256:…, with 64 hexadecimal digits", _DIGEST)
+TAG = Kind("a name that can be a tag: letters, digits, points, dashes", _TAG)
+REPOSITORY = Kind(
+    "a repository such as torchdev or ghcr.io/owner/torchdev: lower case, no tag", _REPOSITORY, never=_IDENTIFIER
+)
+REFERENCE = Kind(
+    "the name of an image such as ghcr.io/owner/torchdev:py311-cu130, or with @sha256:… behind it",
+    rf"{_REPOSITORY}(:{_TAG})?(@{_DIGEST})?",
+    400,
+    never=_IDENTIFIER,
+)
+OFFICIAL = Kind(
+    "an official base image such as debian:bookworm-slim", r"(debian:[a-z]+-slim|python:3\.[0-9]{1,2}-slim-[a-z]+)"
+)
+BUILDER = Kind("the name of a builder, as docker buildx ls has it", r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 PLATFORM = Kind("a platform such as linux/amd64", r"linux/[a-z0-9]+(/v[0-9]+)?")
-SERIES = Kind('a Python series such as "3.11"', r"3\.(0|[1-9][0-9]*)", 8)
+SERIES = Kind('a Python series such as "3.11"', r"3\.(0|[1-9][0-9]?)")
+FLAVOUR = Kind("a PyTorch flavour such as cu130, or cpu", r"(cpu|cu[0-9]{3})")
+RELEASE = Kind('a full version such as "2.13.0"', rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}")
+CUDNN = Kind('a full cuDNN version such as "9.20.0.48"', rf"{_NUMBER}(\.{_NUMBER}){{3}}")
+VARIANT = Kind("a variant: plain or devel", r"(plain|devel)")
+ARCH = Kind("a processor architecture: amd64 or arm64", r"(amd64|arm64)")
+COMPANION = Kind("a companion: torchvision or torchaudio", r"(torchvision|torchaudio)")
+GPU_ARCHITECTURE = Kind("a GPU architecture such as sm_90", r"(sm|compute)_[0-9]{2,3}[a-z]?")
+SENTENCE = Kind(
+    "one line of text that can be seen",
+    rf"[^{_UNSEEN} ]([^{_UNSEEN}]*[^{_UNSEEN} ])?",
+    500,
+    never=r".*[\ud800-\udfff].*",
+)
 
 
 def quoted(value: object) -> str:

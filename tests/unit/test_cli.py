@@ -96,7 +96,7 @@ def test_mistakes_have_an_exit_code_and_a_message(arguments: tuple[str, ...], co
         (("py31*", "--for", "kubernetes"), "one cell is wanted"),
         (("py311-cpu", "--for", "kubernetes", "--gpus", "1"), "has no CUDA"),
         (("latest", "--for", "docker", "--nodes", "2"), "docker has no use for it"),
-        (("latest", "--for", "kubernetes", "--image", "a b"), "no name of an image"),
+        (("latest", "--for", "kubernetes", "--image", "a b"), "is not the name of an image"),
         (("latest", "--for", "kubernetes", "--file", "nowhere.py"), "No such file"),
         (("latest", "--for", "kubernetes", "--out", "/proc/nowhere/new"), "can't be written"),
         (("latest", "--for", "kubernetes", "--out", "/"), "not an empty folder"),

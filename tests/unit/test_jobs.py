@@ -138,5 +138,5 @@ def test_names_of_images_are_taken(image: str) -> None:
 @pytest.mark.parametrize("image", ["Torchdev", "a b", "x;y", "a@sha256:12", "-a", "a:b:c:", "$(x)"])
 def test_other_names_of_images_are_refused(image: str) -> None:
     """Before they are in any file."""
-    with pytest.raises(InputError, match="no name of an image"):
+    with pytest.raises(InputError, match="is not the name of an image"):
         jobs.check_image(image)
