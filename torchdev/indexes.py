@@ -1,7 +1,8 @@
 """Reads package indexes for the catalog: which wheels they list, and what the wheels say of themselves.
 
 Of a wheel only the parts that are needed are fetched, by range requests. What an index sends is not believed: a page of
-another project, a redirect to another host, a wheel that names itself differently are an Untrue.
+another project, a redirect to another host, a wheel that names itself differently are an Untrue. Whatever goes on from
+here is of a kind of torchdev/texts.py; anything else on a page makes the page Forged.
 """
 
 import re
@@ -9,21 +10,31 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from email.parser import HeaderParser
+from email.message import Message
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import requests
 from packaging.requirements import Requirement
-from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
-from pypi_simple import PYPI_SIMPLE_ENDPOINT, NoSuchProjectError, PyPISimple, UnsupportedContentTypeError
+from packaging.utils import canonicalize_name, parse_wheel_filename
+from pypi_simple import (
+    PYPI_SIMPLE_ENDPOINT,
+    DistributionPackage,
+    NoSuchProjectError,
+    PyPISimple,
+    UnsupportedContentTypeError,
+    UnsupportedRepoVersionError,
+)
 from remotezip import RemoteIOError, RemoteZip
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
+from torchdev import archives, texts
+from torchdev.archives import CODE, UNREADABLE
 from torchdev.catalog import ARCHITECTURES, Wheel
 from torchdev.host import Host
+from torchdev.texts import NotOfKind, quoted, shown
 
 LIBRARY = "torch/lib/libtorch_python.so"
 """The library that holds what torch.cuda.get_arch_list() answers."""
@@ -45,6 +56,10 @@ class Untrue(Exception):
     """An index that answers with something that can't be what was asked for."""
 
 
+class Forged(Untrue):
+    """An index that lists what no index has: a file whose name is no wheel's, a hash that is none, an odd address."""
+
+
 @dataclass(frozen=True)
 class Listed:
     """A wheel on an index page, and where it is."""
@@ -53,6 +68,11 @@ class Listed:
     version: str
     wheel: Wheel
     url: str
+
+    @property
+    def server(self) -> str:
+        """The host that has it, with its port."""
+        return urlsplit(self.url).netloc.rpartition("@")[2]
 
 
 @dataclass(frozen=True)
@@ -81,36 +101,38 @@ def list_wheels(host: Host, endpoint: "str | None", project: str) -> "list[Liste
         return None
     except requests.RequestException as error:
         raise Silent(f"{place}: {error}") from None
-    except (UnsupportedContentTypeError, ValueError, KeyError) as error:
-        raise Untrue(f"{place}: what it sends for {project} is not an index page: {error}") from None
+    except (UnsupportedContentTypeError, UnsupportedRepoVersionError, ValueError, KeyError, RecursionError) as error:
+        raise Untrue(f"{place}: what it sends for {project} is not an index page: {shown(error)}") from None
     if canonicalize_name(page.project) != project:
-        raise Untrue(f"{place}: asked for {project}, it sends the page of {page.project}")
-    return [
-        _listed(project, package.filename, package.url, package.digests.get("sha256"), package.size)
-        for package in page.packages
-        if LINUX.search(package.filename) and not package.is_yanked
-    ]
-
-
-def _listed(project: str, file: str, url: str, sha256: "str | None", size: "int | None") -> Listed:
+        raise Untrue(f"{place}: asked for {project}, it sends the page of {shown(page.project)}")
+    wheels = (package for package in page.packages if LINUX.search(package.filename) and not package.is_yanked)
     try:
-        name, version, _, _ = parse_wheel_filename(file)
-    except InvalidWheelFilename:
-        raise Untrue(f"the page of {project} lists {file}, which is no wheel's name") from None
+        return [_listed(project, package) for package in wheels]
+    except ValueError as error:
+        raise Forged(f"{place}: the page of {project} lists what no index has: {error}") from None
+
+
+def _listed(project: str, package: DistributionPackage) -> Listed:
+    """A wheel of a page; NotOfKind if anything that a page says of it is not of its kind."""
+    file, address = texts.WHEEL.of(package.filename), urlsplit(texts.ADDRESS.of(package.url))
+    if unquote(address.path.rpartition("/")[2]) != file:
+        raise NotOfKind(f"{file} at {quoted(package.url)}, which is the address of another file")
+    name, version, _, _ = parse_wheel_filename(file)
     if name != project:
-        raise Untrue(f"the page of {project} lists {file}, which is of {name}")
-    return Listed(project, str(version), Wheel(file, sha256, size), url)
+        raise NotOfKind(f"{file}, which is of {name}")
+    sha256 = package.digests.get("sha256")
+    wheel = Wheel(file, sha256 and texts.SHA256.of(sha256.lower()), package.size)
+    return Listed(project, texts.VERSION.of(str(version)), wheel, package.url)
 
 
 def read_wheel(host: Host, listed: Listed, *, library: bool) -> Inside:
     """Read what a wheel says of itself, by range requests."""
     with _opened(host, listed) as archive:
-        metadata = _metadata(archive, listed)
-        requires = tuple(r for r in metadata.get_all("Requires-Dist") or [] if "extra ==" not in r)
-        flavour = _flavour(archive.read(f"{listed.project}/version.py").decode(), listed)
-        content = archive.read(LIBRARY) if library else b""
-        beside = [archive.read(name) for name in archive.namelist() if library and SMALL.match(name)]
-    return Inside(requires, flavour, _flags(content), _glibc(b"".join([content, *beside])))
+        requires = archives.requirements(_metadata(archive, listed), extras=False)
+        flavour = _flavour(archives.content(archive, f"{listed.project}/version.py").decode(), listed)
+        code = archives.content(archive, LIBRARY, CODE) if library else b""
+        beside = [archives.content(archive, name, CODE) for name in archive.namelist() if library and SMALL.match(name)]
+    return Inside(requires, flavour, _flags(code), _glibc(b"".join([code, *beside])))
 
 
 @contextmanager
@@ -119,16 +141,16 @@ def _opened(host: Host, listed: Listed) -> Iterator[zipfile.ZipFile]:
         with _session(host) as session, RemoteZip(listed.url, session=session) as archive:
             yield archive
     except (requests.RequestException, HTTPError, RemoteIOError) as error:
-        raise Silent(f"{listed.wheel.file}: {error}") from None
-    except (zipfile.BadZipFile, KeyError, StopIteration, UnicodeDecodeError, EOFError) as error:
-        raise Untrue(f"{listed.wheel.file} can't be read as a wheel: {error}") from None
+        raise Silent(f"{listed.wheel.file} of {listed.server}: {error}") from None
+    except (*UNREADABLE, NotOfKind) as error:
+        raise Untrue(f"{listed.wheel.file} of {listed.server} can't be read as a wheel: {shown(error)}") from None
 
 
-def _metadata(archive: zipfile.ZipFile, listed: Listed) -> Any:
-    name = next(entry for entry in archive.namelist() if entry.endswith(".dist-info/METADATA"))
-    found = HeaderParser().parsestr(archive.read(name).decode("utf-8"))
-    if canonicalize_name(str(found["Name"])) != listed.project or not _same(str(found["Version"]), listed.version):
-        raise Untrue(f"{listed.wheel.file} says that it is {found['Name']} {found['Version']}")
+def _metadata(archive: zipfile.ZipFile, listed: Listed) -> "Message[str, str]":
+    found = archives.metadata(archive)
+    name, version = str(found["Name"]), str(found["Version"])
+    if canonicalize_name(name) != listed.project or not _same(version, listed.version):
+        raise Untrue(f"{listed.wheel.file} of {listed.server} says that it is {shown(name)} {shown(version)}")
     return found
 
 
@@ -137,10 +159,11 @@ def _flavour(text: str, listed: Listed) -> str:
     version = re.search(r"^__version__[^=]*= *'([^']*)'", text, re.MULTILINE)
     cuda = re.search(r"^cuda[^=]*= *'([0-9.]+)'", text, re.MULTILINE)
     if not version or not _same(version[1], listed.version):
-        raise Untrue(f"version.py of {listed.wheel.file} says {version[1] if version else 'no version'}")
+        said = shown(version[1]) if version else "no version"
+        raise Untrue(f"version.py of {listed.wheel.file} of {listed.server} says {said}")
     if listed.project == "torch":
-        return f"cu{cuda[1].replace('.', '')}" if cuda else "cpu"
-    return version[1].partition("+")[2] or "cpu"
+        return texts.FLAVOUR.of(f"cu{cuda[1].replace('.', '')}" if cuda else "cpu")
+    return texts.FLAVOUR.of(version[1].partition("+")[2] or "cpu")
 
 
 def _same(one: str, other: str) -> bool:

@@ -1,9 +1,10 @@
 """Wheels that only the PyTorch index has: what is known of them, and what the index's own pages say."""
 
 from torchdev.catalog import PYTORCH, load
-from torchdev.host import Host
+from torchdev.errors import BuildError
+from torchdev.host import PYTORCH_VARIABLE, Host
 from torchdev.ids import AMD64
-from torchdev.indexes import Listed, Silent, Untrue, list_wheels
+from torchdev.indexes import Forged, Listed, Silent, Untrue, list_wheels
 
 
 def known_files(flavour: str) -> dict[str, str]:
@@ -21,8 +22,14 @@ def known_requirements(torch: str, flavour: str, python: str, arch: str = AMD64)
 
 
 def read_page(host: Host, flavour: str, project: str) -> "list[Listed] | None":
-    """The wheels of a project on the PyTorch index; None where it has no answer that can be made use of."""
+    """The wheels of a project on the PyTorch index; None where it has no answer that can be made use of.
+
+    BuildError, with the index's address, if it lists what no index has: such an answer is not one to be passed over.
+    """
     try:
         return list_wheels(host, f"{host.pytorch_index}/{flavour}", project) or None
+    except Forged as error:
+        step = f"find out who runs that index; {PYTORCH_VARIABLE} names another"
+        raise BuildError(str(error), next_step=step) from None
     except (Silent, Untrue):
         return None

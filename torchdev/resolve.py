@@ -6,34 +6,36 @@ index has, uv gets a stub of torch with the true requirements, and the wheels ar
 
 import dataclasses
 import tempfile
-import zipfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import requests
-from packaging.utils import canonicalize_name
 from remotezip import RemoteIOError
 
 from torchdev import pytorch, releases, terms, wheels
+from torchdev.archives import UNREADABLE
 from torchdev.bases import TOOL_PYTHON
 from torchdev.errors import BuildError, InputError
 from torchdev.host import Host, local_wheels, sha256_of
 from torchdev.indexes import Listed
 from torchdev.lock import FLAVOURED, PYTORCH, UV, Lock, Package, inputs_digest, requirements, runtime_cuda
 from torchdev.matrix import Cell
+from torchdev.pylock import Resolved
 from torchdev.resolver import Wanted, compile_cell
+from torchdev.texts import NotOfKind, shown
 
 
 def resolve(cell: Cell, host: Host, known: "dict[str, int] | None" = None) -> Lock:
     """Resolve a cell by uv against the host's index; `known` maps sha256 to installed bytes read before."""
     try:
         return _resolve(cell, host, known or {})
-    except (requests.RequestException, RemoteIOError, zipfile.BadZipFile) as error:
+    except (requests.RequestException, RemoteIOError, *UNREADABLE, NotOfKind) as error:
         step = "check the network, proxies (HTTPS_PROXY) and index (pip config list); then python build.py doctor"
-        raise BuildError(f"a wheel can't be read off the index: {error}", where=cell.id, next_step=step) from None
+        raise BuildError(
+            f"a wheel can't be read off the index: {shown(error)}", where=cell.id, next_step=step
+        ) from None
 
 
 def _resolve(cell: Cell, host: Host, known: dict[str, int]) -> Lock:
@@ -82,8 +84,8 @@ def _resolve_elsewhere(cell: Cell, host: Host, known: dict[str, int]) -> tuple[P
         exact = tuple(f"torch=={version}" if r.startswith("torch==") else r for r in asked.requirements)
         wanted = dataclasses.replace(asked, requirements=exact, folders=(Path(folder),))
         found = compile_cell(cell, host, wanted)
-    rest = _pinned([entry for entry in found if entry["name"] not in own], cell, host, known)
-    flavoured = (_package(own[e["name"]], e["name"], e["version"], cell, host) for e in found if e["name"] in own)
+    rest = _pinned([release for release in found if release.name not in own], cell, host, known)
+    flavoured = (_package(own[r.name], r.name, r.version, cell, host) for r in found if r.name in own)
     return tuple(sorted((*rest, *flavoured), key=lambda package: package.name))
 
 
@@ -180,7 +182,7 @@ def _filled(package: Package, page: "list[Listed]", cell: Cell, host: Host) -> P
 def _check_cudnn(cell: Cell, host: Host) -> None:
     """Refuse a cuDNN that can't serve what PyTorch was built with, as its own requirements tell."""
     plain = compile_cell(cell, host, dataclasses.replace(_wanted(cell), overrides=()))
-    pinned = next((str(e["version"]) for e in plain if e["name"].startswith("nvidia-cudnn-")), "")
+    pinned = next((release.version for release in plain if release.name.startswith("nvidia-cudnn-")), "")
     refusal = terms.cudnn_refusal(pinned, cell.cudnn or "") if pinned else ""
     if refusal:
         what = f"PyTorch {cell.torch} ({cell.flavour}) is {refusal}"
@@ -199,37 +201,31 @@ def _version(file: str) -> str:
     return wheels.parsed(file).version
 
 
-def _pinned(found: "Iterable[dict[str, Any]]", cell: Cell, host: Host, known: dict[str, int]) -> tuple[Package, ...]:
-    def pin(entry: "dict[str, Any]") -> Package:
-        files = {_file(wheel): wheel for wheel in entry["wheels"]}
-        file = wheels.best(files, cell.python, cell.arch)
-        sha256 = files[file]["hashes"].get("sha256") if file else None
-        if not file or not sha256:
-            lacks = "sha256" if file else f"wheel for Python {cell.python} on {cell.platform}"
-            what = f"the index has no {lacks} of {entry['name']} {entry['version']}"
-            raise BuildError(what, where=cell.id, next_step=f"constrain {entry['name']} to another version")
-        installed = known.get(sha256)
+def _pinned(found: "Iterable[Resolved]", cell: Cell, host: Host, known: dict[str, int]) -> tuple[Package, ...]:
+    def pin(release: Resolved) -> Package:
+        file = wheels.best(release.links, cell.python, cell.arch)
+        link = release.links[file] if file else None
+        if not link or not link.sha256:
+            lacks = "sha256" if link else f"wheel for Python {cell.python} on {cell.platform}"
+            what = f"the index has no {lacks} of {release.name} {release.version}"
+            raise BuildError(what, where=cell.id, next_step=f"constrain {release.name} to another version")
+        installed = known.get(link.sha256)
         if installed is None:
-            with wheels.opened(str(files[file]["url"]), host) as archive:
+            with wheels.opened(link.place, host) as archive:
                 installed = wheels.unpacked(archive)
-        name = str(canonicalize_name(entry["name"]))
-        return Package(name, entry["version"], file, sha256, files[file].get("size"), installed)
+        return Package(release.name, release.version, link.file, link.sha256, link.size, installed)
 
     with ThreadPoolExecutor(8) as pool:
         return tuple(pool.map(pin, found))
 
 
-def _file(wheel: "dict[str, Any]") -> str:
-    return str(wheel.get("name") or wheel["url"].rsplit("/", 1)[-1]).replace("%2B", "+")
-
-
-def _bundled_cuda(found: "Iterable[dict[str, Any]]", cell: Cell, host: Host) -> "str | None":
+def _bundled_cuda(found: "Iterable[Resolved]", cell: Cell, host: Host) -> "str | None":
     """The CUDA version inside PyTorch's own wheel."""
-    links = {_file(wheel): str(wheel["url"]) for e in found if e["name"] == "torch" for wheel in e["wheels"]}
+    links = next((release.links for release in found if release.name == "torch"), {})
     file = wheels.best(links, cell.python, cell.arch)
     if not file:
         return None
-    with wheels.opened(links[file], host) as archive:
+    with wheels.opened(links[file].place, host) as archive:
         return wheels.bundled_cuda(archive)
 
 

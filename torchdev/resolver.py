@@ -3,19 +3,20 @@
 import os
 import subprocess
 import tempfile
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from pypi_simple import PYPI_SIMPLE_ENDPOINT
 from uv import find_uv_bin
 
+from torchdev import pylock
 from torchdev.bases import TOOL_PYTHON, suite_of
 from torchdev.errors import BuildError
 from torchdev.host import Host
 from torchdev.ids import AMD64
 from torchdev.lock import UV
 from torchdev.matrix import Cell
+from torchdev.pylock import Resolved
 from torchdev.wheels import machine_of
 
 UV_KEPT = ("UV_HTTP_TIMEOUT", "UV_HTTP_RETRIES", "UV_CACHE_DIR", "UV_KEYRING_PROVIDER", "UV_CONCURRENT_DOWNLOADS")
@@ -53,13 +54,17 @@ def index_refusal(host: Host) -> "str | None":
     return done.stderr.strip().splitlines()[-1].strip() if done.returncode else None
 
 
-def compile_cell(cell: Cell, host: Host, wanted: Wanted, python: str = "") -> "list[dict[str, Any]]":
+def compile_cell(cell: Cell, host: Host, wanted: Wanted, python: str = "") -> "list[Resolved]":
     """The packages of the pylock.toml (PEP 751) that uv writes for the cell's platform and its Python, or another."""
     done, text = _run(host, python or cell.python, cell.python, wanted, cell.arch)
     if done.returncode:
         raise _not_resolved(cell, done.stderr)
-    packages: list[dict[str, Any]] = tomllib.loads(text)["packages"]
-    return packages
+    try:
+        return pylock.read(text)
+    except ValueError as error:
+        what = f"{host.index or PYPI_SIMPLE_ENDPOINT}: an index lists what no index has: {error}"
+        step = "find out who runs that index: pip config list"
+        raise BuildError(what, where=cell.id, next_step=step) from None
 
 
 def _run(

@@ -2,7 +2,7 @@
 
 Indexes, wheels, locks, the matrix, settings and labels are data. A text that is a `Kind`'s can stand in a command, a
 Dockerfile, a URL or a page: no kind admits spaces, quotes, control characters, or a leading dash. Two do, and go by
-file alone: REQUIREMENT, of which uv reads a line each, and SENTENCE, which is for people.
+file alone: REQUIREMENT, of which uv reads a line each, and SENTENCE, which is for people; and ADDRESS may hold `&`.
 """
 
 import re
@@ -88,6 +88,7 @@ REQUIREMENT = Kind(
 SHA256 = Kind("a sha256 of 64 hexadecimal digits", r"[0-9a-f]{64}")
 DIGEST = Kind("a digest such as sha256:…, with 64 hexadecimal digits", _DIGEST)
 TAG = Kind("a name that can be a tag: letters, digits, points, dashes", _TAG)
+ADDRESS = Kind("the http or https address of a file", r"https?://[A-Za-z0-9._~:/?#@&+,=%\[\]-]+", 2000)
 REPOSITORY = Kind(
     "a repository such as torchdev or ghcr.io/owner/torchdev: lower case, no tag", _REPOSITORY, never=_IDENTIFIER
 )

@@ -5,7 +5,6 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from email.parser import HeaderParser
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import parse_wheel_filename
 from remotezip import RemoteZip
 
+from torchdev import archives
 from torchdev.bases import suite_of
 from torchdev.catalog import ARCHITECTURES
 from torchdev.host import Host
@@ -100,10 +100,8 @@ def bundled_cuda(archive: zipfile.ZipFile) -> "str | None":
 
 
 def requirements(archive: zipfile.ZipFile) -> "list[str]":
-    """What the METADATA of a wheel requires."""
-    name = next(entry for entry in archive.namelist() if entry.endswith(".dist-info/METADATA"))
-    message = HeaderParser().parsestr(archive.read(name).decode("utf-8"))
-    return list(message.get_all("Requires-Dist") or [])
+    """What the METADATA of a wheel requires; NotOfKind if it is nothing that could be required."""
+    return list(archives.requirements(archives.metadata(archive)))
 
 
 def write_stub(folder: Path, name: str, version: str, requires: "Iterable[str]") -> None:

@@ -1,7 +1,6 @@
 """What explain proposes can be locked."""
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 
@@ -12,6 +11,7 @@ from torchdev.document import Place
 from torchdev.errors import BuildError
 from torchdev.host import Host
 from torchdev.matrix import ALWAYS, Cell
+from torchdev.pylock import Resolved
 from torchdev.releases import Combination
 from torchdev.resolve import _wanted
 from torchdev.resolver import compile_cell
@@ -31,10 +31,10 @@ def cell_of(c: Combination) -> Cell:
 
 
 @pytest.fixture(scope="session")
-def resolved(host: Host) -> "dict[str, list[dict[str, Any]] | BuildError]":
+def resolved(host: Host) -> "dict[str, list[Resolved] | BuildError]":
     """What uv finds for each proposal, or why it finds nothing."""
 
-    def resolve(cell: Cell) -> "list[dict[str, Any]] | BuildError":
+    def resolve(cell: Cell) -> "list[Resolved] | BuildError":
         try:
             return compile_cell(cell, host, _wanted(cell))
         except BuildError as error:
@@ -45,15 +45,10 @@ def resolved(host: Host) -> "dict[str, list[dict[str, Any]] | BuildError]":
 
 
 @pytest.mark.parametrize("name", sorted(PROPOSED))
-def test_what_is_proposed_can_be_locked(resolved: "dict[str, list[dict[str, Any]] | BuildError]", name: str) -> None:
+def test_what_is_proposed_can_be_locked(resolved: "dict[str, list[Resolved] | BuildError]", name: str) -> None:
     """Uv finds versions that fit, and of each a wheel for the cell with a hash."""
     found = resolved[name]
     assert not isinstance(found, BuildError), str(found)
-    for entry in found:
-        hashes = {file(wheel): wheel["hashes"].get("sha256") for wheel in entry["wheels"]}
-        assert hashes[str(best(hashes, PROPOSED[name].python))], entry["name"]
-
-
-def file(wheel: "dict[str, Any]") -> str:
-    """The name of a wheel in a pylock.toml."""
-    return str(wheel.get("name") or wheel["url"].rsplit("/", 1)[-1])
+    for release in found:
+        link = release.links[str(best(release.links, PROPOSED[name].python))]
+        assert link.sha256, release.name

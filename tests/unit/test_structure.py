@@ -11,8 +11,8 @@ PACKAGE = ROOT / "torchdev"
 ORDER = (
     "errors", "texts", "files", "jsonfile", "amounts", "document", "schema", "ids", "catalog", "facts", "releases",
     "terms", "reasons", "explain", "grid", "matrix", "places", "bases", "host", "traces",
-    "indexes", "wheels", "pytorch", "lock", "lockfile",
-    "resolver", "resolve", "sources", "slimming",
+    "archives", "indexes", "wheels", "pytorch", "lock", "lockfile",
+    "pylock", "resolver", "resolve", "sources", "slimming",
     "contract", "checks", "plan", "forecast", "waves", "backlog", "pages", "render", "trees", "containers", "jobs",
     "recipes", "project", "diagnosis", "buildlog", "progress", "gpus", "process", "buildx", "exports", "engine",
     "builder", "prefix", "bootstrap", "verify", "report", "turns", "outlook", "site", "pipeline", "batches",
