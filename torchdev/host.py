@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
+from torchdev import texts
 from torchdev.errors import InputError
 
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -120,7 +121,11 @@ def local_wheels(host: Host, project: str) -> "list[Path]":
     found: list[Path] = []
     for folder in host.folders:
         flat = (path for path in folder.iterdir() if path.name.startswith(prefix))
-        found += [path for path in (*flat, *_linked(folder / project)) if path.suffix == ".whl" and path.is_file()]
+        wheels = [path for path in (*flat, *_linked(folder / project)) if path.suffix == ".whl" and path.is_file()]
+        for path in wheels:
+            if refusal := texts.WHEEL.refusal(path.name):
+                raise InputError(refusal, where=str(folder), next_step="rename it, or take it out of that folder")
+        found += wheels
     return found
 
 
@@ -136,7 +141,7 @@ def _linked(folder: Path) -> "list[Path]":
     if not page.is_file():
         return []
     links = re.findall(r'href="([^"#]+)', page.read_text(encoding="utf-8"))
-    return [(folder / unquote(link)).resolve() for link in links if not urlparse(link).scheme]
+    return [(folder / unquote(link)).resolve() for link in links if not urlparse(link).scheme and "%00" not in link]
 
 
 def _pip_settings() -> dict[str, str]:

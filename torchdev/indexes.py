@@ -31,7 +31,7 @@ from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
 from torchdev import archives, texts
-from torchdev.archives import CODE, UNREADABLE
+from torchdev.archives import CODE
 from torchdev.catalog import ARCHITECTURES, Wheel
 from torchdev.host import Host
 from torchdev.texts import NotOfKind, quoted, shown
@@ -129,7 +129,7 @@ def read_wheel(host: Host, listed: Listed, *, library: bool) -> Inside:
     """Read what a wheel says of itself, by range requests."""
     with _opened(host, listed) as archive:
         requires = archives.requirements(_metadata(archive, listed), extras=False)
-        flavour = _flavour(archives.content(archive, f"{listed.project}/version.py").decode(), listed)
+        flavour = _flavour(archives.text(archive, f"{listed.project}/version.py"), listed)
         code = archives.content(archive, LIBRARY, CODE) if library else b""
         beside = [archives.content(archive, name, CODE) for name in archive.namelist() if library and SMALL.match(name)]
     return Inside(requires, flavour, _flags(code), _glibc(b"".join([code, *beside])))
@@ -142,7 +142,7 @@ def _opened(host: Host, listed: Listed) -> Iterator[zipfile.ZipFile]:
             yield archive
     except (requests.RequestException, HTTPError, RemoteIOError) as error:
         raise Silent(f"{listed.wheel.file} of {listed.server}: {error}") from None
-    except (*UNREADABLE, NotOfKind) as error:
+    except (zipfile.BadZipFile, NotOfKind) as error:
         raise Untrue(f"{listed.wheel.file} of {listed.server} can't be read as a wheel: {shown(error)}") from None
 
 

@@ -1,5 +1,6 @@
 """Wheels that only the PyTorch index has: what is known of them, and what the index's own pages say."""
 
+from torchdev import wheels
 from torchdev.catalog import PYTORCH, load
 from torchdev.errors import BuildError
 from torchdev.host import PYTORCH_VARIABLE, Host
@@ -11,6 +12,18 @@ def known_files(flavour: str) -> dict[str, str]:
     """File name to sha256 of the wheels of a flavour whose hashes the catalog has."""
     builds = (build for build in load().builds if build.origin == PYTORCH and build.flavour == flavour)
     return {wheel.file: wheel.sha256 for build in builds for wheel in build.wheels if wheel.sha256}
+
+
+def contradicted(file: str, sha256: "str | None", known: dict[str, str]) -> dict[str, str]:
+    """The known wheels, file name to sha256, in whose place a file is offered that is none of them.
+
+    Another tag in its name makes no other wheel of it: what counts is which project, version, Python and machine it
+    serves.
+    """
+    if file in known:
+        return {} if sha256 == known[file] else {file: known[file]}
+    rivals = {other: found for other, found in known.items() if wheels.rival(file, other)}
+    return {} if sha256 in rivals.values() else rivals
 
 
 def known_requirements(torch: str, flavour: str, python: str, arch: str = AMD64) -> "list[str] | None":

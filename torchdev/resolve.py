@@ -5,9 +5,12 @@ index has, uv gets a stub of torch with the true requirements, and the wheels ar
 """
 
 import dataclasses
+import re
 import tempfile
-from collections.abc import Iterable
+import zipfile
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +18,6 @@ import requests
 from remotezip import RemoteIOError
 
 from torchdev import pytorch, releases, terms, wheels
-from torchdev.archives import UNREADABLE
 from torchdev.bases import TOOL_PYTHON
 from torchdev.errors import BuildError, InputError
 from torchdev.host import Host, local_wheels, sha256_of
@@ -29,13 +31,19 @@ from torchdev.texts import NotOfKind, shown
 
 def resolve(cell: Cell, host: Host, known: "dict[str, int] | None" = None) -> Lock:
     """Resolve a cell by uv against the host's index; `known` maps sha256 to installed bytes read before."""
-    try:
+    with _reading(cell):
         return _resolve(cell, host, known or {})
-    except (requests.RequestException, RemoteIOError, *UNREADABLE, NotOfKind) as error:
+
+
+@contextmanager
+def _reading(cell: Cell) -> Iterator[None]:
+    """What an index or a wheel of it does wrong here is an error that names the cell."""
+    try:
+        yield
+    except (requests.RequestException, RemoteIOError, zipfile.BadZipFile, NotOfKind) as error:
+        what = f"a wheel can't be read off the index: {shown(error)}"
         step = "check the network, proxies (HTTPS_PROXY) and index (pip config list); then python build.py doctor"
-        raise BuildError(
-            f"a wheel can't be read off the index: {shown(error)}", where=cell.id, next_step=step
-        ) from None
+        raise BuildError(what, where=cell.id, next_step=step) from None
 
 
 def _resolve(cell: Cell, host: Host, known: dict[str, int]) -> Lock:
@@ -63,7 +71,8 @@ def complete(lock: Lock, cell: Cell, host: Host) -> Lock:
         what = f"{host.pytorch_index} does not answer, and no hash is known of {names}"
         step = "build where it answers, or set TORCHDEV_PYTORCH_INDEX to a mirror of it"
         raise BuildError(what, where=cell.id, next_step=step)
-    filled = [_filled(p, pages[p.name] or [], cell, host) if p.origin == PYTORCH else p for p in lock.packages]
+    with _reading(cell):
+        filled = [_filled(p, pages[p.name] or [], cell, host) if p.origin == PYTORCH else p for p in lock.packages]
     return dataclasses.replace(lock, packages=tuple(filled))
 
 
@@ -118,11 +127,16 @@ def _offered(name: str, cell: Cell, host: Host) -> "Offer | None":
 
 
 def _agreed(offer: Offer, known: dict[str, str], cell: Cell) -> Offer:
-    """The offer, unless its hash is not the known one."""
-    if offer.sha256 and known.get(offer.file, offer.sha256) != offer.sha256:
+    """The offer, with its known hash if its index gives none; BuildError if it is not the wheel that is known."""
+    offer = dataclasses.replace(offer, sha256=offer.sha256 or known.get(offer.file))
+    others = pytorch.contradicted(offer.file, offer.sha256, known)
+    if others:
+        same = f"{offer.file} has another sha256 than the known one"
         what = (
-            f"{offer.file} has another sha256 than the known one\n  known: {known[offer.file]}\n  found: {offer.sha256}"
+            same if offer.file in others else f"{offer.file} is offered in the place of a wheel whose sha256 is known"
         )
+        lines = [f"known: {sha256} ({file})" for file, sha256 in sorted(others.items())]
+        what = "\n  ".join([what, *lines, f"found: {offer.sha256 or 'none'}"])
         raise BuildError(what, where=cell.id, next_step=f"do not use that file; find out who changed it: {offer.place}")
     return offer
 
@@ -171,7 +185,7 @@ def _filled(package: Package, page: "list[Listed]", cell: Cell, host: Host) -> P
         step = f"see {host.pytorch_index}/{cell.flavour}/{package.name}/"
         raise BuildError(f"the PyTorch index has no {package.file}", where=cell.id, next_step=step)
     listed = files[file]
-    known = {package.file: package.sha256} if package.sha256 else {}
+    known = pytorch.known_files(cell.flavour) | ({package.file: package.sha256} if package.sha256 else {})
     offer = _agreed(Offer(file, listed.wheel.sha256, listed.url), known, cell)
     if offer.sha256 is None:
         step = f"see {host.pytorch_index}/{cell.flavour}/{package.name}/"
@@ -189,12 +203,13 @@ def _check_cudnn(cell: Cell, host: Host) -> None:
         raise InputError(what, where=str(cell.place), next_step="change cudnn of that row, or leave it out")
 
 
-def _size(place: "str | Path", host: Host) -> int:
+def _size(place: "str | Path", host: Host) -> "int | None":
     if isinstance(place, Path):
         return place.stat().st_size
     answer = requests.head(place, timeout=20, verify=host.verify, allow_redirects=True)
     answer.raise_for_status()
-    return int(answer.headers["Content-Length"])
+    length = answer.headers.get("Content-Length", "")
+    return int(length) if re.fullmatch("[0-9]{1,12}", length) else None
 
 
 def _version(file: str) -> str:

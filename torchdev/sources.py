@@ -1,13 +1,13 @@
 """Refreshes the catalog from PyPI and the PyTorch index: all of it or nothing, and nothing that is not plausible."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 from packaging.version import Version
 
-from torchdev import facts
+from torchdev import facts, pytorch
 from torchdev.catalog import ARCHITECTURES, PROJECTS, PYPI, PYTORCH, Build, Catalog, Source, Wheel, numbers
 from torchdev.errors import BuildError
 from torchdev.host import Host
@@ -49,14 +49,10 @@ def _refused(why: str) -> BuildError:
 
 
 def implausible(old: Catalog, new: Catalog, *, accept_removed: bool = False) -> "list[str]":
-    """What speaks against a new catalog: wheels or cuDNN versions that are gone, hashes that are others than before."""
+    """What speaks against a new catalog: wheels or cuDNN versions that are gone, others in the place of known ones."""
     known = {(b.origin, b.flavour if b.origin == PYTORCH else "", w.file): w for b in old.builds for w in b.wheels}
     found = {(b.origin, b.flavour if b.origin == PYTORCH else "", w.file): w for b in new.builds for w in b.wheels}
-    doubts = [
-        f"{wheel.file} had sha256 {wheel.sha256}, and has {found[key].sha256} now"
-        for key, wheel in known.items()
-        if key in found and wheel.sha256 and found[key].sha256 and wheel.sha256 != found[key].sha256
-    ]
+    doubts = list(_contradictions(old, new))
     if not accept_removed:
         gone = sorted(key[2] for key in known.keys() - found.keys())
         doubts += (
@@ -66,6 +62,24 @@ def implausible(old: Catalog, new: Catalog, *, accept_removed: bool = False) -> 
             lost = sorted(set(versions) - set(new.cudnn.get(name, ())))
             doubts += [f"{name} has lost {', '.join(lost)}"] if lost else []
     return doubts
+
+
+def _contradictions(old: Catalog, new: Catalog) -> "Iterator[str]":
+    """The wheels that are listed in the place of known ones, and are others, by whatever name."""
+    known: dict[tuple[str, ...], dict[str, str]] = {}
+    for build in old.builds:
+        hashes = {wheel.file: wheel.sha256 for wheel in build.wheels if wheel.sha256}
+        known.setdefault(_release(build), {}).update(hashes)
+    for build in new.builds:
+        for wheel in build.wheels:
+            for file, sha256 in pytorch.contradicted(wheel.file, wheel.sha256, known.get(_release(build), {})).items():
+                has = f"has {wheel.sha256 or 'none'} now" if file == wheel.file else f"{wheel.file} is in its place now"
+                yield f"{file} had sha256 {sha256}, and {has}"
+
+
+def _release(build: Build) -> tuple[str, ...]:
+    """What the wheels of an index that stand for each other have in common."""
+    return build.origin, build.flavour if build.origin == PYTORCH else "", build.project, build.version
 
 
 def changes(old: Catalog, new: Catalog) -> "list[str]":

@@ -20,6 +20,8 @@ from torchdev.host import Host
 from torchdev.ids import AMD64
 
 MINIMUM_GLIBC = 17
+NEWEST_MINOR = 100
+"""Above the minor version of every Python 3 to come."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,43 @@ def parsed(file: str) -> Name:
 def fits(file: str, python: str, arch: str = AMD64) -> bool:
     """Whether an installer would take a wheel file for a Python series on the images' base."""
     return _rank(file, _tag_order(python, machine_of(arch))) is not None
+
+
+def rival(one: str, other: str) -> bool:
+    """Whether two wheel files of one flavour have project and version in common, and a Python and machine they serve.
+
+    The local version names the flavour, which not all names of the PyTorch index do.
+    """
+    a, b = (parsed(file) for file in (one, other))
+    same = a.project == b.project and a.version.partition("+")[0] == b.version.partition("+")[0]
+    return same and bool(_served(one) & _served(other))
+
+
+@cache
+def _served(file: str) -> "frozenset[tuple[str, str]]":
+    """The Pythons (3.11, or 3.13t free-threaded) and machines (x86_64) that can take a wheel file."""
+    tags = parsed(file).tags
+    return frozenset((python, machine) for tag in tags for python in _pythons(tag) for machine in _machines(tag))
+
+
+def _pythons(tag: Tag) -> "set[str]":
+    """CPython's ABI tags name one series; abi3 and py3 mean all from one on, and none no ABI, so any of a series."""
+    found = re.fullmatch("(cp|py)3([0-9]*)", tag.interpreter)
+    if not found:
+        return set()
+    first = int(found[2] or 0)
+    onward = tag.abi == "abi3" or found[1] == "py" or not found[2]
+    series = [f"3.{minor}" for minor in (range(first, NEWEST_MINOR) if onward else [first])]
+    if tag.abi == "none":
+        return {*series, *(f"{python}t" for python in series)}
+    return {f"{python}t" for python in series} if tag.abi.endswith("t") else {*series}
+
+
+def _machines(tag: Tag) -> "Iterable[str]":
+    libc = "musl " if tag.platform.startswith("musllinux") else ""
+    return [
+        libc + machine for machine in ARCHITECTURES if tag.platform == "any" or tag.platform.endswith(f"_{machine}")
+    ]
 
 
 def best(files: "Iterable[str]", python: str, arch: str = AMD64) -> "str | None":

@@ -243,6 +243,65 @@ def test_known_hash_that_differs_is_refused(incomplete: Lock, legacy: Cell, inde
         resolve.complete(changed, legacy, index)
 
 
+KNOWN = "torch-2.7.1+cu118-cp39-cp39-manylinux_2_28_x86_64.whl"
+
+
+@pytest.mark.parametrize("tags", [
+    "cp39-cp39-manylinux_2_36_x86_64", "cp39-cp39-manylinux_2_28_x86_64.manylinux_2_31_x86_64", "cp39-cp39-linux_x86_64",
+    "cp39.cp310-cp39-manylinux_2_28_x86_64", "cp39-abi3-manylinux_2_28_x86_64", "cp38-abi3-manylinux_2_17_x86_64",
+    "py3-none-manylinux_2_28_x86_64", "py39-none-linux_x86_64", "cp39-none-manylinux1_x86_64", "py2.py3-none-any",
+    "1-cp39-cp39-manylinux_2_28_x86_64", "cp39-cp39.none-manylinux_2_28_aarch64.manylinux_2_28_x86_64",
+])  # fmt: skip
+def test_another_tag_in_its_name_makes_no_other_wheel(tags: str) -> None:
+    """Whoever serves the Python and the machine of a known wheel has to have its hash."""
+    file, known = f"torch-2.7.1+cu118-{tags}.whl", {KNOWN: "ab" * 32}
+    assert pytorch.contradicted(file, "cd" * 32, known) == known
+    assert pytorch.contradicted(file, None, known) == known
+    assert pytorch.contradicted(file, "ab" * 32, known) == {}
+
+
+@pytest.mark.parametrize("file", [
+    "torch-2.7.1+cu118-cp39-cp39-manylinux_2_28_aarch64.whl", "torch-2.7.1+cu118-cp310-cp310-manylinux_2_28_x86_64.whl",
+    "torch-2.7.1+cu118-cp310-abi3-linux_x86_64.whl", "torch-2.7.0+cu118-cp39-cp39-manylinux_2_28_x86_64.whl",
+    "torchvision-2.7.1+cu118-cp39-cp39-manylinux_2_28_x86_64.whl", "torch-2.7.1+cu118-cp39-cp39t-linux_x86_64.whl",
+    "torch-2.7.1+cu118-py2-none-linux_x86_64.whl", "torch-2.7.1+cu118-cp39-cp39-musllinux_1_2_x86_64.whl",
+])  # fmt: skip
+def test_other_wheels_are_not_held_against_a_known_one(file: str) -> None:
+    """Another machine, Python, version, project, ABI or C library."""
+    assert pytorch.contradicted(file, "cd" * 32, {KNOWN: "ab" * 32}) == {}
+
+
+def test_the_name_of_a_known_wheel_is_for_that_wheel_alone() -> None:
+    """Not even another known one may stand under it."""
+    both = {KNOWN: "ab" * 32, KNOWN.replace("manylinux_2_28", "linux"): "cd" * 32}
+    assert pytorch.contradicted(KNOWN, "cd" * 32, both) == {KNOWN: "ab" * 32}
+    assert pytorch.contradicted(KNOWN.replace("2_28", "2_31"), "cd" * 32, both) == {}
+
+
+def test_folder_and_index_are_held_to_known_hashes_by_what_they_serve(legacy: Cell, tmp_path: Path) -> None:
+    """A wheel of this machine, or of the index, that has one more tag than the known one, and another content."""
+    other = KNOWN.replace("x86_64.whl", "x86_64.manylinux_2_31_x86_64.whl")
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    (folder / other).write_bytes(b"other")
+    with pytest.raises(BuildError, match="in the place of a wheel whose sha256 is known") as caught:
+        resolve._offered("torch", legacy, Host(folders=(folder,)))
+    assert all(text in caught.value.what for text in (other, KNOWN, "27fa1fc8d1bd"))
+    (tmp_path / "cu118" / "torch").mkdir(parents=True)
+    for digest in ("ab" * 32, ""):
+        href = other.replace("+", "%2B") + (f"#sha256={digest}" if digest else "")
+        (tmp_path / "cu118" / "torch" / "index.html").write_text(f'<a href="{href}">{other}</a>')
+        with serving(tmp_path) as url, pytest.raises(BuildError, match="in the place of a wheel"):
+            resolve._offered("torch", legacy, Host(pytorch_index=url))
+
+
+def test_completing_a_lock_holds_the_index_to_what_is_known(incomplete: Lock, legacy: Cell, index: Host) -> None:
+    """Where the lock itself has no hash, the catalog's counts."""
+    unresolved = dataclasses.replace(incomplete.packages[0], sha256=None)
+    with pytest.raises(BuildError, match="another sha256 than the known one"):
+        resolve.complete(dataclasses.replace(incomplete, packages=(unresolved,)), legacy, index)
+
+
 def test_silent_index_leaves_the_lock_and_says_so(incomplete: Lock, legacy: Cell) -> None:
     """The message names the wheels and the variable for a mirror."""
     with pytest.raises(BuildError, match=r"torchvision-0\.22\.1") as caught:

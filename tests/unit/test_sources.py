@@ -1,5 +1,6 @@
 """The catalog's refresh: what it reads, and that an index which lies, truncates, redirects or stops changes nothing."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -137,6 +138,19 @@ def test_lies_are_refused(index: FakeIndex) -> None:
     index.hashes[CUDA_WHEEL] = "ef" * 32
     with pytest.raises(BuildError, match="had sha256"):
         refreshed(index, before, accept_removed=True)
+
+
+@pytest.mark.parametrize("other", ["2_28_x86_64.manylinux_2_31", "2_34"])
+def test_another_name_for_a_known_wheel_is_no_way_round_its_hash(index: FakeIndex, other: str) -> None:
+    """Not even with --accept-removed; a wheel with the known content may have it."""
+    before = refreshed(index)
+    content = index.pages["simple/torch"].pop(CUDA_WHEEL)
+    name = CUDA_WHEEL.replace("manylinux_2_28", f"manylinux_{other}")
+    index.put("simple/torch", name, make_wheel("torch", "2.13.0", ("filelock",), cuda="13.0", flags="sm_75"))
+    with pytest.raises(BuildError, match=f"{re.escape(name)} is in its place now"):
+        refreshed(index, before, accept_removed=True)
+    index.put("simple/torch", name, content)
+    assert refreshed(index, before, accept_removed=True)
 
 
 def test_fewer_wheels_are_refused_unless_accepted(index: FakeIndex) -> None:
