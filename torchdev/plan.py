@@ -2,14 +2,14 @@
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, replace
-
-from packaging.utils import parse_wheel_filename
 
 from torchdev import facts, releases, slimming
 from torchdev.bases import Base, suite_of
 from torchdev.lock import PYTORCH, Lock, Package
 from torchdev.matrix import Cell
+from torchdev.wheels import parsed
 
 EPOCH = 1577836800
 """2020-01-01 UTC: the time of every file that a build writes, so that a layer depends on its content alone."""
@@ -74,16 +74,18 @@ class Layer:
         return slimming.paths_of(package.name for package in self.packages if self.slim)
 
     @property
-    def pip_options(self) -> str:
+    def pip_options(self) -> tuple[str, ...]:
         """Options with which the tool Python's pip fetches wheels of another Python; none for those of any Python."""
-        tags = {t for p in self.packages if not p.any_python for t in parse_wheel_filename(p.file)[3]}
+        tags = {tag for p in self.packages if not p.any_python for tag in parsed(p.file).tags}
         if not tags:
-            return ""
-        own = max((t.interpreter[2:] for t in tags if t.interpreter.startswith("cp")), key=int)
-        abis = sorted({t.abi for t in tags} | {"none"})
-        platforms = sorted({t.platform for p in self.packages for t in parse_wheel_filename(p.file)[3]} - {"any"})
-        words = [f"--python-version {own[0]}.{own[1:]} --implementation cp", *(f"--abi {abi}" for abi in abis)]
-        return " " + " ".join([*words, *(f"--platform {platform}" for platform in platforms)])
+            return ()
+        own = (re.fullmatch("(?:cp|py)3([0-9]+)", tag.interpreter) for tag in tags)
+        minor = max((int(found[1]) for found in own if found), default=None)
+        abis = sorted({tag.abi for tag in tags} | {"none"})
+        platforms = sorted({tag.platform for p in self.packages for tag in parsed(p.file).tags} - {"any"})
+        series = () if minor is None else (f"--python-version=3.{minor}",)
+        words = (*series, "--implementation=cp", *(f"--abi={abi}" for abi in abis))
+        return (*words, *(f"--platform={platform}" for platform in platforms))
 
     @property
     def elsewhere(self) -> tuple[Package, ...]:

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 from torchdev.contract import make_contract, to_text
 from torchdev.errors import InputError
 from torchdev.plan import EPOCH, Plan, Templates, guarded
+from torchdev.texts import quoted
 
 BAKE_FILE = "docker-bake.json"
 KEPT = frozenset({"bases.json", "lock.json"})
@@ -64,7 +65,9 @@ def environment(templates: Path) -> Environment:
 
 
 def label(text: str) -> str:
-    """A text as a value of LABEL, where quotes, backslashes and variables would mean something."""
+    """A text as a value of LABEL, where quotes, backslashes and variables would mean something; in one line."""
+    if not text.isprintable():
+        raise InputError(f"{quoted(text)} can't be the value of a label", next_step=COMMAND)
     return '"' + re.sub(r'(["\\$])', r"\\\1", text) + '"'
 
 
@@ -76,11 +79,14 @@ def _cell_files(plan: Plan, environment: Environment) -> Files:
             if "__pycache__" not in name:
                 files[name.removesuffix(".j2")] = fill(environment, name, values)
     files[CONTRACT_FILE] = files[f"files/{CONTRACT_FILE}"] = to_text(make_contract(plan.cell, plan.lock))
+    if plan.cell.cudnn:
+        files["override/pin.txt"] = f"{plan.lock.cudnn_name}=={plan.lock.cudnn}\n"
     files["wheels/tools/requirements.txt"] = "".join(f"{tool.requirement}\n" for tool in plan.tools)
     for layer in plan.layers:
         if layer.packages:
             files[f"wheels/{layer.name}/requirements.txt"] = layer.pins
             files[f"wheels/{layer.name}/SHA256SUMS"] = layer.sums
+            files[f"fetch/{layer.name}.txt"] = "".join(f"{option}\n" for option in layer.pip_options)
         for how, paths in layer.lacks.items():
             if paths:
                 files[f"wheels/{layer.name}/{how}.txt"] = "".join(f"{path}\n" for path in paths)
@@ -166,6 +172,13 @@ def _same(path: Path, text: str, mode: int) -> bool:
 
 
 def _mode(name: str) -> int:
-    programs = ("/scripts/", "/steps/", "/override/", "/files/uv", "/files/entrypoint", "/files/torchdev-doctor")
+    programs = (
+        "/scripts/",
+        "/steps/",
+        "/override/accept-version",
+        "/files/uv",
+        "/files/entrypoint",
+        "/files/torchdev-doctor",
+    )
     executable = any(part in name for part in programs)
     return 0o755 if executable else 0o644

@@ -37,9 +37,15 @@ def test_every_package_is_in_one_layer(cell: Cell, lock: Lock) -> None:
 def test_wheels_of_a_python_are_fetched_by_their_tags(plan: Plan) -> None:
     """Pip runs on the tool Python, so it is told of the cell's; wheels of every Python need no telling."""
     options = {layer.name: layer.pip_options for layer in plan.layers}
-    tags = " --python-version 3.11 --implementation cp --abi cp311 --abi none --platform manylinux_2_28_x86_64"
-    assert options["cuda"] == options["cudnn"] == ""
-    assert options["torch"] == options["packages"] == tags
+    tags = "--python-version=3.11 --implementation=cp --abi=cp311 --abi=none --platform=manylinux_2_28_x86_64"
+    assert options["cuda"] == options["cudnn"] == ()
+    assert options["torch"] == options["packages"] == tuple(tags.split())
+
+
+def test_wheels_of_one_python_need_no_abi(plan: Plan) -> None:
+    """Such as py311-none-any, which other interpreters could load, too; the series is told all the same."""
+    layer = dataclasses.replace(plan.layers[-2], packages=(make_package("a", "1.0", "py311-none-any"),))
+    assert layer.pip_options == ("--python-version=3.11", "--implementation=cp", "--abi=none")
 
 
 def test_what_images_lack_is_named_where_its_wheel_is_installed(cell: Cell, lock: Lock) -> None:

@@ -1,14 +1,17 @@
 """Rendering: complete, free of host facts, and compared to the letter."""
 
+import dataclasses
 import json
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.unit.conftest import ROOT
+from tests.unit.conftest import ROOT, make_package
 from torchdev import render
 from torchdev.errors import InputError
-from torchdev.plan import Plan
+from torchdev.plan import Plan, make_plan
 
 TEMPLATES = ROOT / "templates"
 CELL = "py311-cu130-torch2.13.0"
@@ -111,6 +114,52 @@ def test_locks_and_digests_are_left_alone(files: render.Files, images: Path) -> 
     (images / "bases.json").write_text("{}")
     (images / CELL / "lock.json").write_text("{}")
     render.check(files, images)
+
+
+def test_no_command_of_a_dockerfile_has_a_word_of_an_index(plan: Plan) -> None:
+    """Versions, hashes, names and tags of wheels go by file: RUN is the same for any wheels."""
+    devel = dataclasses.replace(plan.cell, cudnn="9.24.0.43", variant="devel")
+    lock = dataclasses.replace(plan.lock, packages=(*plan.lock.packages, make_package("nvidia-cuda-nvcc", "13.0.88")))
+    full = make_plan("torchdev", devel, lock, plan.bases, ())
+    files = render.render((full,), TEMPLATES)
+    text = re.sub(r"\\\n", " ", files[f"{devel.id}/Dockerfile"])
+    commands = "\n".join(line for line in text.splitlines() if line.startswith(("RUN ", "COPY ", "ENV ", "SHELL ")))
+    foreign = {w for p in lock.packages for w in (p.version, p.file, p.sha256, *p.file.split("-")[2:]) if w}
+    assert commands.count("RUN ") > 15
+    assert {word for word in foreign - {"none", "any.whl"} if word in commands} == set()
+    assert files[f"{devel.id}/override/pin.txt"] == "nvidia-cudnn-cu13==9.20.0.48\n"
+    assert files[f"{devel.id}/fetch/torch.txt"].splitlines() == [
+        "--python-version=3.11", "--implementation=cp", "--abi=cp311", "--abi=none", "--platform=manylinux_2_28_x86_64",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("option", [
+    "--platform=$(id>&2)", "--abi=a b", "--index-url=http://evil", "--platform=x\n-r/etc/passwd", "--abi=", "x",
+    "--python-version=3.11;id", "--abi=cp311\r",
+])  # fmt: skip
+def test_options_that_pip_may_not_be_told_end_a_build(tmp_path: Path, option: str) -> None:
+    """The step that fetches looks at every line; what it refuses is shown, and not obeyed."""
+    (tmp_path / "options.txt").write_text(f"--implementation=cp\n{option}\n")
+    script = (TEMPLATES / "steps" / "fetch-wheels").read_text()
+    script = script.replace("/pip-options.txt", str(tmp_path / "options.txt")).replace(
+        "/steps/pip-settings", "/missing"
+    )
+    done = subprocess.run(["bash", "-c", script, "fetch-wheels", "torch"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "refused: fetch/torch.txt: " in done.stderr
+    assert "uid=" not in done.stderr
+    (tmp_path / "options.txt").write_text("--implementation=cp\n--platform=manylinux_2_28_x86_64\n--abi=cp311")
+    done = subprocess.run(["bash", "-c", script, "fetch-wheels", "torch"], capture_output=True, text=True)
+    assert "refused" not in done.stderr
+    assert "/missing" in done.stderr
+
+
+def test_labels_stay_in_their_line() -> None:
+    """What a Dockerfile would read in a value is escaped; what would end the line is refused."""
+    assert render.label('a"$b\\c') == '"a\\"\\$b\\\\c"'
+    for text in ("a\nRUN id", "a\rb", "a\x1b[2J", "a\u2028b"):
+        with pytest.raises(InputError, match="label"):
+            render.label(text)
 
 
 def test_misspelt_variable_is_an_error(plan: Plan, tmp_path: Path) -> None:

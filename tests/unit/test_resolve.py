@@ -247,7 +247,8 @@ KNOWN = "torch-2.7.1+cu118-cp39-cp39-manylinux_2_28_x86_64.whl"
 
 
 @pytest.mark.parametrize("tags", [
-    "cp39-cp39-manylinux_2_36_x86_64", "cp39-cp39-manylinux_2_28_x86_64.manylinux_2_31_x86_64", "cp39-cp39-linux_x86_64",
+    "cp39-cp39-manylinux_2_28_x86_64.manylinux_2_31_x86_64", "cp39-cp39-manylinux_2_36_x86_64",
+    "cp39-cp39-linux_x86_64",
     "cp39.cp310-cp39-manylinux_2_28_x86_64", "cp39-abi3-manylinux_2_28_x86_64", "cp38-abi3-manylinux_2_17_x86_64",
     "py3-none-manylinux_2_28_x86_64", "py39-none-linux_x86_64", "cp39-none-manylinux1_x86_64", "py2.py3-none-any",
     "1-cp39-cp39-manylinux_2_28_x86_64", "cp39-cp39.none-manylinux_2_28_aarch64.manylinux_2_28_x86_64",
