@@ -6,12 +6,18 @@ environment.py.
 """
 
 import argparse
-import re
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchdev import arguments, environment
+ROOT = Path(__file__).resolve().parent
+MATRIX = ROOT / "matrix.yaml"
+if str(ROOT) not in sys.path:  # python -P and -I leave the folder of a program out
+    sys.path.insert(0, str(ROOT))
+
+from torchdev import arguments, environment  # noqa: E402 - found by the line above
+from torchdev.commands import STARTED  # noqa: E402
 
 if TYPE_CHECKING:
     from torchdev.matrix import Cell
@@ -19,9 +25,6 @@ if TYPE_CHECKING:
     from torchdev.project import Project
     from torchdev.report import Result
     from torchdev.site import Options
-
-ROOT = Path(__file__).resolve().parent
-MATRIX = ROOT / "matrix.yaml"
 
 
 def main(words: "list[str]") -> int:
@@ -32,6 +35,7 @@ def main(words: "list[str]") -> int:
         words = ["build", *words]
     own, command = arguments.split(words)
     options = top.parse_args(own, argparse.Namespace(words=command))
+    STARTED.matrix_file = "" if same(options.matrix_file, MATRIX) else str(options.matrix_file)
     if options.stage == "build" and named(options) == options.matrix:
         both = "name cells, or --matrix, not both"
         top.error(both if options.matrix else "name a cell, or build every cell with --matrix")
@@ -45,7 +49,7 @@ def main(words: "list[str]") -> int:
     try:
         return run(options)
     except TorchdevError as error:
-        print(f"error: {with_matrix(str(error), options.matrix_file)}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return int(error.code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -173,6 +177,11 @@ def listing(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell
     return (report.cells_json if options.json else report.cells_text)(project.matrix, chosen)
 
 
+def same(file: "Path | None", other: Path) -> bool:
+    """Whether a file that may not be there is another one; so it is, if none is named."""
+    return file is None or os.path.realpath(file) == os.path.realpath(other)
+
+
 def named(options: argparse.Namespace) -> bool:
     """Whether the command line names any cells."""
     return bool(options.cells or options.select or options.group)
@@ -205,13 +214,6 @@ def by(options: argparse.Namespace) -> "dict[str, Any]":
     }
 
 
-def with_matrix(text: str, file: Path) -> str:
-    """A message whose next commands name the matrix file, where that is not the checkout's."""
-    if file.resolve() == MATRIX:
-        return text
-    return re.sub(r"(python build\.py [a-z]\S*( [a-z]\S*)?)", rf"\1 --matrix-file {file}", text)
-
-
 def finish(results: "list[Result]", as_json: bool) -> int:
     """Print results; the exit code that the worst of them stands for."""
     from torchdev import report, stages
@@ -237,4 +239,5 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
+    environment.begin()
     sys.exit(main(sys.argv[1:]))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from torchdev.commands import written
 from torchdev.errors import InputError
 
 TOOL_PYTHON = "3.11"
@@ -110,7 +111,8 @@ def _entries(path: Path) -> dict[str, dict[str, str]]:
     except FileNotFoundError:
         return {}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"not a list of digests: {error!r}", where=str(path), next_step="git checkout it") from None
+        step = written(["git", "-C", str(path.parent), "checkout", "--", path.name])
+        raise InputError(f"not a list of digests: {error!r}", where=str(path), next_step=step) from None
 
 
 def write_digests(source: Path, path: Path, found: dict[str, str]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torchdev import prefix, process
 from torchdev.bases import SOURCE_PINS, SOURCE_SUITES, Base, Suite
+from torchdev.commands import Command, build_py
 from torchdev.diagnosis import explain
 from torchdev.engine import Engine
 from torchdev.errors import BuildError, EngineError, TorchdevError
@@ -156,10 +157,10 @@ def _digest(recipe: str) -> str:
     return hashlib.sha256(recipe.encode()).hexdigest()[:16]
 
 
-def _command(base: Base) -> str:
+def _command(base: Base) -> Command:
     """The command that makes a Python's stand-in of one that is installed here."""
     series = base.series or ""
-    return f"python build.py bootstrap {prefix.OPTION} {series}=FOLDER 'py{series.replace('.', '')}-*'"
+    return build_py("bootstrap", prefix.OPTION, f"{series}=FOLDER", f"py{series.replace('.', '')}-*")
 
 
 def _debian(engine: Engine, base: Base, host: Host, labels: dict[str, str]) -> None:
@@ -167,7 +168,7 @@ def _debian(engine: Engine, base: Base, host: Host, labels: dict[str, str]) -> N
     if not shutil.which("mmdebstrap"):
         raise EngineError(
             f"no registry answers for {base.name}, and mmdebstrap, which would make it, is not installed",
-            next_step="apt-get install mmdebstrap, or python build.py quickstart",
+            next_step=("apt-get install mmdebstrap, or ", build_py("quickstart")),
         )
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder, "root.tar")
@@ -177,7 +178,7 @@ def _debian(engine: Engine, base: Base, host: Host, labels: dict[str, str]) -> N
         output: list[str] = []
         if process.run(["mmdebstrap", *options], output.append, env=environment):
             tail = "".join(f"  {line}" for line in output[-8:]).rstrip()
-            raise BuildError(f"mmdebstrap failed\n{tail}", where=base.stand_in, next_step="python build.py doctor")
+            raise BuildError(f"mmdebstrap failed\n{tail}", where=base.stand_in, next_step=build_py("doctor"))
         engine.load_root(archive, base.stand_in, labels)
 
 
@@ -186,8 +187,8 @@ def _compile(engine: Engine, host: Host, base: Base, places: Places, labels: dic
     series = base.series or ""
     if series not in SOURCE_SUITES:
         what = f"no registry answers for {base.name}, and Debian has no source package of that Python"
-        step = f"{_command(base)}, where FOLDER has such a Python, compiled on Debian {base.suite.name} or an older one"
-        raise EngineError(what, next_step=f"{step}; or docker pull {base.ref}")
+        have = f"if you have one that was compiled on Debian {base.suite.name} or an older one, in FOLDER: "
+        raise EngineError(what, next_step=(f"docker pull {base.ref}; or, {have}", _command(base)))
     arguments = {"SUITES": " ".join(SOURCE_SUITES[series]), "PINNED": SOURCE_PINS.get(series, "")}
     _build(engine, host, base, places, "python.Dockerfile", arguments, labels)
 

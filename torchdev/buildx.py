@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torchdev import process
 from torchdev.amounts import read_bytes
+from torchdev.commands import build_py
 from torchdev.errors import BuildError, EngineError
 
 OnLine = Callable[[str], None]
@@ -40,7 +41,7 @@ def run(arguments: "list[str]", log: Path, on_line: "OnLine | None" = None) -> N
     """Run `docker buildx`, its whole output in a log, and each line to `on_line`; BuildError if it fails."""
     docker_cli = shutil.which("docker")
     if not docker_cli:
-        raise EngineError("the docker command is missing", next_step="python build.py quickstart")
+        raise EngineError("the docker command is missing", next_step=build_py("quickstart"))
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w", encoding="utf-8") as file:
 

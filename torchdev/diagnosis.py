@@ -1,10 +1,13 @@
 """What a failed build's log means, and what to do about it."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
-from torchdev.errors import BuildError
+from torchdev.commands import Command, build_py, written
+from torchdev.errors import BuildError, Step
 
+CELL = "CELL"
 LONGEST = 180
 """Characters of a line of a log in a message."""
 REMEDIES = (
@@ -12,7 +15,7 @@ REMEDIES = (
     (
         ("Hash mismatch", "hash mismatch", "DO NOT MATCH THE HASHES"),
         "a wheel is not the one that was locked: its hash differs",
-        "find out which side changed; if the index is right: python build.py lock {cell}",
+        ("find out which side changed; if the index is right: ", build_py("lock", CELL)),
     ),
     (
         (
@@ -25,17 +28,17 @@ REMEDIES = (
             "NewConnectionError",
         ),
         "a package index or Debian mirror could not be reached from the build",
-        "python build.py doctor; check proxies (HTTPS_PROXY) and the index (pip config list)",
+        ("check proxies (HTTPS_PROXY) and the index (pip config list); then ", build_py("doctor")),
     ),
     (("401 Unauthorized", "403 Forbidden"), "a package index refused access", "check the credentials of the index"),
     (
         ("failed to resolve source metadata", "failed to do request", "pull access denied"),
         "a base image could not be pulled",
-        "python build.py bootstrap {cell}",
+        build_py("bootstrap", CELL),
     ),
     (("Cannot connect to the Docker daemon",), "no Docker Engine answers", "systemctl start docker"),
 )
-"""What BuildKit's log may hold, what it means, and what to do then; the first match wins."""
+"""What BuildKit's log may hold, what it means, and what to do then, where CELL is the cell; the first match wins."""
 
 
 def explain(cell: str, text: str, log: Path) -> BuildError:
@@ -43,15 +46,27 @@ def explain(cell: str, text: str, log: Path) -> BuildError:
     failure = _failing_step([line for line in text.splitlines() if line.strip()])
     refused, remedy = (_said(word, failure) for word in ("refused", "next"))
     if refused:
-        return BuildError(refused, where=cell, next_step=f"{remedy}; log: {log}")
+        return BuildError(f"{refused}{_at(log)}", where=cell, next_step=remedy)
     for signs, what, step in REMEDIES:
         line = next((line for line in failure if any(sign.lower() in line.lower() for sign in signs)), None)
         if line:
-            return BuildError(
-                f"{what}\n  {line.strip()}", where=cell, next_step=f"{step.format(cell=cell)}; log: {log}"
-            )
+            told = f"{what}\n  {line.strip()}{_at(log)}"
+            return BuildError(told, where=cell, next_step=tuple(_for(cell, step)))
     tail = "\n".join(f"  {line}" for line in [_short(line) for line in dict.fromkeys(failure)][-12:])
-    return BuildError(f"the build failed\n{tail}", where=cell, next_step=f"read {log}")
+    return BuildError(f"the build failed\n{tail}", where=cell, next_step=f"read {written([str(log)])}")
+
+
+def _for(cell: str, step: Step) -> "Iterator[str | Command]":
+    """A remedy whose commands name the cell."""
+    for part in step if isinstance(step, tuple) else (step,):
+        if isinstance(part, Command):
+            yield Command(tuple(cell if word == CELL else word for word in part.words))
+        else:
+            yield part
+
+
+def _at(log: Path) -> str:
+    return f"\n  log: {written([str(log)])}"
 
 
 def _short(line: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torchdev import buildx, exports, forecast, gpus
 from torchdev.bases import DEBIAN
+from torchdev.commands import build_py
 from torchdev.engine import Engine
 from torchdev.errors import EngineError, Exit, InputError
 from torchdev.host import Host, read_host
@@ -80,7 +81,7 @@ def _engine(root: Path) -> Iterator[Finding]:
             "registry",
             "missing",
             "docker.io does not answer, and there is no mmdebstrap to make bases",
-            "apt-get install mmdebstrap, or python build.py quickstart",
+            f"apt-get install mmdebstrap, or {build_py('quickstart')}",
         )
     yield _gpu(info)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from torchdev.errors import InputError
+from torchdev.errors import InputError, Step
 
 Trail = tuple["str | int", ...]
 """The keys and indexes that lead from the root to a value."""
@@ -54,7 +54,7 @@ class Document:
         """Whether there is a value at a path."""
         return path in self.values
 
-    def error(self, path: Trail, what: str, next_step: str = "", *, key: bool = False) -> InputError:
+    def error(self, path: Trail, what: str, next_step: Step = "", *, key: bool = False) -> InputError:
         """An error about a value or its key."""
         return InputError(what, where=str(self.place(path, key=key)), next_step=next_step)
 

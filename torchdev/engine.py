@@ -19,14 +19,15 @@ from docker.models.containers import Container
 from torchdev import buildx
 from torchdev import gpus as gpu_requests
 from torchdev.catalog import ARCHITECTURES
+from torchdev.commands import build_py
 from torchdev.errors import BuildError, EngineError, GpuError
 
 TIMEOUT = 600
 """Seconds to wait for one answer of the engine; removing or starting a large image can take minutes."""
 CELL_VARIABLE, CELL_LABEL = "TORCHDEV_CHECKED_CELL", "io.torchdev.check"
 """Variable that tells the checks' process its cell, and label of the containers that it makes."""
-DOCTOR = "python build.py doctor"
-START_ENGINE = "start it (systemctl start docker), or install one: python build.py quickstart"
+DOCTOR = build_py("doctor")
+START_ENGINE = ("start it (systemctl start docker), or install one: ", build_py("quickstart"))
 
 
 @dataclass(frozen=True)
@@ -275,7 +276,7 @@ def container_error(image: str, explanation: str) -> EngineError:
         step = "nvidia-smi; update the driver, or take an older CUDA"
         return GpuError(f"the NVIDIA driver refuses: {explanation}", next_step=step)
     if "No such image" in explanation:
-        return EngineError(f"the engine has no image {image}", next_step=f"python build.py {image.rpartition(':')[2]}")
+        return EngineError(f"the engine has no image {image}", next_step=build_py("build", image.rpartition(":")[2]))
     return EngineError(f"the engine could not start a container of {image}: {explanation}", next_step=DOCTOR)
 
 

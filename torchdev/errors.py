@@ -2,6 +2,11 @@
 
 from enum import IntEnum
 
+from torchdev.commands import Command
+
+Step = str | Command | tuple[str | Command, ...]
+"""What to do next: a sentence, a command, or a sentence in parts, some of which are commands."""
+
 
 class Exit(IntEnum):
     """Exit codes of build.py; distinct, so that a script can tell what kind of thing went wrong."""
@@ -21,15 +26,23 @@ class Exit(IntEnum):
 
 
 class TorchdevError(Exception):
-    """One failure: what happened, where (a file with line and column, or a cell), and what to do next."""
+    """One failure: what happened, where (a file with line and column, or a cell), and what to do next.
+
+    A next step that is a command of build.py is given as one (torchdev.commands), so that it works when it is typed.
+    """
 
     code: Exit = Exit.INPUT
 
-    def __init__(self, what: str, *, where: str = "", next_step: str = "") -> None:
+    def __init__(self, what: str, *, where: str = "", next_step: Step = "") -> None:
         super().__init__(what)
         self.what = what
         self.where = where
-        self.next_step = next_step
+        self.steps = next_step if isinstance(next_step, tuple) else (next_step,)
+
+    @property
+    def next_step(self) -> str:
+        """What to do next, as text; empty where nothing helps."""
+        return "".join(map(str, self.steps))
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""

@@ -7,6 +7,7 @@ from itertools import combinations
 
 from torchdev import facts, ids, reasons, releases, terms
 from torchdev.catalog import Source, numbers
+from torchdev.commands import build_py
 from torchdev.errors import InputError
 from torchdev.facts import Fact
 from torchdev.releases import Combination
@@ -64,7 +65,7 @@ def answer(cell: "str | None", wishes: Query) -> Explanation:
             next_step="name one such as py311-cu130, or use --python, --cuda, --torch",
         )
     if not named | wishes:
-        raise InputError("nothing was asked", next_step="python build.py explain --help")
+        raise InputError("nothing was asked", next_step=build_py("explain", "--help"))
     return explain(terms.checked(named | wishes))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torchdev import texts
+from torchdev.commands import build_py
 from torchdev.containers import SHM
 from torchdev.errors import InputError
 from torchdev.matrix import Cell
@@ -172,8 +173,8 @@ def _check(cell: Cell, wishes: Wishes) -> None:
         if value is not None and value < lowest:
             raise InputError(f"{value} is too few", where=option(wish), next_step=f"{lowest} or more")
     if wishes.gpus and not cell.cuda:
-        step = "--gpus 0, or a cell with CUDA: python build.py list"
-        raise InputError(f"{cell.id} has no CUDA, so it can't use a GPU", where="--gpus", next_step=step)
+        other = ("--gpus 0, or a cell with CUDA: ", build_py("list"))
+        raise InputError(f"{cell.id} has no CUDA, so it can't use a GPU", where="--gpus", next_step=other)
     for wish in ("name", "data"):
         value = getattr(wishes, wish)
         if value is not None and not (NAME.fullmatch(value) and len(value) <= LONGEST_NAME):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from torchdev import containers, gpus, jobs, recipes, trees
+from torchdev.commands import build_py
 from torchdev.containers import Start
 from torchdev.engine import Engine
 from torchdev.errors import EngineError, InputError
@@ -93,9 +94,9 @@ def run(project: Project, cell: Cell, command: "list[str]", gpu: str, shm: int, 
         )
     engine, docker = Engine(), shutil.which("docker")
     if not docker:
-        raise EngineError("the docker command is missing", next_step="python build.py quickstart")
+        raise EngineError("the docker command is missing", next_step=build_py("quickstart"))
     if not engine.image(image):
-        raise InputError(f"the engine has no image {image}", where=cell.id, next_step=f"python build.py {cell.id}")
+        raise InputError(f"the engine has no image {image}", where=cell.id, next_step=build_py("build", cell.id))
     given = containers.granted(bool(cell.cuda) and gpu != "none", partial(_attempt, engine, image))
     if given.refusal and gpu == "require":
         raise given.refusal

@@ -11,6 +11,7 @@ from packaging.version import Version
 from pydantic import TypeAdapter
 
 from torchdev import jsonfile, releases, wheels
+from torchdev.commands import build_py
 from torchdev.errors import InputError
 from torchdev.jsonfile import Malformed, Trail
 from torchdev.lock import FLAVOURED, PYTORCH, UV, Lock, Package, inputs_digest, requirements, runtime_cuda
@@ -24,7 +25,7 @@ _ADAPTER = TypeAdapter(Lock)
 
 def read_lock(path: Path, cell: Cell) -> Lock:
     """Read a cell's lock; a missing, malformed or stale one, or another cell's, is an InputError with the command."""
-    command = f"python build.py lock {cell.id}"
+    command = build_py("lock", cell.id)
     try:
         lock, data = jsonfile.read(path, _ADAPTER)
     except FileNotFoundError:
@@ -32,7 +33,7 @@ def read_lock(path: Path, cell: Cell) -> Lock:
     except Malformed as error:
         raise InputError(f"not a lock: {error.what}", where=_shown(path, error.line), next_step=command) from None
     except InputError as error:
-        raise InputError(error.what, where=_shown(path), next_step=f"put it out of the way, then {command}") from None
+        raise InputError(error.what, where=_shown(path), next_step=("put it out of the way, then ", command)) from None
     for trail, what in doubts(lock, cell):
         raise InputError(what, where=_shown(path, jsonfile.line_of(data, trail)), next_step=command)
     return lock

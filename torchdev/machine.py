@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torchdev.bootstrap import debian_sites
+from torchdev.commands import build_py
 from torchdev.engine import Engine
 from torchdev.errors import EngineError, Exit
 from torchdev.matrix import Cell
@@ -43,7 +44,7 @@ class Consent:
         if not sys.stdin.isatty():
             raise EngineError(f"{what}: that needs your consent", next_step="add --yes")
         if input(f"{what}? [y/N] ").strip().lower() not in ("y", "yes"):
-            raise EngineError(f"not done: {what}", next_step="python build.py doctor says what is missing")
+            raise EngineError(f"not done: {what}", next_step=("see what is missing: ", build_py("doctor")))
 
 
 @dataclass(frozen=True)

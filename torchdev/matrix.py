@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torchdev import explain, ids, releases
 from torchdev.catalog import numbers
+from torchdev.commands import build_py
 from torchdev.document import Document, Place, Trail
 from torchdev.errors import InputError
 from torchdev.releases import COMPANIONS, cuda_of
@@ -96,8 +97,10 @@ class Matrix:
     def _named(self, name: str) -> tuple[Cell, ...]:
         found = named(name, self.cells, self.aliases)
         if not found:
-            step = f"python build.py list; it knows: {', '.join([*self.aliases, *(cell.id for cell in self.cells)])}"
-            raise InputError(f'there is no cell "{name}" in {self.file}', next_step=step)
+            known = ", ".join([*self.aliases, *(cell.id for cell in self.cells)])
+            raise InputError(
+                f'there is no cell "{name}" in {self.file}, which has: {known}', next_step=build_py("list")
+            )
         return found
 
     def _group(self, name: str) -> tuple[Cell, ...]:
@@ -236,6 +239,6 @@ def _groups(
         for number, name in enumerate(members):
             found = named(name, cells, aliases)
             if not found:
-                raise document.error(("groups", group, number), f'"{name}" names no cell', "python build.py list")
+                raise document.error(("groups", group, number), f'"{name}" names no cell', build_py("list"))
             chosen |= {cell.id for cell in found}
         yield group, tuple(cell for cell in cells if cell.id in chosen)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
+from torchdev.commands import build_py
 from torchdev.contract import make_contract, to_text
 from torchdev.errors import InputError
 from torchdev.plan import EPOCH, Plan, Templates, guarded
@@ -20,6 +21,8 @@ KEPT = frozenset({"bases.json", "lock.json"})
 CONTRACT_FILE = "contract.json"
 """In a cell's folder, and once more among the files that go into its image."""
 COMMAND = "python build.py render"
+"""What generated files name; no matter how it was started, or they would differ."""
+RENDER = build_py("render")
 
 Files = dict[str, str]
 """Path below images/ to the text of the file."""
@@ -103,7 +106,7 @@ def fill(environment: Environment, name: str, values: "Mapping[str, object]") ->
     except TemplateError as error:
         line = getattr(error, "lineno", None)
         where = f"templates/{name}" + (f":{line}" if line else "")
-        raise InputError(f"the template can't be rendered: {error}", where=where, next_step=COMMAND) from None
+        raise InputError(f"the template can't be rendered: {error}", where=where, next_step=RENDER) from None
     return text.rstrip("\n") + "\n"
 
 
@@ -143,7 +146,7 @@ def check(files: Files, images: Path) -> None:
     changed = differences(files, images)
     if changed:
         listing = "\n".join(f"  images/{name}" for name in changed)
-        raise InputError(f"{len(changed)} generated files or folders are out of date:\n{listing}", next_step=COMMAND)
+        raise InputError(f"{len(changed)} generated files or folders are out of date:\n{listing}", next_step=RENDER)
 
 
 def differences(files: Files, images: Path) -> "list[str]":

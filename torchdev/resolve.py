@@ -19,13 +19,14 @@ from remotezip import RemoteIOError
 
 from torchdev import pytorch, releases, terms, wheels
 from torchdev.bases import TOOL_PYTHON
+from torchdev.commands import build_py
 from torchdev.errors import BuildError, InputError
 from torchdev.host import Host, local_wheels, sha256_of
 from torchdev.indexes import Listed
 from torchdev.lock import FLAVOURED, PYTORCH, UV, Lock, Package, inputs_digest, requirements, runtime_cuda
 from torchdev.matrix import Cell
 from torchdev.pylock import Resolved
-from torchdev.resolver import Wanted, compile_cell
+from torchdev.resolver import REACH, Wanted, compile_cell
 from torchdev.texts import NotOfKind, shown
 
 
@@ -42,8 +43,7 @@ def _reading(cell: Cell) -> Iterator[None]:
         yield
     except (requests.RequestException, RemoteIOError, zipfile.BadZipFile, NotOfKind) as error:
         what = f"a wheel can't be read off the index: {shown(error)}"
-        step = "check the network, proxies (HTTPS_PROXY) and index (pip config list); then python build.py doctor"
-        raise BuildError(what, where=cell.id, next_step=step) from None
+        raise BuildError(what, where=cell.id, next_step=REACH) from None
 
 
 def _resolve(cell: Cell, host: Host, known: dict[str, int]) -> Lock:
@@ -251,5 +251,5 @@ def _check_flavour(cell: Cell, packages: tuple[Package, ...], bundled: "str | No
         raise InputError(
             f"torch {cell.torch} of the package index is built for CUDA {found or 'none (cpu)'}, not {cell.flavour}",
             where=str(cell.place),
-            next_step=f"change cuda or torch of that row, then python build.py lock {cell.id}",
+            next_step=("change cuda or torch of that row, then ", build_py("lock", cell.id)),
         )

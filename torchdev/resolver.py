@@ -11,7 +11,8 @@ from uv import find_uv_bin
 
 from torchdev import pylock
 from torchdev.bases import TOOL_PYTHON, suite_of
-from torchdev.errors import BuildError
+from torchdev.commands import build_py
+from torchdev.errors import BuildError, Step
 from torchdev.host import Host
 from torchdev.ids import AMD64
 from torchdev.lock import UV
@@ -19,6 +20,8 @@ from torchdev.matrix import Cell
 from torchdev.pylock import Resolved
 from torchdev.wheels import machine_of
 
+REACH = ("check the network, proxies (HTTPS_PROXY) and index (pip config list); then ", build_py("doctor"))
+"""What to do where an index does not answer."""
 UV_KEPT = ("UV_HTTP_TIMEOUT", "UV_HTTP_RETRIES", "UV_CACHE_DIR", "UV_KEYRING_PROVIDER", "UV_CONCURRENT_DOWNLOADS")
 """uv's variables that do not change what is resolved; the indexes are in the uv.toml that is written for it."""
 COMPILE = (
@@ -94,8 +97,8 @@ def _not_resolved(cell: Cell, message: str) -> BuildError:
     network = ("dns error", "Connection refused", "tcp connect", "timed out", "Could not connect", "client error")
     if any(sign in message for sign in network):
         what = "the package index can't be reached"
-        step = "check the network, proxies (HTTPS_PROXY) and index (pip config list); then python build.py doctor"
+        step: Step = REACH
     else:
         what = "uv finds no set of versions that fits"
-        step = f"change the row at {cell.place}, then python build.py lock {cell.id}"
+        step = (f"change the row at {cell.place}, then ", build_py("lock", cell.id))
     return BuildError(f"{what}\n{message.strip()}", where=cell.id, next_step=step)

@@ -9,6 +9,7 @@ from packaging.version import Version
 
 from torchdev import facts, pytorch
 from torchdev.catalog import ARCHITECTURES, PROJECTS, PYPI, PYTORCH, Build, Catalog, Source, Wheel, numbers
+from torchdev.commands import build_py
 from torchdev.errors import BuildError
 from torchdev.host import Host
 from torchdev.indexes import Inside, Listed, Silent, Untrue, list_wheels, pin, read_wheel
@@ -18,7 +19,6 @@ FIRST = {"torch": "1.10", "torchvision": "0.11", "torchaudio": "0.10"}
 CUDNN = ("nvidia-cudnn-cu11", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13")
 AT_ONCE = 12
 """Wheels read at once."""
-COMMAND = "python build.py catalog refresh"
 
 Say = Callable[[str], None]
 
@@ -44,7 +44,7 @@ def refresh(old: Catalog, host: Host, flavours: "Iterable[str]", say: Say, *, ac
 
 
 def _refused(why: str) -> BuildError:
-    step = f"look at the index; then {COMMAND} again, with --accept-removed if wheels were really withdrawn"
+    step = ("look at the index; if wheels were really withdrawn, ", build_py("catalog", "refresh", "--accept-removed"))
     return BuildError(f"the catalog is left as it was: {why}", next_step=step)
 
 

@@ -26,6 +26,7 @@ from torchdev import (
     trees,
     verify,
 )
+from torchdev.commands import build_py
 from torchdev.engine import Engine
 from torchdev.errors import BuildError, EngineError, Exit, InputError, TorchdevError
 from torchdev.host import local_wheels, read_host
@@ -50,7 +51,7 @@ def refresh_catalog(say: Say, *, accept_removed: bool) -> None:
     sources.write(catalog.DATA, catalog.to_text(new))
     for line in [*lines, *sources.gaps(new)]:
         say(line)
-    say(f"{len(lines)} changes in {catalog.DATA.name}" + ("; next: python build.py list --grid" if lines else ""))
+    say(f"{len(lines)} changes in {catalog.DATA.name}" + (f"; next: {build_py('list', '--grid')}" if lines else ""))
 
 
 def lock_cells(project: Project, cells: "tuple[Cell, ...]", say: Say) -> None:
@@ -82,8 +83,8 @@ def lock_cells(project: Project, cells: "tuple[Cell, ...]", say: Say) -> None:
         raise failed[cells[0]]
     if failed:
         names = ", ".join(cell.id for cell in failed)
-        raise BuildError(f"{len(failed)} of {len(cells)} cells could not be locked: {names}", next_step=render.COMMAND)
-    say(f"next: {render.COMMAND}")
+        raise BuildError(f"{len(failed)} of {len(cells)} cells could not be locked: {names}", next_step=render.RENDER)
+    say(f"next: {render.RENDER}")
 
 
 def _write_lock(project: Project, found: lock.Lock) -> str:
@@ -118,7 +119,7 @@ def lock_bases(project: Project, say: Say) -> None:
         bases.write_digests(project.places.bases, project.images / "bases.json", known)
     for name, digest in found.items():
         say(f"{name}: {digest or 'no registry answers; left as it was'}")
-    say("next: python build.py render")
+    say(f"next: {render.RENDER}")
 
 
 def render_images(project: Project, *, check: bool, say: Say) -> None:
@@ -128,7 +129,7 @@ def render_images(project: Project, *, check: bool, say: Say) -> None:
     if check:
         render.check(files, project.images)
         if other:
-            raise InputError(f"out of date: {', '.join(other)}", next_step=render.COMMAND)
+            raise InputError(f"out of date: {', '.join(other)}", next_step=render.RENDER)
         say(f"images/ is up to date ({len(project.matrix.cells)} cells)")
         return
     trees.update(others, root, other)
@@ -146,7 +147,7 @@ def bootstrap_bases(project: Project, cells: "tuple[Cell, ...]", given: "list[st
     prefixes = {series: prefix.read_prefix(series, folder) for series, folder in prefix.parse(given).items()}
     for series in prefixes.keys() - {base.series for plan in plans for base in (plan.python, plan.tool)}:
         what = f"none of the named cells has Python {series}"
-        raise InputError(what, where=prefix.OPTION, next_step="python build.py list")
+        raise InputError(what, where=prefix.OPTION, next_step=build_py("list"))
     wanted = list(dict.fromkeys(base for plan in plans for base in plan.bases))
     engine = Engine()
     for error in make_bases(engine, read_host(), wanted, project.places, meeting_of(engine), say, prefixes).values():
@@ -169,8 +170,9 @@ def build_cells(project: Project, cells: "tuple[Cell, ...]", options: Options, s
 
 
 def _without_lock(cell: Cell) -> Result:
-    error = f"{cell.id}: it has no lock\n  next: python build.py lock {cell.id}, where its packages can be reached"
-    return Result(cell.id, State.FAILED, error=error, code=Exit.INPUT)
+    step = ("where its packages can be reached: ", build_py("lock", cell.id))
+    error = InputError("it has no lock", where=cell.id, next_step=step)
+    return Result(cell.id, State.FAILED, error=str(error), code=error.code)
 
 
 def print_bake(project: Project, cells: "tuple[Cell, ...]", options: Options, say: Say) -> str:
@@ -195,7 +197,7 @@ def test_cells(project: Project, cells: "tuple[Cell, ...]", gpu: str, say: Say) 
         image = engine.image(plan.tags[0])
         if not image:
             what = f"the engine has no image {plan.tags[0]}"
-            raise InputError(what, where=plan.cell.id, next_step=f"python build.py {plan.cell.id}")
+            raise InputError(what, where=plan.cell.id, next_step=build_py("build", plan.cell.id))
         memory = verify.memory(project.places, image.id, gpu)
         with alone(meeting_of(engine), plan.candidate, lambda: say("another run is at this cell; waiting")):
             verdicts = verify.verify(plan, plan.tags[0], gpu, project.places)
@@ -265,7 +267,7 @@ def push_cells(project: Project, cells: "tuple[Cell, ...]", target: str, say: Sa
         name, image = pipeline.built(site, plan) or ("", None)
         if name != plan.tags[0] or not image or not verify.recall_any(project.places, image.id):
             what = "it has not been built from what is in this checkout, or its checks have not passed"
-            raise InputError(what, where=plan.cell.id, next_step=f"python build.py {plan.cell.id}")
+            raise InputError(what, where=plan.cell.id, next_step=build_py("build", plan.cell.id))
         batches.push(site.engine, plan, target, say)
 
 

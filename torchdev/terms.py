@@ -6,6 +6,7 @@ from functools import cache
 
 from torchdev import facts, releases
 from torchdev.catalog import PYPI, load, numbers
+from torchdev.commands import build_py
 from torchdev.errors import InputError
 from torchdev.facts import Fact
 from torchdev.ids import PLAIN
@@ -57,7 +58,7 @@ def _spelled(axis: str, value: str) -> str:
         value = f"cu{value.replace('.', '')}"
     pattern, words = FORMS.get(axis, (rf"{ANY}|\d+(\.\d+)*", "a version such as 2.9.1, whole or in part"))
     if not re.fullmatch(pattern, value) or (value == ANY and axis not in COMPANIONS):
-        raise InputError(f'--{axis} "{value}" is not {words}', next_step="python build.py explain --help")
+        raise InputError(f'--{axis} "{value}" is not {words}', next_step=build_py("explain", "--help"))
     return value
 
 

@@ -14,8 +14,8 @@ def test_scripts_own_words_come_first() -> None:
     """A step that refuses says why and what to do; neither of another step, nor where nothing failed."""
     words = "#2 0.1 refused: module _ssl is missing\n#2 0.1 next: compile it again\n"
     error = explain("cell", f"#1 0.1 refused: not this\n{words}#2 ERROR: exit code 1\n", LOG)
-    assert (error.what, error.where) == ("module _ssl is missing", "cell")
-    assert error.next_step == f"compile it again; log: {LOG}"
+    assert (error.what, error.where) == (f"module _ssl is missing\n  log: {LOG}", "cell")
+    assert error.next_step == "compile it again"
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,8 @@ def test_unknown_cell_names_the_known_ones(matrix_of: MatrixOf) -> None:
     """The message lists what can be named."""
     with pytest.raises(InputError, match="no cell") as caught:
         matrix_of(MATRIX).select(["py39-cu118"])
-    assert "py311-cu130" in caught.value.next_step
+    assert "py311-cu130" in caught.value.what
+    assert caught.value.next_step == "python build.py list"
 
 
 def test_axes_give_what_a_row_does_not_name(matrix_of: MatrixOf) -> None:

@@ -9,6 +9,7 @@ from tests.unit.conftest import ROOT
 
 PACKAGE = ROOT / "torchdev"
 ORDER = (
+    "commands",
     "errors", "texts", "files", "jsonfile", "amounts", "document", "schema", "ids", "catalog", "facts", "releases",
     "terms", "reasons", "explain", "grid", "matrix", "places", "bases", "host", "traces",
     "archives", "indexes", "wheels", "pytorch", "lock", "lockfile",

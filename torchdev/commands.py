@@ -1,0 +1,64 @@
+"""Commands of build.py that a message names: written as they work when they are typed. Standard library alone."""
+
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+WITHOUT_MATRIX = frozenset({"doctor", "catalog", "check"})
+"""The stages that read no matrix file."""
+
+
+@dataclass
+class Started:
+    """How this process was started: the words before the stage, and the matrix file, if that is not the checkout's."""
+
+    program: "tuple[str, ...]" = ("python", "build.py")
+    matrix_file: str = ""
+    entered: bool = False
+    """Whether this process has gone on in .venv already."""
+
+
+STARTED = Started()
+"""A fact about the process, as its environment is: what is written for a user to type repeats it."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A stage of build.py with its words; as text it starts the interpreter, build.py and matrix file of this run."""
+
+    words: "tuple[str, ...]"
+
+    def __str__(self) -> str:
+        stage, others = self.words[0], self.words[1:]
+        usual = stage == "build" and others and not others[0].startswith("-")
+        return written([*STARTED.program, *(() if usual else (stage,)), *self._matrix(), *others])
+
+    def _matrix(self) -> "list[str]":
+        file = STARTED.matrix_file
+        if not file or self.words[0] in WITHOUT_MATRIX or "--help" in self.words:
+            return []
+        return [f"--matrix-file={file}"] if file.startswith("-") else ["--matrix-file", file]
+
+
+def build_py(*words: str) -> Command:
+    """A command of build.py: its stage, and the words after that."""
+    return Command(words)
+
+
+def written(words: "Sequence[str]") -> str:
+    """Words as a shell takes them, in one line, whatever they hold."""
+    return " ".join(shlex.quote(word) if word.isprintable() else _escaped(word) for word in words)
+
+
+def _escaped(word: str) -> str:
+    """A word with control characters, or bytes that are no UTF-8, in the form of quotes that has escapes."""
+    return "$'" + "".join(_character(character) for character in word) + "'"
+
+
+def _character(character: str) -> str:
+    if character in ("\\", "'"):
+        return f"\\{character}"
+    if character.isprintable():
+        return character
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
