@@ -1,76 +1,32 @@
 """matrix.yaml to a Matrix of cells, with file, line and column in every error."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 from itertools import product
+from math import prod
 from pathlib import Path
 
-from torchdev import explain, ids, releases
+from torchdev import claims, explain, ids, releases
 from torchdev.catalog import numbers
+from torchdev.cells import Cell as Cell
 from torchdev.commands import build_py
-from torchdev.document import Document, Place, Trail
+from torchdev.document import Document, Trail
 from torchdev.errors import InputError
-from torchdev.releases import COMPANIONS, cuda_of
 from torchdev.schema import AXES, Axes, Exclusion, MatrixFile, Row, read_matrix
-from torchdev.terms import ANY, Query
+from torchdev.texts import quoted, shown
 
 LONGEST_TAG = 128
 """Characters of a tag, by the OCI distribution specification."""
+MOST_CELLS = 20_000
+"""Of the rows of a matrix, and of what it includes: far more than anybody builds, and still read in seconds."""
+LONGEST_LIST = 4_000
+"""Characters of a list of what there is, in a message."""
 ALL, DEFAULT = "all", "default"
 """Groups of every matrix: all cells, and those that --matrix builds, which are all unless the matrix names them."""
 ALWAYS = ("setuptools",)
 """What torch.compile and C++ extensions import, and not every release of PyTorch requires (2.9.1 on Python 3.11)."""
-
-
-@dataclass(frozen=True, order=True)
-class Cell:
-    """One combination of Python, CUDA flavour, PyTorch, cuDNN, variant and architecture, with all it is to contain."""
-
-    python: str
-    flavour: str
-    torch: str
-    requirements: tuple[str, ...]
-    place: Place = field(compare=False)
-    constraints: tuple[str, ...] = ()
-    cudnn: "str | None" = None
-    variant: str = ids.PLAIN
-    arch: str = ids.AMD64
-    legacy: "str | None" = field(default=None, compare=False)
-    slim: bool = True
-
-    @property
-    def id(self) -> str:
-        """The name of the cell: its folder, tag, test id and selector."""
-        return ids.cell_id(self.python, self.flavour, self.torch, self.cudnn, self.variant, self.arch)
-
-    @property
-    def short(self) -> str:
-        """The short tag, such as py311-cu130, that points at the newest PyTorch of those that have it."""
-        return ids.short_tag(self.python, self.flavour, self.cudnn, self.variant, self.arch)
-
-    @property
-    def platform(self) -> str:
-        """The platform as registries and engines name it, such as linux/arm64."""
-        return f"linux/{self.arch}"
-
-    @property
-    def cuda(self) -> "str | None":
-        """The CUDA version of the flavour, such as 13.0 for cu130; None for cpu."""
-        return cuda_of(self.flavour)
-
-    @property
-    def devel(self) -> bool:
-        """Whether nvcc and CUDA's headers are part of it."""
-        return self.variant == ids.DEVEL
-
-    def wishes(self) -> Query:
-        """What has to exist for the cell to be possible, as explain takes it."""
-        wished = {"python": self.python, "cuda": self.flavour, "torch": self.torch}
-        wished |= {"cudnn": self.cudnn} if self.cudnn else {}
-        wished |= {"variant": self.variant} if self.devel else {}
-        wished |= {"arch": self.arch} if self.arch != ids.AMD64 else {}
-        return wished | {name: ANY for name in COMPANIONS if any(r.startswith(f"{name}==") for r in self.requirements)}
 
 
 @dataclass(frozen=True)
@@ -85,7 +41,19 @@ class Matrix:
 
     def aliases_of(self, cell: Cell) -> tuple[str, ...]:
         """The shorter tags that point at this cell."""
-        return tuple(alias for alias, target in self.aliases.items() if target == cell)
+        return tuple(self._tags.get(cell.id, ()))
+
+    @cached_property
+    def _tags(self) -> "dict[str, list[str]]":
+        """The shorter tags of each cell, by its id."""
+        found: dict[str, list[str]] = {}
+        for alias, target in self.aliases.items():
+            found.setdefault(target.id, []).append(alias)
+        return found
+
+    @cached_property
+    def _by_id(self) -> "dict[str, Cell]":
+        return {cell.id: cell for cell in self.cells}
 
     def select(self, names: "Iterable[str]" = (), groups: "Iterable[str]" = ()) -> tuple[Cell, ...]:
         """The cells that ids, tags, globs and groups name, in matrix order; all of them if nothing is named."""
@@ -95,24 +63,26 @@ class Matrix:
         return tuple(cell for cell in self.cells if not (names or groups) or cell.id in chosen)
 
     def _named(self, name: str) -> tuple[Cell, ...]:
-        found = named(name, self.cells, self.aliases)
+        found = named(name, self._by_id, self.aliases)
         if not found:
-            known = ", ".join([*self.aliases, *(cell.id for cell in self.cells)])
-            raise InputError(
-                f'there is no cell "{name}" in {self.file}, which has: {known}', next_step=build_py("list")
-            )
+            known = shown(", ".join([*self.aliases, *(cell.id for cell in self.cells)]), LONGEST_LIST)
+            what = f"there is no cell {quoted(name)} in {self.file}, which has: {known}"
+            raise InputError(what, next_step=build_py("list"))
         return found
 
     def _group(self, name: str) -> tuple[Cell, ...]:
         if name not in self.groups:
-            known = ", ".join(self.groups) or "no group"
-            raise InputError(f'there is no group "{name}" in {self.file}', next_step=f"it knows: {known}")
+            known = shown(", ".join(self.groups), LONGEST_LIST)
+            raise InputError(f"there is no group {quoted(name)} in {self.file}", next_step=f"it knows: {known}")
         return self.groups[name]
 
 
-def named(name: str, cells: "Iterable[Cell]", aliases: "dict[str, Cell]") -> tuple[Cell, ...]:
-    """The cells that an alias, an id or a glob over ids names."""
-    return (aliases[name],) if name in aliases else tuple(cell for cell in cells if fnmatchcase(cell.id, name))
+def named(name: str, cells: "dict[str, Cell]", aliases: "dict[str, Cell]") -> tuple[Cell, ...]:
+    """The cells, of those given by their ids, that an alias, an id or a glob over ids names."""
+    if name in aliases or name in cells:
+        return (aliases.get(name) or cells[name],)
+    globs = any(character in name for character in "*?[")
+    return tuple(cell for own, cell in cells.items() if fnmatchcase(own, name)) if globs else ()
 
 
 def load(path: Path) -> Matrix:
@@ -128,12 +98,16 @@ def load(path: Path) -> Matrix:
 
 
 def _cells(file: MatrixFile, document: Document, section: str, rows: "list[Row]") -> Iterator[Cell]:
+    left = MOST_CELLS
     for number, row in enumerate(rows):
         path: Trail = (section, number)
         python, cuda, torch, cudnn, variant, arch = (_values(row, file.axes, axis, path, document) for axis in AXES)
         constraints = (*file.constraints, *row.constraints)
-        optional = (cudnn or [None], variant or [ids.PLAIN], arch or [ids.AMD64])
-        for p, c, t, d, v, a in product(python, cuda, torch, *optional):
+        chosen_from = (python, cuda, torch, cudnn or [None], variant or [ids.PLAIN], arch or [ids.AMD64])
+        left -= prod(map(len, chosen_from))
+        if left < 0:
+            raise document.error(path, f"with this row there are more than {MOST_CELLS:,} cells", "name fewer values")
+        for p, c, t, d, v, a in product(*chosen_from):
             wanted = file.companions if row.companions is None else row.companions
             companions = _companions(wanted, t or "", path, document)
             requirements = (f"torch=={t}", *companions, *ALWAYS, *file.packages, *row.packages)
@@ -185,21 +159,37 @@ def _place(path: Trail, said: explain.Explanation, document: Document) -> Trail:
 
 
 def _exclude(cells: "list[Cell]", exclusions: "list[Exclusion]", document: Document) -> "list[Cell]":
+    """The cells that no exclusion takes, each of which must take one that those before it left."""
+    left = dict(enumerate(cells))
+    having: dict[tuple[str, str | None], list[int]] = {}
+    for number, cell in left.items():
+        for axis, value in _values_of(cell).items():
+            having.setdefault((axis, value), []).append(number)
     for number, exclusion in enumerate(exclusions):
-        kept = [cell for cell in cells if not _matches(cell, exclusion)]
-        if len(kept) == len(cells):
+        wanted = {axis: set(values) for axis in AXES if (values := getattr(exclusion, axis)) is not None}
+        if not wanted:
+            what = "this exclusion names no axis, so it would take every cell"
+            raise document.error(("exclude", number), what, f"name at least one of: {', '.join(AXES)}")
+        by_axis = [[having.get((axis, value), []) for value in values] for axis, values in wanted.items()]
+        fewest = min(by_axis, key=lambda lists: sum(map(len, lists)))
+        taken = [n for numbers in fewest for n in numbers if n in left and _matches(left[n], wanted)]
+        if not taken:
             step = "remove it, or correct its values"
             raise document.error(("exclude", number), "this exclusion matches no cell", step)
-        cells = kept
-    return cells
+        for n in taken:
+            del left[n]
+    return list(left.values())
 
 
-def _matches(cell: Cell, exclusion: Exclusion) -> bool:
+def _matches(cell: Cell, wanted: "Mapping[str, Collection[str]]") -> bool:
+    own = _values_of(cell)
+    return all(own[axis] in values for axis, values in wanted.items())
+
+
+def _values_of(cell: Cell) -> "dict[str, str | None]":
+    """A cell's value on each of the axes."""
     values = (cell.python, cell.flavour, cell.torch, cell.cudnn, cell.variant, cell.arch)
-    return all(
-        wanted is None or value in wanted
-        for value, wanted in zip(values, (getattr(exclusion, axis) for axis in AXES), strict=True)
-    )
+    return dict(zip(AXES, values, strict=True))
 
 
 def _without_duplicates(cells: "list[Cell]") -> tuple[Cell, ...]:
@@ -223,22 +213,27 @@ def _aliases(cells: "tuple[Cell, ...]", given: "dict[str, str]", document: Docum
         if alias in ids:
             raise document.error(("aliases", alias), f"{alias} is a cell, and can't point at another", key=True)
         if target not in ids and target not in short:
-            step = f"use a cell id or one of: {', '.join(short)}"
-            raise document.error(("aliases", alias), f'there is no cell "{target}" to point at', step)
-        found[alias] = ids.get(target) or short[target]
+            step = f"use a cell id or one of: {shown(', '.join(short), LONGEST_LIST)}"
+            raise document.error(("aliases", alias), f"there is no cell {quoted(target)} to point at", step)
+        cell = ids.get(target) or short[target]
+        if untruth := claims.untrue(alias, cell):
+            step = f"choose a name that is true of {cell.id}, or another cell"
+            raise document.error(("aliases", alias), f"the tag {alias} would mislead: {untruth}", step, key=True)
+        found[alias] = cell
     return found
 
 
 def _groups(
     cells: "tuple[Cell, ...]", aliases: "dict[str, Cell]", given: "dict[str, list[str]]", document: Document
 ) -> "Iterator[tuple[str, tuple[Cell, ...]]]":
+    by_id = {cell.id: cell for cell in cells}
     for group, members in given.items():
         if group == ALL:
             raise document.error(("groups", group), f'"{ALL}" is every cell, and can\'t be another group', key=True)
         chosen: set[str] = set()
         for number, name in enumerate(members):
-            found = named(name, cells, aliases)
+            found = named(name, by_id, aliases)
             if not found:
-                raise document.error(("groups", group, number), f'"{name}" names no cell', build_py("list"))
+                raise document.error(("groups", group, number), f"{quoted(name)} names no cell", build_py("list"))
             chosen |= {cell.id for cell in found}
         yield group, tuple(cell for cell in cells if cell.id in chosen)

@@ -11,7 +11,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 
 from torchdev import builder, lock, process, render, resolve, verify
 from torchdev.engine import CELL_LABEL, Image
-from torchdev.errors import Exit, TorchdevError
+from torchdev.errors import BuildError, Exit, TorchdevError
 from torchdev.forecast import below, chain, needed
 from torchdev.plan import INTERPRETER, SHARED, Plan, make_plan
 from torchdev.progress import BUILDING, CHECKING, PREPARING, WAITING, Ended, Phase
@@ -154,7 +154,8 @@ def _bring_up(site: Site, plan: Plan) -> Result:
             site.build(plan)
         site.present.update(chain(plan))
         there, state = _named(site, plan.candidate), State.BUILT
-        assert there, f"bake succeeded, but there is no {plan.candidate}"
+        if not there:
+            raise BuildError(f"bake succeeded, but there is no {plan.candidate}", where=plan.cell.id)
     name, image = there
     verdicts, now = _checked(site, plan, name, image.id, state)
     if any(verdict.outcome is Outcome.FAIL for verdict in verdicts):

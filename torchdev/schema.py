@@ -106,8 +106,15 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+def _about(text: str) -> ConfigDict:
+    """What the schema says of a model. `python -OO` has no docstrings, and must make the same schema."""
+    return ConfigDict(json_schema_extra={"description": text})
+
+
 class Axes(_Model):
     """Values of the axes."""
+
+    model_config = _about("Values of the axes.")
 
     python: Many[Python] | None = None
     cuda: Many[Flavour] | None = None
@@ -120,6 +127,8 @@ class Axes(_Model):
 class Row(Axes):
     """A row: the product of its values, with those of `axes` where it names none."""
 
+    model_config = _about("A row: the product of its values, with those of `axes` where it names none.")
+
     packages: list[Package] = Field(default=[], description="packages beside those of the whole matrix")
     constraints: list[Package] = Field(default=[], description="bounds on packages beside those of the whole matrix")
     companions: list[Companion] | None = Field(default=None, description="instead of those of the whole matrix")
@@ -131,11 +140,15 @@ class Row(Axes):
 class Exclusion(Axes):
     """Takes away the cells that have one of the named values on every axis it names."""
 
+    model_config = _about("Takes away the cells that have one of the named values on every axis it names.")
+
     reason: Reason
 
 
 class MatrixFile(_Model):
     """matrix.yaml: what torchdev builds."""
+
+    model_config = _about("matrix.yaml: what torchdev builds.")
 
     image: Repository
     packages: list[Package] = Field(default=[], description="in every image, beside torch and its companions")

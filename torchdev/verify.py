@@ -38,6 +38,10 @@ class Verdict:
     seconds: float
 
 
+PLAIN = {"PYTHONOPTIMIZE": "", "PYTEST_ADDOPTS": ""}
+"""Settings of this machine that would change what checks do, such as leave assertions out, unset."""
+
+
 def verify(plan: Plan, image: str, gpu: str, places: Places) -> tuple[Verdict, ...]:
     """Run every check of tests/image against `image`, held to the plan's cell; `gpu` is auto, require or none."""
     folder = places.work / "reports"
@@ -64,7 +68,7 @@ def verify(plan: Plan, image: str, gpu: str, places: Places) -> tuple[Verdict, .
         str(report),
     ]
     output: list[str] = []
-    status = process.run(command, output.append, cwd=places.checkout, env={CELL_VARIABLE: plan.candidate})
+    status = process.run(command, output.append, cwd=places.checkout, env={CELL_VARIABLE: plan.candidate, **PLAIN})
     if not report.exists():
         why = "".join(output).strip() or f"pytest ended with {status} and no report"
         return (Verdict(plan.cell.id, "tests/image", Outcome.FAIL, why, 0.0),)

@@ -11,7 +11,7 @@ PACKAGE = ROOT / "torchdev"
 ORDER = (
     "commands",
     "errors", "texts", "files", "jsonfile", "amounts", "document", "schema", "ids", "catalog", "facts", "releases",
-    "terms", "reasons", "explain", "grid", "matrix", "places", "bases", "host", "traces",
+    "terms", "reasons", "explain", "grid", "cells", "bases", "claims", "matrix", "places", "host", "traces",
     "archives", "indexes", "wheels", "pytorch", "lock", "lockfile",
     "pylock", "resolver", "resolve", "sources", "slimming",
     "contract", "checks", "plan", "forecast", "waves", "backlog", "pages", "render", "trees", "containers", "jobs",
