@@ -65,7 +65,7 @@ HOSTILE = [
 NO_REQUIREMENT = [text for text in HOSTILE if text not in ("x y", "x;id", "x>y", "x'y", 'x"y', "x*")]
 EDGES = [
     (texts.RELEASE, ["02.13.0", "2.13", "2.13.0.1", "2.13.0rc1", "٢.1.0"]),
-    (texts.SERIES, ["3.010", "3.", "4.1", "3.100"]),
+    (texts.SERIES, ["3.010", "3.", "4.1", "3.1000"]),
     (texts.REPOSITORY, [
         "../t", "-x/t", "a..b/t", "host:99999999/t", "host:65536/t", "host:0/t", "T", "Owner/t", "a//b", "a/", "a___b",
         "a-/b.c/d", ".a/b", "a.b-/c", "a:tag", "a@sha256:" + "0" * 64, "f" * 64, "https://a.b/c", "a_/b", "x" * 201,
