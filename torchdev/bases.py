@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from torchdev import files
 from torchdev.commands import written
 from torchdev.errors import InputError
 
@@ -122,8 +123,7 @@ def write_digests(source: Path, path: Path, found: dict[str, str]) -> None:
     for name, digest in found.items():
         if entries.get(name, {}).get("digest") != digest:
             entries[name] = {"digest": digest, "read": today, "source": "docker.io"}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(entries, indent=2, sort_keys=True) + "\n")
+    files.write(path, json.dumps(entries, indent=2, sort_keys=True) + "\n")
 
 
 def bases_of(python: str, digests: dict[str, str]) -> "tuple[Base, Base, Base]":

@@ -16,14 +16,14 @@ import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 
-from torchdev import buildx
+from torchdev import buildx, remote
 from torchdev import gpus as gpu_requests
 from torchdev.catalog import ARCHITECTURES
 from torchdev.commands import build_py
 from torchdev.errors import BuildError, EngineError, GpuError
 
-TIMEOUT = 600
-"""Seconds to wait for one answer of the engine; removing or starting a large image can take minutes."""
+REGISTRY_SECONDS, TIMEOUT = 90, 600
+"""How long to wait for a digest, and for any other answer: removing or starting a large image can take minutes."""
 CELL_VARIABLE, CELL_LABEL = "TORCHDEV_CHECKED_CELL", "io.torchdev.check"
 """Variable that tells the checks' process its cell, and label of the containers that it makes."""
 DOCTOR = build_py("doctor")
@@ -90,8 +90,8 @@ class Engine:
     def registry_digest(self, name: str) -> "str | None":
         """The digest of an image in its registry, or None where no registry answers or it has no such image."""
         try:
-            return str(self._client.images.get_registry_data(name).id)
-        except (APIError, OSError):
+            return remote.within(REGISTRY_SECONDS, lambda: str(self._client.images.get_registry_data(name).id))
+        except (APIError, OSError, remote.Silent):
             return None
 
     def tag(self, image: str, name: str) -> None:

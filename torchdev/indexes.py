@@ -7,33 +7,27 @@ here is of a kind of torchdev/texts.py; anything else on a page makes the page F
 
 import re
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
-from typing import Any
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote, urlsplit
 
-import requests
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 from pypi_simple import (
     PYPI_SIMPLE_ENDPOINT,
     DistributionPackage,
     NoSuchProjectError,
+    ProjectPage,
     PyPISimple,
     UnsupportedContentTypeError,
     UnsupportedRepoVersionError,
 )
-from remotezip import RemoteIOError, RemoteZip
-from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError
-from urllib3.util import Retry
 
-from torchdev import archives, texts
+from torchdev import archives, remote, texts
 from torchdev.archives import CODE
 from torchdev.catalog import ARCHITECTURES, Wheel
 from torchdev.host import Host
+from torchdev.remote import Silent, Untrue, session
 from torchdev.texts import NotOfKind, quoted, shown
 
 LIBRARY = "torch/lib/libtorch_python.so"
@@ -43,17 +37,6 @@ SMALL = re.compile(r"torch/lib/lib(c10\.so|gomp)")
 FLAGS = re.compile(rb"(?:sm|compute)_\d+[a-z]?(?: (?:sm|compute)_\d+[a-z]?)+\x00|(?:sm|compute)_\d+[a-z]?\x00")
 LINUX = re.compile(rf"linux\w*_({'|'.join(ARCHITECTURES)})\.whl$")
 GLIBC = re.compile(rb"\x00GLIBC_2\.(\d+)(?=[\x00.])")
-PAGE_TIMEOUT = 30
-"""Seconds."""
-RETRIES = 3
-
-
-class Silent(Exception):
-    """An index that does not answer."""
-
-
-class Untrue(Exception):
-    """An index that answers with something that can't be what was asked for."""
 
 
 class Forged(Untrue):
@@ -95,14 +78,11 @@ def list_wheels(host: Host, endpoint: "str | None", project: str) -> "list[Liste
     """
     place = endpoint or host.index or PYPI_SIMPLE_ENDPOINT
     try:
-        with _session(host, pages=True) as session, PyPISimple(place, session=session) as client:
-            page = client.get_project_page(project, timeout=PAGE_TIMEOUT)
-    except NoSuchProjectError:
+        page = remote.within(remote.PAGE_SECONDS, lambda: _page(host, place, project))
+    except (Silent, Untrue) as error:
+        raise type(error)(f"{place}: {error}") from None
+    if page is None:
         return None
-    except requests.RequestException as error:
-        raise Silent(f"{place}: {error}") from None
-    except (UnsupportedContentTypeError, UnsupportedRepoVersionError, ValueError, KeyError, RecursionError) as error:
-        raise Untrue(f"{place}: what it sends for {project} is not an index page: {shown(error)}") from None
     if canonicalize_name(page.project) != project:
         raise Untrue(f"{place}: asked for {project}, it sends the page of {shown(page.project)}")
     wheels = (package for package in page.packages if LINUX.search(package.filename) and not package.is_yanked)
@@ -110,6 +90,16 @@ def list_wheels(host: Host, endpoint: "str | None", project: str) -> "list[Liste
         return [_listed(project, package) for package in wheels]
     except ValueError as error:
         raise Forged(f"{place}: the page of {project} lists what no index has: {error}") from None
+
+
+def _page(host: Host, place: str, project: str) -> "ProjectPage | None":
+    try:
+        with session(host, stays=True) as made, PyPISimple(place, session=made) as client:
+            return client.get_project_page(project)
+    except NoSuchProjectError:
+        return None
+    except (UnsupportedContentTypeError, UnsupportedRepoVersionError, ValueError, KeyError, RecursionError) as error:
+        raise Untrue(f"what it sends for {project} is not an index page: {shown(error)}") from None
 
 
 def _listed(project: str, package: DistributionPackage) -> Listed:
@@ -127,30 +117,25 @@ def _listed(project: str, package: DistributionPackage) -> Listed:
 
 def read_wheel(host: Host, listed: Listed, *, library: bool) -> Inside:
     """Read what a wheel says of itself, by range requests."""
-    with _opened(host, listed) as archive:
-        requires = archives.requirements(_metadata(archive, listed), extras=False)
-        flavour = _flavour(archives.text(archive, f"{listed.project}/version.py"), listed)
-        code = archives.content(archive, LIBRARY, CODE) if library else b""
-        beside = [archives.content(archive, name, CODE) for name in archive.namelist() if library and SMALL.match(name)]
-    return Inside(requires, flavour, _flags(code), _glibc(b"".join([code, *beside])))
-
-
-@contextmanager
-def _opened(host: Host, listed: Listed) -> Iterator[zipfile.ZipFile]:
     try:
-        with _session(host) as session, RemoteZip(listed.url, session=session) as archive:
-            yield archive
-    except (requests.RequestException, HTTPError, RemoteIOError) as error:
-        raise Silent(f"{listed.wheel.file} of {listed.server}: {error}") from None
-    except (zipfile.BadZipFile, NotOfKind) as error:
-        raise Untrue(f"{listed.wheel.file} of {listed.server} can't be read as a wheel: {shown(error)}") from None
+        return remote.read_wheel(host, listed.url, lambda archive: _inside(archive, listed, library=library))
+    except (Silent, Untrue) as error:
+        raise type(error)(f"{listed.wheel.file} of {listed.server}: {error}") from None
+
+
+def _inside(archive: zipfile.ZipFile, listed: Listed, *, library: bool) -> Inside:
+    requires = archives.requirements(_metadata(archive, listed), extras=False)
+    flavour = _flavour(archives.text(archive, f"{listed.project}/version.py"), listed)
+    code = archives.content(archive, LIBRARY, CODE) if library else b""
+    beside = [archives.content(archive, name, CODE) for name in archive.namelist() if library and SMALL.match(name)]
+    return Inside(requires, flavour, _flags(code), _glibc(b"".join([code, *beside])))
 
 
 def _metadata(archive: zipfile.ZipFile, listed: Listed) -> "Message[str, str]":
     found = archives.metadata(archive)
     name, version = str(found["Name"]), str(found["Version"])
     if canonicalize_name(name) != listed.project or not _same(version, listed.version):
-        raise Untrue(f"{listed.wheel.file} of {listed.server} says that it is {shown(name)} {shown(version)}")
+        raise Untrue(f"it says that it is {shown(name)} {shown(version)}")
     return found
 
 
@@ -160,7 +145,7 @@ def _flavour(text: str, listed: Listed) -> str:
     cuda = re.search(r"^cuda[^=]*= *'([0-9.]+)'", text, re.MULTILINE)
     if not version or not _same(version[1], listed.version):
         said = shown(version[1]) if version else "no version"
-        raise Untrue(f"version.py of {listed.wheel.file} of {listed.server} says {said}")
+        raise Untrue(f"its version.py says {said}")
     if listed.project == "torch":
         return texts.FLAVOUR.of(f"cu{cuda[1].replace('.', '')}" if cuda else "cpu")
     return texts.FLAVOUR.of(version[1].partition("+")[2] or "cpu")
@@ -190,21 +175,3 @@ def pin(requires: "tuple[str, ...]", prefix: str, machine: str) -> "str | None":
         if requirement.name.startswith(prefix) and wanted:
             return next((s.version for s in requirement.specifier if s.operator == "=="), None)
     return None
-
-
-def _session(host: Host, *, pages: bool = False) -> requests.Session:
-    """A session with this machine's CA bundle that tries again; one for pages follows no redirect to another host."""
-    session = requests.Session()
-    session.verify = host.verify
-    retry = Retry(RETRIES, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)
-    session.mount("https://", HTTPAdapter(max_retries=retry))
-    session.mount("http://", HTTPAdapter(max_retries=retry))
-    if pages:
-        session.hooks["response"].append(_stay)
-    return session
-
-
-def _stay(answer: requests.Response, *_: Any, **__: Any) -> None:
-    target = urljoin(answer.url, answer.headers.get("Location", ""))
-    if answer.is_redirect and urlsplit(target).netloc != urlsplit(answer.url).netloc:
-        raise Untrue(f"{answer.url} sends us on to another host: {target}")

@@ -12,9 +12,9 @@ from pydantic import TypeAdapter
 
 from torchdev import jsonfile, releases, wheels
 from torchdev.commands import build_py
-from torchdev.errors import InputError
+from torchdev.errors import BuildError, InputError
 from torchdev.jsonfile import Malformed, Trail
-from torchdev.lock import FLAVOURED, PYTORCH, UV, Lock, Package, inputs_digest, requirements, runtime_cuda
+from torchdev.lock import FLAVOURED, PYTORCH, UV, Lock, Package, inputs_digest, requirements, runtime_cuda, to_text
 from torchdev.matrix import Cell
 from torchdev.texts import quoted
 
@@ -36,6 +36,19 @@ def read_lock(path: Path, cell: Cell) -> Lock:
         raise InputError(error.what, where=_shown(path), next_step=("put it out of the way, then ", command)) from None
     for trail, what in doubts(lock, cell):
         raise InputError(what, where=_shown(path, jsonfile.line_of(data, trail)), next_step=command)
+    return lock
+
+
+def sound(lock: Lock, cell: Cell) -> Lock:
+    """A lock that was made just now, if it will be read back as the cell's; BuildError with what is wrong if not."""
+    try:
+        jsonfile.parse(to_text(lock).encode(), _ADAPTER)
+        what = next((what for _, what in doubts(lock, cell)), "")
+    except Malformed as error:
+        what = error.what
+    if what:
+        step = "look at what the package index gives (pip config list), and at the row of the cell in matrix.yaml"
+        raise BuildError(f"what was resolved is no lock of this cell: {what}", where=cell.id, next_step=step)
     return lock
 
 

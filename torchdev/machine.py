@@ -1,5 +1,6 @@
 """Makes a machine ready: installs and starts a Docker Engine where there is none, and builds a first image."""
 
+import http.client
 import os
 import platform
 import shutil
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from torchdev import files, remote
 from torchdev.bootstrap import debian_sites
 from torchdev.commands import build_py
 from torchdev.engine import Engine
@@ -24,10 +26,14 @@ from torchdev.stages import build_cells
 Say = Callable[[str], None]
 
 DOCKER_SITE = "https://download.docker.com/linux"
+KEY_SECONDS, LARGEST_KEY = 30, 100_000
+"""How long Docker's site may take to send its key, and the bytes that are read of it."""
 DOCKER_PACKAGES = ("docker-ce", "docker-ce-cli", "containerd.io", "docker-buildx-plugin")
 NEWER_SUITE = "trixie"
 """Debian 12 has no buildx; these packages of Debian 13 run on it with Debian 12's own containerd and runc."""
 DEBIAN_PACKAGES = ("docker.io", "docker-cli", "docker-buildx")
+APT_PATIENCE = ("-o", "Acquire::http::Timeout=30", "-o", "Acquire::https::Timeout=30", "-o", "Acquire::Retries=3")
+"""How apt-get is told to give a silent mirror up."""
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
@@ -130,15 +136,14 @@ def _install_engine(consent: Consent, say: Say) -> None:
     say(f"installing Docker Engine and buildx from {source}")
     _apt("update")
     if key:
-        Path("/etc/apt/keyrings").mkdir(parents=True, exist_ok=True)
-        Path("/etc/apt/keyrings/docker.asc").write_bytes(key)
+        files.write(Path("/etc/apt/keyrings/docker.asc"), key)
         _add_source("docker", f"{DOCKER_SITE}/{family}", codename, "stable", "/etc/apt/keyrings/docker.asc")
         _apt("update")
         _apt("install", *DOCKER_PACKAGES)
     elif codename == "bookworm":
         _add_source("torchdev-trixie", _debian_site(), NEWER_SUITE, "main", KEYRING)
         preference = f"Package: *\nPin: release n={NEWER_SUITE}\nPin-Priority: 100\n"
-        Path("/etc/apt/preferences.d/torchdev-trixie").write_text(preference)
+        files.write(Path("/etc/apt/preferences.d/torchdev-trixie"), preference)
         _apt("update")
         _apt("install", *(f"{name}/{NEWER_SUITE}" for name in DEBIAN_PACKAGES), "iptables")
     else:
@@ -155,10 +160,14 @@ def _need_apt(what: str) -> None:
 
 def _docker_key(family: str) -> "bytes | None":
     """Docker's signing key for this distribution, or None where their site does not answer."""
-    try:
+
+    def read() -> bytes:
         with urllib.request.urlopen(f"{DOCKER_SITE}/{family}/gpg", timeout=10) as answer:
-            key: bytes = answer.read()
-    except OSError:
+            return bytes(answer.read(LARGEST_KEY))
+
+    try:
+        key = remote.within(KEY_SECONDS, read)
+    except (OSError, http.client.HTTPException, remote.Silent):
         return None
     return key if key.startswith(b"-----BEGIN PGP PUBLIC KEY BLOCK-----") else None
 
@@ -172,11 +181,11 @@ def _debian_site() -> str:
 
 def _add_source(name: str, site: str, suite: str, component: str, key: str) -> None:
     text = f"Types: deb\nURIs: {site}\nSuites: {suite}\nComponents: {component}\nSigned-By: {key}\n"
-    Path(f"/etc/apt/sources.list.d/{name}.sources").write_text(text)
+    files.write(Path(f"/etc/apt/sources.list.d/{name}.sources"), text)
 
 
 def _apt(*arguments: str) -> None:
-    command = ["apt-get", "-qq", "-y", "--no-install-recommends", *arguments]
+    command = ["apt-get", "-qq", "-y", "--no-install-recommends", *APT_PATIENCE, *arguments]
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
     if done.returncode:

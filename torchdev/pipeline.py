@@ -9,7 +9,7 @@ import time
 import traceback
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 
-from torchdev import builder, lock, process, render, resolve, verify
+from torchdev import builder, files, lock, lockfile, process, render, resolve, verify
 from torchdev.engine import CELL_LABEL, Image
 from torchdev.errors import BuildError, Exit, TorchdevError
 from torchdev.forecast import below, chain, needed
@@ -121,8 +121,7 @@ def _cell(site: Site, plan: Plan) -> Result:
         raise
     except Exception as error:  # whatever it is, the other cells go on
         log = site.places.work / "logs" / f"{cell}-fault.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text(traceback.format_exc(), encoding="utf-8")
+        files.write(log, traceback.format_exc())
         what = f"{cell}: {type(error).__name__}: {error}\n  next: this was not foreseen; see {log}"
         site.say(f"error: {what}")
         result = Result(cell, State.FAILED, error=what, code=Exit.BUILD)
@@ -217,7 +216,7 @@ def _completed(site: Site, plan: Plan) -> Plan:
             site.build(plan, INTERPRETER)
         raise
     images = site.places.images
-    (images / plan.cell.id / "lock.json").write_text(lock.to_text(known), encoding="utf-8")
+    files.write(images / plan.cell.id / "lock.json", lock.to_text(lockfile.sound(known, plan.cell)))
     made = make_plan(plan.image, plan.cell, known, plan.bases, plan.aliases)
     done = dataclasses.replace(made, templates=plan.templates)
     render.write_cell(done, site.places.templates, images)

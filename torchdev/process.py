@@ -5,11 +5,19 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ALL_COMPLETED, FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import TypeVar
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 PATIENCE = 60
 """Seconds that a child gets to tidy up after it was interrupted."""
+POLL = 0.2
+"""Seconds between two looks at whether the run was interrupted."""
 
 _lock = threading.Lock()
 _running: "set[subprocess.Popen[str]]" = set()
@@ -18,6 +26,10 @@ _stopping = threading.Event()
 
 class InterruptedRun(Exception):
     """The run was interrupted, so this child was stopped or never started."""
+
+
+class TooLong(Exception):
+    """A child took longer than it may, and was stopped."""
 
 
 def prepare(interrupt: Callable[[int, object], None]) -> None:
@@ -41,6 +53,30 @@ def run(
     env: "Mapping[str, str] | None" = None,
 ) -> int:
     """Run a command to its end, each line of its output to `on_line`; its exit status."""
+    with _started(command, cwd, {**os.environ, **(env or {})}, subprocess.STDOUT) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            on_line(line)
+        return child.wait()
+
+
+def capture(
+    command: "Sequence[str]", *, limit: float, cwd: "Path | None" = None, env: "Mapping[str, str] | None" = None
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command with just these variables to its end, and take what it says; TooLong after `limit` seconds."""
+    with _started(command, cwd, os.environ if env is None else env, subprocess.PIPE) as child:
+        try:
+            output, errors = child.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            raise TooLong from None
+        return subprocess.CompletedProcess(command, child.returncode, output, errors)
+
+
+@contextlib.contextmanager
+def _started(
+    command: "Sequence[str]", cwd: "Path | None", env: "Mapping[str, str]", errors: int
+) -> "Iterator[subprocess.Popen[str]]":
+    """A child that interrupt_all reaches, and that is stopped if its user does not wait for its end."""
     with _lock:
         if _stopping.is_set():
             raise InterruptedRun
@@ -48,20 +84,17 @@ def run(
         child = subprocess.Popen(
             command,
             cwd=cwd,
-            env={**os.environ, **(env or {})},
+            env=env,
             text=True,
             errors="replace",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=errors,
             start_new_session=True,
         )
         _running.add(child)
     try:
-        assert child.stdout is not None
-        for line in child.stdout:
-            on_line(line)
-        status = child.wait()
+        yield child
     except BaseException:
         _stop(child)
         raise
@@ -70,7 +103,26 @@ def run(
             _running.discard(child)
     if _stopping.is_set():
         raise InterruptedRun
-    return status
+
+
+def at_once(number: int, work: "Callable[[S], T]", items: "Iterable[S]", *, all_of_them: bool = False) -> "list[T]":
+    """What comes of some work for each item, several at once; a failure or an interrupt starts no other.
+
+    `all_of_them`: after a failure the others are gone through all the same.
+    """
+    with ThreadPoolExecutor(number) as pool:
+        futures = [pool.submit(work, item) for item in items]
+        try:
+            wait(futures, return_when=ALL_COMPLETED if all_of_them else FIRST_EXCEPTION)
+        except BaseException:
+            interrupt_all()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+    failed = (f.exception() for f in futures if f.done() and not f.cancelled())
+    if error := next(filter(None, failed), None):
+        raise error
+    return [future.result() for future in futures]
 
 
 def interrupt_all() -> None:
@@ -85,6 +137,17 @@ def pause(seconds: float) -> None:
     """Wait, unless the run is interrupted: then InterruptedRun."""
     if _stopping.wait(seconds):
         raise InterruptedRun
+
+
+def wait_for(event: threading.Event, seconds: float) -> bool:
+    """Whether an event comes within some seconds; InterruptedRun as soon as the run is interrupted."""
+    end = time.monotonic() + seconds
+    while not event.wait(min(POLL, max(0.0, end - time.monotonic()))):
+        if _stopping.is_set():
+            raise InterruptedRun
+        if time.monotonic() >= end:
+            return False
+    return True
 
 
 def _stop(child: "subprocess.Popen[str]") -> None:

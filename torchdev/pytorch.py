@@ -5,7 +5,8 @@ from torchdev.catalog import PYTORCH, load
 from torchdev.errors import BuildError
 from torchdev.host import PYTORCH_VARIABLE, Host
 from torchdev.ids import AMD64
-from torchdev.indexes import Forged, Listed, Silent, Untrue, list_wheels
+from torchdev.indexes import Forged, Listed, list_wheels
+from torchdev.remote import Silent, Untrue
 
 
 def known_files(flavour: str) -> dict[str, str]:

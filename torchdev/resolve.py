@@ -5,19 +5,13 @@ index has, uv gets a stub of torch with the true requirements, and the wheels ar
 """
 
 import dataclasses
-import re
 import tempfile
-import zipfile
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import requests
-from remotezip import RemoteIOError
-
-from torchdev import pytorch, releases, terms, wheels
+from torchdev import process, pytorch, releases, terms, wheels
 from torchdev.bases import TOOL_PYTHON
 from torchdev.commands import build_py
 from torchdev.errors import BuildError, InputError
@@ -26,6 +20,7 @@ from torchdev.indexes import Listed
 from torchdev.lock import FLAVOURED, PYTORCH, UV, Lock, Package, inputs_digest, requirements, runtime_cuda
 from torchdev.matrix import Cell
 from torchdev.pylock import Resolved
+from torchdev.remote import Silent, Untrue
 from torchdev.resolver import REACH, Wanted, compile_cell
 from torchdev.texts import NotOfKind, shown
 
@@ -41,8 +36,8 @@ def _reading(cell: Cell) -> Iterator[None]:
     """What an index or a wheel of it does wrong here is an error that names the cell."""
     try:
         yield
-    except (requests.RequestException, RemoteIOError, zipfile.BadZipFile, NotOfKind) as error:
-        what = f"a wheel can't be read off the index: {shown(error)}"
+    except (Silent, Untrue, NotOfKind) as error:
+        what = f"a wheel can't be read off the index: {shown(error, 1000)}"
         raise BuildError(what, where=cell.id, next_step=REACH) from None
 
 
@@ -143,8 +138,7 @@ def _agreed(offer: Offer, known: dict[str, str], cell: Cell) -> Offer:
 
 def _torch_requirements(offer: "Offer | None", version: str, cell: Cell, host: Host) -> "list[str]":
     if offer and offer.place:
-        with wheels.opened(offer.place, host) as archive:
-            return wheels.requirements(archive)
+        return wheels.read(offer.place, host, wheels.requirements)
     known = pytorch.known_requirements(cell.torch, cell.flavour, cell.python, cell.arch)
     if known is None:
         what = f"torch {version} is only on the PyTorch index, which does not answer at {host.pytorch_index}"
@@ -171,10 +165,8 @@ def _package(offer: "Offer | None", name: str, version: str, cell: Cell, host: H
         )
     if offer.place is None:
         return Package(name, version, offer.file, offer.sha256, None, None, PYTORCH)
-    with wheels.opened(offer.place, host) as archive:
-        return Package(
-            name, version, offer.file, offer.sha256, _size(offer.place, host), wheels.unpacked(archive), PYTORCH
-        )
+    size, installed = wheels.read(offer.place, host, wheels.sizes)
+    return Package(name, version, offer.file, offer.sha256, size, installed, PYTORCH)
 
 
 def _filled(package: Package, page: "list[Listed]", cell: Cell, host: Host) -> Package:
@@ -203,15 +195,6 @@ def _check_cudnn(cell: Cell, host: Host) -> None:
         raise InputError(what, where=str(cell.place), next_step="change cudnn of that row, or leave it out")
 
 
-def _size(place: "str | Path", host: Host) -> "int | None":
-    if isinstance(place, Path):
-        return place.stat().st_size
-    answer = requests.head(place, timeout=20, verify=host.verify, allow_redirects=True)
-    answer.raise_for_status()
-    length = answer.headers.get("Content-Length", "")
-    return int(length) if re.fullmatch("[0-9]{1,12}", length) else None
-
-
 def _version(file: str) -> str:
     return wheels.parsed(file).version
 
@@ -226,12 +209,10 @@ def _pinned(found: "Iterable[Resolved]", cell: Cell, host: Host, known: dict[str
             raise BuildError(what, where=cell.id, next_step=f"constrain {release.name} to another version")
         installed = known.get(link.sha256)
         if installed is None:
-            with wheels.opened(link.place, host) as archive:
-                installed = wheels.unpacked(archive)
+            installed = wheels.read(link.place, host, wheels.unpacked)
         return Package(release.name, release.version, link.file, link.sha256, link.size, installed)
 
-    with ThreadPoolExecutor(8) as pool:
-        return tuple(pool.map(pin, found))
+    return tuple(process.at_once(8, pin, found))
 
 
 def _bundled_cuda(found: "Iterable[Resolved]", cell: Cell, host: Host) -> "str | None":
@@ -240,8 +221,7 @@ def _bundled_cuda(found: "Iterable[Resolved]", cell: Cell, host: Host) -> "str |
     file = wheels.best(links, cell.python, cell.arch)
     if not file:
         return None
-    with wheels.opened(links[file].place, host) as archive:
-        return wheels.bundled_cuda(archive)
+    return wheels.read(links[file].place, host, wheels.bundled_cuda)
 
 
 def _check_flavour(cell: Cell, packages: tuple[Package, ...], bundled: "str | None" = None) -> None:

@@ -1,15 +1,19 @@
 """uv as a resolver: what it is asked, what it is told of this machine, what its refusals mean."""
 
 import os
+import re
+import signal
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pypi_simple import PYPI_SIMPLE_ENDPOINT
 from uv import find_uv_bin
 
-from torchdev import pylock
+from torchdev import process, pylock
 from torchdev.bases import TOOL_PYTHON, suite_of
 from torchdev.commands import build_py
 from torchdev.errors import BuildError, Step
@@ -18,6 +22,7 @@ from torchdev.ids import AMD64
 from torchdev.lock import UV
 from torchdev.matrix import Cell
 from torchdev.pylock import Resolved
+from torchdev.texts import printable, shown
 from torchdev.wheels import machine_of
 
 REACH = ("check the network, proxies (HTTPS_PROXY) and index (pip config list); then ", build_py("doctor"))
@@ -37,6 +42,9 @@ COMPILE = (
     "--output-file=pylock.toml",
 )
 
+SECONDS = 1800
+"""How long one resolution may take, all that uv fetches for it included."""
+
 LAST_PATCH = {"3.6": "3.6.15"}
 """Patch versions of series that uv can't be asked for as such: to it 3.6 is 3.6.0, which PyTorch does not serve."""
 
@@ -52,39 +60,85 @@ class Wanted:
 
 
 def index_refusal(host: Host) -> "str | None":
-    """Why the host's package index can't be used, in a line of uv's; None if it answers."""
-    done, _ = _run(host, TOOL_PYTHON, TOOL_PYTHON, Wanted((f"uv=={UV}",)))
-    return done.stderr.strip().splitlines()[-1].strip() if done.returncode else None
+    """Why the host's package index can't be used, in a line; None if it answers."""
+    try:
+        done = _run(host, TOOL_PYTHON, TOOL_PYTHON, Wanted((f"uv=={UV}",)))
+    except BuildError as error:
+        return error.what
+    return shown(done.output.strip().splitlines()[-1].strip()) if done.status else None
 
 
 def compile_cell(cell: Cell, host: Host, wanted: Wanted, python: str = "") -> "list[Resolved]":
     """The packages of the pylock.toml (PEP 751) that uv writes for the cell's platform and its Python, or another."""
-    done, text = _run(host, python or cell.python, cell.python, wanted, cell.arch)
-    if done.returncode:
-        raise _not_resolved(cell, done.stderr)
     try:
-        return pylock.read(text)
+        done = _run(host, python or cell.python, cell.python, wanted, cell.arch)
+    except BuildError as error:
+        raise BuildError(error.what, where=cell.id, next_step=error.steps) from None
+    if done.status:
+        what, step = refusal(cell, done.status, done.output)
+        raise BuildError(f"{what}\n{printable(done.output.strip())}", where=cell.id, next_step=step)
+    try:
+        return pylock.read(done.lock)
     except ValueError as error:
         what = f"{host.index or PYPI_SIMPLE_ENDPOINT}: an index lists what no index has: {error}"
         step = "find out who runs that index: pip config list"
         raise BuildError(what, where=cell.id, next_step=step) from None
 
 
-def _run(
-    host: Host, python: str, image: str, wanted: Wanted, arch: str = AMD64
-) -> "tuple[subprocess.CompletedProcess[str], str]":
-    """Uv's outcome, and the pylock.toml it wrote for a Python on the Debian of another Python's images."""
+@dataclass(frozen=True)
+class Ended:
+    """How uv ended: its exit status, negative if a signal ended it; all that it said; the pylock.toml it wrote."""
+
+    status: int
+    output: str
+    lock: str
+
+
+def _run(host: Host, python: str, image: str, wanted: Wanted, arch: str = AMD64) -> Ended:
+    """What uv comes to, asked for a Python on the Debian of another Python's images; BuildError if it does not end."""
     major, minor = suite_of(image).glibc
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with _folder() as folder:
         for file, lines in (("in", wanted.requirements), ("at", wanted.constraints), ("over", wanted.overrides)):
             (folder / f"{file}.txt").write_text("".join(f"{line}\n" for line in lines))
         (folder / "uv.toml").write_text(host.uv_toml())
-        command = [find_uv_bin(), *COMPILE, "--python-version", LAST_PATCH.get(python, python)]
+        command = [_uv(), *COMPILE, "--python-version", LAST_PATCH.get(python, python)]
         command.append(f"--python-platform={machine_of(arch)}-manylinux_{major}_{minor}")
         command += [f"--find-links={path}" for path in wanted.folders]
-        done = subprocess.run(command, cwd=folder, env=_environment(host, folder), capture_output=True, text=True)
-        return done, "" if done.returncode else (folder / "pylock.toml").read_text()
+        done = _ended(command, folder, _environment(host, folder))
+        lock = "" if done.returncode else (folder / "pylock.toml").read_text(encoding="utf-8")
+        return Ended(done.returncode, done.stderr, lock)
+
+
+def _ended(command: "list[str]", folder: Path, environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    try:
+        return process.capture(command, cwd=folder, env=environment, limit=SECONDS)
+    except process.TooLong:
+        what = f"uv was stopped: it had no answer within {SECONDS // 60} minutes"
+        raise BuildError(what, next_step=REACH) from None
+    except OSError as error:
+        step = "pip install --require-hashes --force-reinstall -r requirements.txt"
+        raise BuildError(f"uv can't be started: {error.strerror or error}", next_step=step) from None
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A folder for one run of uv, which goes with it; BuildError where there is no room for what it holds."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="torchdev-") as name:
+            yield Path(name)
+    except OSError as error:
+        what = f"a folder for uv can't be written: {error.strerror or error}"
+        raise BuildError(
+            what, next_step=f"make room there, or name another by TMPDIR: {tempfile.gettempdir()}"
+        ) from None
+
+
+def _uv() -> str:
+    try:
+        return str(find_uv_bin())
+    except FileNotFoundError:
+        step = "pip install --require-hashes -r requirements.txt"
+        raise BuildError("uv, which resolves here, is not installed", next_step=step) from None
 
 
 def _environment(host: Host, folder: Path) -> dict[str, str]:
@@ -93,12 +147,44 @@ def _environment(host: Host, folder: Path) -> dict[str, str]:
     return kept | ({"SSL_CERT_FILE": str(host.ca_bundle)} if host.ca_bundle else {})
 
 
-def _not_resolved(cell: Cell, message: str) -> BuildError:
-    network = ("dns error", "Connection refused", "tcp connect", "timed out", "Could not connect", "client error")
-    if any(sign in message for sign in network):
-        what = "the package index can't be reached"
-        step: Step = REACH
-    else:
-        what = "uv finds no set of versions that fits"
-        step = (f"change the row at {cell.place}, then ", build_py("lock", cell.id))
-    return BuildError(f"{what}\n{message.strip()}", where=cell.id, next_step=step)
+REFUSALS = (
+    (
+        r"due to a lack of valid authentication|\((401 Unauthorized|403 Forbidden)",
+        "the package index refuses: it wants other credentials",
+        "look at ~/.netrc and the user names in index addresses (pip config list); then ",
+    ),
+    (
+        r"No solution found|[Rr]equirements? (are|is) unsatisfiable|Because there is no version",
+        "uv finds no set of versions that fits",
+        "change the row at {place}, then ",
+    ),
+    (
+        r"No space left on device|Disk quota exceeded",
+        "there is no room for what uv writes",
+        "make room (df -h; uv cache clean), or name another folder by UV_CACHE_DIR; then ",
+    ),
+    (
+        r"Failed to (parse environment variable|initialize cache|parse: uv\.toml)|invalid value .* for '--",
+        "uv can't use a setting of this machine",
+        "correct it, as uv says; then ",
+    ),
+    (
+        r"Failed to fetch|Request failed|dns error|onnection refused|tcp connect|timed out|onnect to|client error|"
+        r"error sending request|`Content-Type`|HTTP status|too many redirects|certificate",
+        "the package index can't be reached, or does not answer as one",
+        "",
+    ),
+)
+"""What uv says, as a pattern; what it means; what to do before the cell is locked again. The first that fits counts."""
+
+
+def refusal(cell: Cell, status: int, output: str) -> "tuple[str, Step]":
+    """What an exit status and the words of uv mean for a cell, and the next step."""
+    command = build_py("lock", cell.id)
+    if status < 0:
+        name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+        return f"uv was ended by {name}", ("look whether memory ran out (dmesg), then again: ", command)
+    for pattern, what, step in REFUSALS:
+        if re.search(pattern, output):
+            return what, ((step.format(place=cell.place), command) if step else REACH)
+    return f"uv failed with exit status {status}", ("see what uv says; ", build_py("doctor"))

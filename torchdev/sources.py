@@ -1,18 +1,17 @@
 """Refreshes the catalog from PyPI and the PyTorch index: all of it or nothing, and nothing that is not plausible."""
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from pathlib import Path
 
 from packaging.version import Version
 
-from torchdev import facts, pytorch
+from torchdev import facts, process, pytorch
 from torchdev.catalog import ARCHITECTURES, PROJECTS, PYPI, PYTORCH, Build, Catalog, Source, Wheel, numbers
 from torchdev.commands import build_py
 from torchdev.errors import BuildError
 from torchdev.host import Host
-from torchdev.indexes import Inside, Listed, Silent, Untrue, list_wheels, pin, read_wheel
+from torchdev.indexes import Inside, Listed, list_wheels, pin, read_wheel
+from torchdev.remote import Silent, Untrue
 
 FIRST = {"torch": "1.10", "torchvision": "0.11", "torchaudio": "0.10"}
 """The oldest release of each project that the catalog holds."""
@@ -156,8 +155,11 @@ def _builds(
     new = [listed for key, listed in groups.items() if not (key in known and _read_before(known[key], listed, source))]
     say(f"{origin}: {len(groups)} builds listed, {len(new)} to be read")
     wanted = [(entry, entry is listed[0]) for listed in new for entry in _to_read(listed)]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        read = list(pool.map(lambda w: read_wheel(host, w[0], library=w[1] and w[0].project == "torch"), wanted))
+
+    def one(wheel: "tuple[Listed, bool]") -> Inside:
+        return read_wheel(host, wheel[0], library=wheel[1] and wheel[0].project == "torch")
+
+    read = process.at_once(AT_ONCE, one, wanted)
     inside = {entry.wheel.file: found for (entry, _), found in zip(wanted, read, strict=True)}
     return kept + [_build(listed, inside, origin, source) for listed in new]
 
@@ -226,10 +228,3 @@ def _sources(old: Catalog, builds: "list[Build]") -> dict[str, Source]:
 
 def _today() -> str:
     return datetime.now(UTC).date().isoformat()
-
-
-def write(path: Path, text: str) -> None:
-    """Put a whole file in the place of another, in one step."""
-    unfinished = path.with_suffix(".new")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)

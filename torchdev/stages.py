@@ -4,7 +4,6 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from torchdev import (
@@ -15,11 +14,13 @@ from torchdev import (
     catalog,
     display,
     facts,
+    files,
     lock,
     lockfile,
     outlook,
     pipeline,
     prefix,
+    process,
     render,
     resolve,
     sources,
@@ -48,7 +49,7 @@ def refresh_catalog(say: Say, *, accept_removed: bool) -> None:
     old = catalog.load()
     new = sources.refresh(old, read_host(), facts.index_flavours(), say, accept_removed=accept_removed)
     lines = sources.changes(old, new)
-    sources.write(catalog.DATA, catalog.to_text(new))
+    files.write(catalog.DATA, catalog.to_text(new))
     for line in [*lines, *sources.gaps(new)]:
         say(line)
     say(f"{len(lines)} changes in {catalog.DATA.name}" + (f"; next: {build_py('list', '--grid')}" if lines else ""))
@@ -57,7 +58,8 @@ def refresh_catalog(say: Say, *, accept_removed: bool) -> None:
 def lock_cells(project: Project, cells: "tuple[Cell, ...]", say: Say) -> None:
     """Resolve the named cells, or all, and write their locks; what was resolved before keeps its sizes.
 
-    One that can't be resolved keeps no other from its lock; they are named at the end, in a BuildError.
+    One that can't be resolved keeps no other from its lock; they are named at the end, in a BuildError. An interrupt
+    leaves the locks that were written by then.
     """
     host = read_host()
     known_locks = _known_locks(project)
@@ -70,30 +72,32 @@ def lock_cells(project: Project, cells: "tuple[Cell, ...]", say: Say) -> None:
 
     def one(cell: Cell) -> "TorchdevError | None":
         try:
-            say(_write_lock(project, lock.completed_by(resolve.resolve(cell, host, known), known_locks)))
+            found = lock.completed_by(resolve.resolve(cell, host, known), known_locks)
+            say(_write_lock(project, lockfile.sound(found, cell)))
         except TorchdevError as error:
-            say(f"error: {error}")
+            if len(cells) > 1:
+                say(f"error: {error}")
             return error
         return None
 
-    with ThreadPoolExecutor(2) as pool:
-        refusals = dict(zip(cells, pool.map(one, cells), strict=True))
-    failed = {cell: error for cell, error in refusals.items() if error}
+    refusals = zip(cells, process.at_once(2, one, cells, all_of_them=True), strict=True)
+    failed = {cell: error for cell, error in refusals if error}
     if len(cells) == 1 and failed:
         raise failed[cells[0]]
     if failed:
-        names = ", ".join(cell.id for cell in failed)
-        raise BuildError(f"{len(failed)} of {len(cells)} cells could not be locked: {names}", next_step=render.RENDER)
+        names = " ".join(cell.id for cell in failed)
+        what = f"{len(failed)} of {len(cells)} cells could not be locked, for what is said above"
+        raise BuildError(f"{what}: {names}", next_step=build_py("lock", *(cell.id for cell in failed)))
     say(f"next: {render.RENDER}")
 
 
 def _write_lock(project: Project, found: lock.Lock) -> str:
     """Write a lock; a line that says what is in it."""
     path = project.images / found.cell / "lock.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = lock.to_text(found)
-    changed = not path.exists() or path.read_text(encoding="utf-8") != text
-    path.write_text(text, encoding="utf-8")
+    changed = not path.is_file() or path.is_symlink() or path.read_bytes() != text.encode()
+    if changed:
+        files.write(path, text)
     size = sum(package.size or 0 for package in found.packages) / 1e9
     unresolved = f", {len(found.unresolved)} of them unresolved" if found.unresolved else ""
     return f"{found.cell}: {len(found.packages)} wheels{unresolved}, {size:.1f} GB{'' if changed else ', unchanged'}"
@@ -214,13 +218,7 @@ def test_cells(project: Project, cells: "tuple[Cell, ...]", gpu: str, say: Say) 
 
 def write_junit(file: Path, results: "list[Result]") -> None:
     """Write the verdicts of a run as JUnit's XML, into a folder that need not be there yet."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(results_junit(results), encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"can't be written: {error.strerror}", where=str(file), next_step="name another file"
-        ) from None
+    files.write(file, results_junit(results))
 
 
 def look_ahead(project: Project, cells: "tuple[Cell, ...]", room: "int | None") -> Outlook:

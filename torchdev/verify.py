@@ -2,16 +2,19 @@
 
 import hashlib
 import json
-import os
 import sys
 import xml.etree.ElementTree as ElementTree
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
+from typing import Annotated, ClassVar
 
-from torchdev import process
+from pydantic import ConfigDict, Field, TypeAdapter
+
+from torchdev import files, jsonfile, process
 from torchdev.engine import CELL_VARIABLE
+from torchdev.errors import InputError
 from torchdev.places import Places
 from torchdev.plan import Plan
 
@@ -31,11 +34,17 @@ class Outcome(StrEnum):
 class Verdict:
     """One check of one cell; `why` is the reason of a failure or of not having run. `seconds` is its duration."""
 
+    __pydantic_config__: ClassVar = ConfigDict(strict=True, extra="forbid")
+
     cell: str
     check: str
     outcome: Outcome
     why: str
-    seconds: float
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+_NOTED = TypeAdapter(tuple[Verdict, ...])
+"""The form in which what checks came to is noted."""
 
 
 PLAIN = {"PYTHONOPTIMIZE": "", "PYTEST_ADDOPTS": ""}
@@ -83,19 +92,17 @@ def remember(path: Path, verdicts: tuple[Verdict, ...]) -> None:
     """Note what checks came to, unless one of them failed. `path` was given by `memory` before they ran."""
     if any(verdict.outcome is Outcome.FAIL for verdict in verdicts):
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}")
-    unfinished.write_text(json.dumps([asdict(verdict) for verdict in verdicts], indent=1))
-    unfinished.replace(path)
+    files.write(path, json.dumps([asdict(verdict) for verdict in verdicts], indent=1))
 
 
 def recall(path: Path) -> "tuple[Verdict, ...] | None":
-    """What the same checks came to for the same image before; None if they have not passed."""
+    """What the same checks came to for the same image before; None if they have not passed, or the note is spoiled."""
     try:
-        entries = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
+        verdicts, _ = jsonfile.read(path, _NOTED)
+    except (FileNotFoundError, InputError, jsonfile.Malformed):
         return None
-    return tuple(Verdict(**{**entry, "outcome": Outcome(entry["outcome"])}) for entry in entries)
+    passed = any(v.outcome is Outcome.PASS for v in verdicts) and all(v.outcome is not Outcome.FAIL for v in verdicts)
+    return verdicts if passed else None
 
 
 def recall_any(places: Places, image: str) -> "tuple[Verdict, ...] | None":
@@ -124,7 +131,10 @@ def _content(files: "tuple[tuple[Path, int], ...]") -> str:
 
 def read_report(cell: str, report: Path) -> tuple[Verdict, ...]:
     """The verdicts in a JUnit file; a file without a single check is itself a failure."""
-    cases = list(ElementTree.parse(report).iter("testcase"))
+    try:
+        cases = list(ElementTree.parse(report).iter("testcase"))
+    except ElementTree.ParseError as error:
+        return (Verdict(cell, "tests/image", Outcome.FAIL, f"pytest left half a report: {error}", 0.0),)
     if not cases:
         return (Verdict(cell, "tests/image", Outcome.FAIL, "not one check ran", 0.0),)
     return tuple(_verdict(cell, case) for case in cases)

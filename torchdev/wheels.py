@@ -2,23 +2,24 @@
 
 import re
 import zipfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
-import requests
 from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import parse_wheel_filename
 from remotezip import RemoteZip
 
-from torchdev import archives
+from torchdev import archives, remote
 from torchdev.bases import suite_of
 from torchdev.catalog import ARCHITECTURES
 from torchdev.host import Host
 from torchdev.ids import AMD64
+from torchdev.remote import Silent, Untrue
 
+T = TypeVar("T")
 MINIMUM_GLIBC = 17
 NEWEST_MINOR = 100
 """Above the minor version of every Python 3 to come."""
@@ -113,18 +114,24 @@ def _tag_order(python: str, machine: str) -> dict[str, int]:
     return {str(tag): rank for rank, tag in reversed(list(enumerate(tags)))}
 
 
-@contextmanager
-def opened(place: "str | Path", host: Host) -> "Iterator[zipfile.ZipFile]":
-    """A wheel on this disk, or one behind a URL, of which only the parts that are read are fetched."""
-    if isinstance(place, Path):
-        with zipfile.ZipFile(place) as archive:
-            yield archive
-        return
-    with requests.Session() as session:
-        if host.ca_bundle:
-            session.verify = str(host.ca_bundle)
-        with RemoteZip(place, session=session) as archive:
-            yield archive
+def read(place: "str | Path", host: Host, work: Callable[[zipfile.ZipFile], T]) -> T:
+    """What `work` makes of a wheel on this disk, or of one behind a URL, of which only the parts it reads are fetched.
+
+    Silent or Untrue if it can't be read.
+    """
+    try:
+        if not isinstance(place, Path):
+            return remote.read_wheel(host, place, work)
+        with remote.unpacking(), zipfile.ZipFile(place) as archive:
+            return work(archive)
+    except (Silent, Untrue) as error:
+        raise type(error)(f"{place}: {error}") from None
+
+
+def sizes(archive: zipfile.ZipFile) -> "tuple[int, int]":
+    """Bytes of a wheel's file, and of all files in it."""
+    size = archive.size() if isinstance(archive, RemoteZip) else Path(str(archive.filename)).stat().st_size
+    return size, unpacked(archive)
 
 
 def unpacked(archive: zipfile.ZipFile) -> int:

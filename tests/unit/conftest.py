@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from torchdev import indexes
+from torchdev import remote
 from torchdev.bases import bases_of
 from torchdev.document import Place
 from torchdev.lock import Lock, Package, inputs_digest
@@ -41,7 +41,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.enviro
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test waits for an index to answer at the second try."""
-    monkeypatch.setattr(indexes, "RETRIES", 0)
+    monkeypatch.setattr(remote, "RETRIES", 0)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -168,12 +167,3 @@ def test_wheels_of_one_build_must_agree_on_the_flavour(index: FakeIndex) -> None
     index.put("simple/torch", CUDA_WHEEL, make_wheel("torch", "2.13.0", cuda="12.6", flags=FLAGS))
     with pytest.raises(BuildError, match="of several flavours"):
         refreshed(index)
-
-
-def test_file_is_replaced_in_one_step(tmp_path: Path) -> None:
-    """No half of a file is left in its place."""
-    path = tmp_path / "catalog.json"
-    path.write_text("old")
-    sources.write(path, "new")
-    assert path.read_text() == "new"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["catalog.json"]

@@ -9,13 +9,12 @@ from tests.unit.conftest import ROOT
 
 PACKAGE = ROOT / "torchdev"
 ORDER = (
-    "commands",
-    "errors", "texts", "files", "jsonfile", "amounts", "document", "schema", "ids", "catalog", "facts", "releases",
-    "terms", "reasons", "explain", "grid", "cells", "bases", "claims", "matrix", "places", "host", "traces",
-    "archives", "indexes", "wheels", "pytorch", "lock", "lockfile",
+    "commands", "errors", "texts", "files", "process", "jsonfile", "amounts", "document", "schema", "ids", "catalog",
+    "facts", "releases", "terms", "reasons", "explain", "grid", "cells", "bases", "claims", "matrix", "places", "host", "traces",
+    "remote", "archives", "indexes", "wheels", "pytorch", "lock", "lockfile",
     "pylock", "resolver", "resolve", "sources", "slimming",
     "contract", "checks", "plan", "forecast", "waves", "backlog", "pages", "render", "trees", "containers", "jobs",
-    "recipes", "project", "diagnosis", "buildlog", "progress", "gpus", "process", "buildx", "exports", "engine",
+    "recipes", "project", "diagnosis", "buildlog", "progress", "gpus", "buildx", "exports", "engine",
     "builder", "prefix", "bootstrap", "verify", "report", "turns", "outlook", "site", "pipeline", "batches",
     "display", "stages", "launch", "doctor", "machine", "selftest",
 )  # fmt: skip

@@ -137,6 +137,33 @@ def test_shards_keep_one_cuda_set_together() -> None:
     ]
 
 
+@pytest.mark.parametrize("text", [
+    "", "[]", "{}", "null", "[1]", "[{}]", "[[]]", "\x00", "[" * 10_000, '[{"cell": "a"}]',
+    '[{"cell": "a", "check": "b", "outcome": "fail", "why": "", "seconds": 1.0}]',
+    '[{"cell": "a", "check": "b", "outcome": "not-run", "why": "", "seconds": 1.0}]',
+    '[{"cell": "a", "check": "b", "outcome": "passed", "why": "", "seconds": 1.0}]',
+    '[{"cell": "a", "check": "b", "outcome": "pass", "why": "", "seconds": NaN}]',
+    '[{"cell": "a", "check": "b", "outcome": "pass", "why": "", "seconds": 1.0, "x": 1}]',
+    '[{"cell": "a", "check": "b", "outcome": "fail", "outcome": "pass", "why": "", "seconds": 1.0}]',
+])  # fmt: skip
+def test_a_spoiled_note_of_verdicts_is_none(tmp_path: Path, text: str) -> None:
+    """The checks run again, and nothing that was cut off or edited counts as passed."""
+    path = tmp_path / "note.json"
+    path.write_text(text)
+    assert recall(path) is None
+    path.unlink()
+    path.mkdir()
+    assert recall(path) is None
+
+
+@pytest.mark.parametrize("text", ["", "<testsuites><testsuite><testcase name='a'", "no XML", "<a/><b/>"])
+def test_half_a_report_is_a_failure(tmp_path: Path, text: str) -> None:
+    """As a full disk leaves it."""
+    (tmp_path / "report.xml").write_text(text)
+    verdicts = read_report("a", tmp_path / "report.xml")
+    assert [verdict.outcome for verdict in verdicts] == [Outcome.FAIL]
+
+
 def test_verdicts_are_remembered_for_an_image_and_its_checks(tmp_path: Path) -> None:
     """A change of any check, another image or another GPU mode makes them unknown again; a failure is never kept."""
     places = Places(tmp_path, tmp_path / "matrix.yaml")
