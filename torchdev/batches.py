@@ -6,13 +6,13 @@ from dataclasses import replace
 
 from torchdev import builder, buildx, pipeline, process
 from torchdev.backlog import Backlog
-from torchdev.engine import Engine
 from torchdev.errors import Exit, TorchdevError
 from torchdev.forecast import chain, layer_bytes, wheel_files
 from torchdev.plan import Plan
 from torchdev.progress import PUSHING, Began, Ended, Part, Phase
+from torchdev.push import push
 from torchdev.report import Result, State
-from torchdev.site import Say, Site
+from torchdev.site import Site
 
 OWN_STEP = re.compile(r"mount .* from exec .* (/scripts/(sealed|packed)|/steps/(fetch-wheels|install-tools))( |$)")
 """What the build cache says of entries that torchdev's Dockerfiles make.
@@ -88,19 +88,6 @@ def _note_wheels(site: Site, built: "tuple[Plan, ...]") -> None:
     site.disk.keep(sum(new.values()))
 
 
-def push(engine: Engine, plan: Plan, target: str, say: Say) -> None:
-    """Push all tags of a cell to a repository."""
-    for remote, tag in remotes(plan, target).items():
-        engine.tag(tag, remote)
-        say(f"pushing {remote}")
-        engine.push(remote)
-
-
-def remotes(plan: Plan, target: str) -> "dict[str, str]":
-    """What each tag of a cell is called in a repository, if one is given: that name to the tag here."""
-    return {f"{target}:{tag.rpartition(':')[2]}": tag for tag in plan.tags if target}
-
-
 def _unpushed(result: Result) -> Result:
     """What is said of a cell that was to be pushed, if the run was interrupted before."""
     if result.state is State.FAILED:
@@ -113,9 +100,11 @@ def _pushed(site: Site, plan: Plan, result: Result) -> Result:
     """Push a cell that holds; what became of it then."""
     if result.state is State.FAILED:
         return result
+    assert result.image, "a cell that holds has an image"
     site.report(Phase(plan.cell.id, PUSHING))
+    keep = not (site.options.prune and result.state is State.BUILT)
     try:
-        push(site.engine, plan, site.options.push_to, site.say)
+        push(site, plan, result.image.id, site.options.push_to, keep=keep)
     except TorchdevError as error:
         site.say(f"error: {error}")
         result = replace(result, state=State.FAILED, error=str(error), code=error.code)
@@ -126,19 +115,15 @@ def _pushed(site: Site, plan: Plan, result: Result) -> Result:
 def _removed(site: Site, plan: Plan, result: Result, before: builder.Names) -> Result:
     """Take away the image that this run built, by all its names; its tags go back to what they pointed at before.
 
-    One that could not be pushed stays, and so does one that was there.
+    One that could not be pushed stays, and so does one that was there; and a tag that was meanwhile given to another.
     """
     image = result.image.id if result.image else ""
-    names = [*plan.tags, *remotes(plan, site.options.push_to)] if result.state is State.BUILT else []
+    built = result.state is State.BUILT
     failed = result.state is State.FAILED and not result.tags and plan.candidate not in before
-    for name in (*names, *([plan.candidate] if failed else [])):
-        old = before.get(name, ("", {}))[0]
-        if not old:
-            site.engine.untag(name)
-        elif old != image:
-            site.engine.tag(old, name)
+    for name in (*(plan.tags if built else ()), *([plan.candidate] if failed else [])):
+        site.engine.give_back(name, image, before.get(name, ("", {}))[0])
     there = image in {old for old, _ in before.values()}
-    return replace(result, tags=(), removed=True) if (names or failed) and image and not there else result
+    return replace(result, tags=(), removed=True) if (built or failed) and image and not there else result
 
 
 def _prune(site: Site, before: "set[str]") -> None:

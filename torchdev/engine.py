@@ -21,12 +21,12 @@ from torchdev import gpus as gpu_requests
 from torchdev.catalog import ARCHITECTURES
 from torchdev.commands import build_py
 from torchdev.errors import BuildError, EngineError, GpuError
+from torchdev.refusals import DOCTOR, container_error, short
 
 REGISTRY_SECONDS, TIMEOUT = 90, 600
 """How long to wait for a digest, and for any other answer: removing or starting a large image can take minutes."""
 CELL_VARIABLE, CELL_LABEL = "TORCHDEV_CHECKED_CELL", "io.torchdev.check"
 """Variable that tells the checks' process its cell, and label of the containers that it makes."""
-DOCTOR = build_py("doctor")
 START_ENGINE = ("start it (systemctl start docker), or install one: ", build_py("quickstart"))
 
 
@@ -52,7 +52,7 @@ class Engine:
             self._client = _connect()
             self._client.ping()
         except (DockerException, OSError) as error:
-            raise EngineError(f"no Docker Engine answers: {_short(error)}", next_step=START_ENGINE) from None
+            raise EngineError(f"no Docker Engine answers: {short(error)}", next_step=START_ENGINE) from None
 
     def version(self) -> str:
         """The engine's version."""
@@ -111,13 +111,37 @@ class Engine:
         except APIError as error:
             raise EngineError(f"{name} can't be removed: {error.explanation}", next_step="docker ps -a") from None
 
-    def push(self, name: str) -> None:
-        """Push a tag to the registry that its name begins with; BuildError with the registry's words if it refuses."""
+    def give_back(self, name: str, image: str, before: str) -> None:
+        """Take a name from an image, and give it to the image, if any, that had it `before`; ids.
+
+        If meanwhile somebody has given the name to another one, it stays there.
+        """
+        current = self.image(name)
+        if not current or current.id != image or before == image:
+            return
+        if before and self.image(before):
+            self.tag(before, name)
+        else:
+            self.untag(name)
+
+    def push(self, name: str) -> str:
+        """Push a tag to the registry that its name begins with; the digest of what was sent.
+
+        BuildError with the registry's words if it refuses, or is lost on the way.
+        """
         repository, _, tag = name.rpartition(":")
-        for event in self._client.images.push(repository, tag=tag, stream=True, decode=True):
-            if "error" in event:
-                step = f"docker login {repository.partition('/')[0]}"
-                raise BuildError(f"the registry refuses: {event['error']}", where=name, next_step=step)
+        digest, step = "", f"docker login {repository.partition('/')[0]}"
+        try:
+            for event in self._client.images.push(repository, tag=tag, stream=True, decode=True):
+                if "error" in event:
+                    raise BuildError(f"the registry refuses: {event['error']}", where=name, next_step=step)
+                digest = (event.get("aux") or {}).get("Digest", digest)
+        except (APIError, OSError) as error:
+            what = error.explanation if isinstance(error, APIError) else short(error)
+            raise BuildError(f"the engine does not push it: {what}", where=name, next_step=step) from None
+        if not digest:
+            raise BuildError("the engine does not say what it has pushed", where=name, next_step=DOCTOR)
+        return str(digest)
 
     def layer_sizes(self, name: "str | Image") -> "list[tuple[str, int]]":
         """The chain of an image's layers, lowest first: (diffID, bytes). What lies below our own steps counts as one.
@@ -166,6 +190,10 @@ class Engine:
                 Path(unfinished, "image").rename(place)
         manifest = json.loads((place / "index.json").read_text(encoding="utf-8"))["manifests"][0]["digest"]
         return f"{place.resolve()}@{manifest}"
+
+    def saved(self, image: str) -> "Iterator[bytes]":
+        """An image as `docker save` hands it out, in pieces as they arrive."""
+        return iter(self._client.images.get(image).save())
 
     def buildx(self, arguments: "list[str]", log: Path, on_line: "buildx.OnLine | None" = None) -> None:
         """Run `docker buildx`, its whole output in a log, and each line to `on_line`; BuildError if it fails."""
@@ -263,37 +291,9 @@ def _connect() -> docker.DockerClient:
     return docker.DockerClient(base_url=context.Host, tls=context.TLSConfig, timeout=TIMEOUT)
 
 
-def container_error(image: str, explanation: str) -> EngineError:
-    """An engine's refusal to start a container, as an error with its remedy."""
-    if "CDI device" in explanation or 'device driver "cdi"' in explanation:
-        what = f"the engine can't give containers a GPU by CDI: {explanation}"
-        return GpuError(what, next_step="nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml; restart docker")
-    if "could not select device driver" in explanation:
-        what = "the engine can't give containers a GPU: it has no NVIDIA Container Toolkit"
-        step = "install nvidia-container-toolkit, run: nvidia-ctk runtime configure --runtime=docker, restart docker"
-        return GpuError(what, next_step=step)
-    if "requirement error" in explanation or "nvidia-container-cli" in explanation:
-        step = "nvidia-smi; update the driver, or take an older CUDA"
-        return GpuError(f"the NVIDIA driver refuses: {explanation}", next_step=step)
-    if "No such image" in explanation:
-        return EngineError(f"the engine has no image {image}", next_step=build_py("build", image.rpartition(":")[2]))
-    return EngineError(f"the engine could not start a container of {image}: {explanation}", next_step=DOCTOR)
-
-
 def copy_into(container: Container, source: Path, target: str) -> None:
     """Copy a folder, without caches, into a container; works with remote engines too."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         archive.add(source, arcname=source.name, filter=lambda entry: None if "__pycache__" in entry.name else entry)
     container.put_archive(target, buffer.getvalue())
-
-
-def _short(error: BaseException) -> str:
-    text = str(error)
-    if "FileNotFoundError" in text or "No such file" in text:
-        return "its socket does not exist"
-    if "ConnectionRefused" in text or "Connection refused" in text:
-        return "its socket refuses connections"
-    if "PermissionError" in text or "Permission denied" in text:
-        return "this user may not use its socket; join the group docker, or use sudo"
-    return text

@@ -9,7 +9,7 @@ import time
 import traceback
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 
-from torchdev import builder, files, lock, lockfile, process, render, resolve, verify
+from torchdev import builder, files, lock, lockfile, memory, process, push, render, resolve
 from torchdev.engine import CELL_LABEL, Image
 from torchdev.errors import BuildError, Exit, TorchdevError
 from torchdev.forecast import below, chain, needed
@@ -48,6 +48,7 @@ def settled(site: Site, plans: tuple[Plan, ...]) -> "dict[Plan, Result]":
     """
     if site.options.rebuild:
         return {}
+    code = memory.code(site.places.checkout)
     names, busy = site.engine.names(), {c.labels.get(CELL_LABEL) for c in site.engine.containers(CELL_LABEL)}
     found = {}
     for plan in plans:
@@ -57,7 +58,8 @@ def settled(site: Site, plans: tuple[Plan, ...]) -> "dict[Plan, Result]":
         id_, labels = there
         if labels.get(builder.INPUTS_LABEL) != site.inputs(plan) or any(names.get(tag) != there for tag in plan.tags):
             continue
-        verdicts = verify.recall(verify.memory(site.places, id_, site.options.gpu)) if site.options.test else ()
+        noted = memory.file(site.places, plan, id_, site.options.gpu, code)
+        verdicts = memory.recall(noted) if site.options.test else ()
         image = site.engine.image(id_) if verdicts is not None else None
         if image and verdicts is not None:
             site.report(Ended(plan.cell.id, State.SKIPPED))
@@ -156,38 +158,29 @@ def _bring_up(site: Site, plan: Plan) -> Result:
         if not there:
             raise BuildError(f"bake succeeded, but there is no {plan.candidate}", where=plan.cell.id)
     name, image = there
-    verdicts, now = _checked(site, plan, name, image.id, state)
+    verdicts, now = _checked(site, plan, image.id, state)
     if any(verdict.outcome is Outcome.FAIL for verdict in verdicts):
         left = f"not tagged, left as {name}" if name == plan.candidate else f"tagged before as {name}"
         error = f"{plan.cell.id}: {headline(verdicts)}; {left}"
         return Result(plan.cell.id, State.FAILED, image, (), verdicts, error, Exit.CHECK)
-    _tag(site, plan, image.id)
+    push.point(site, plan, image.id)
+    site.engine.untag(plan.candidate)
     return Result(plan.cell.id, State.CHECKED if now and state is State.SKIPPED else state, image, plan.tags, verdicts)
 
 
-def _checked(site: Site, plan: Plan, name: str, image: str, state: State) -> "tuple[tuple[Verdict, ...], bool]":
+def _checked(site: Site, plan: Plan, image: str, state: State) -> "tuple[tuple[Verdict, ...], bool]":
     """What the checks come to for an image, and whether they ran now; none, if they are not wanted."""
     if not site.options.test:
         return (), False
-    memory = verify.memory(site.places, image, site.options.gpu)
-    known = verify.recall(memory)
+    code = memory.code(site.places.checkout)
+    known = memory.recall(memory.file(site.places, plan, image, site.options.gpu, code))
     if known is not None:
         return known, False
     site.report(Phase(plan.cell.id, CHECKING))
     site.say(f"{plan.cell.id}: {'built' if state is State.BUILT else 'built before'}; checking")
-    verdicts = verify.verify(plan, name, site.options.gpu, site.places)
-    verify.remember(memory, verdicts)
+    verdicts = memory.checked(site.places, plan, image, site.options.gpu)
     site.say(f"{plan.cell.id}\n{verdicts_text(verdicts)}")
     return verdicts, True
-
-
-def _tag(site: Site, plan: Plan, image: str) -> None:
-    """Move every tag to the image; one that is there already is left alone."""
-    for tag in plan.tags:
-        current = site.engine.image(tag)
-        if not current or current.id != image:
-            site.engine.tag(image, tag)
-    site.engine.untag(plan.candidate)
 
 
 def built(site: Site, plan: Plan) -> "tuple[str, Image] | None":

@@ -17,6 +17,7 @@ from torchdev import (
     files,
     lock,
     lockfile,
+    memory,
     outlook,
     pipeline,
     prefix,
@@ -25,7 +26,6 @@ from torchdev import (
     resolve,
     sources,
     trees,
-    verify,
 )
 from torchdev.commands import build_py
 from torchdev.engine import Engine
@@ -36,8 +36,9 @@ from torchdev.outlook import Outlook
 from torchdev.places import Places
 from torchdev.plan import Plan
 from torchdev.project import Project
+from torchdev.push import push
 from torchdev.report import Result, State, Storage, headline, results_junit, storage, verdicts_text
-from torchdev.site import Options, make_bases, meeting_of, open_site
+from torchdev.site import Options, Site, make_bases, meeting_of, open_site
 from torchdev.turns import Disk, alone
 from torchdev.verify import Outcome
 
@@ -202,10 +203,8 @@ def test_cells(project: Project, cells: "tuple[Cell, ...]", gpu: str, say: Say) 
         if not image:
             what = f"the engine has no image {plan.tags[0]}"
             raise InputError(what, where=plan.cell.id, next_step=build_py("build", plan.cell.id))
-        memory = verify.memory(project.places, image.id, gpu)
         with alone(meeting_of(engine), plan.candidate, lambda: say("another run is at this cell; waiting")):
-            verdicts = verify.verify(plan, plan.tags[0], gpu, project.places)
-        verify.remember(memory, verdicts)
+            verdicts = memory.checked(project.places, plan, image.id, gpu)
         say(f"{plan.cell.id}\n{verdicts_text(verdicts)}")
         failed = any(verdict.outcome is Outcome.FAIL for verdict in verdicts)
         state, code = (State.FAILED, Exit.CHECK) if failed else (State.CHECKED, Exit.OK)
@@ -261,12 +260,19 @@ def push_cells(project: Project, cells: "tuple[Cell, ...]", target: str, say: Sa
     """Push the tags of cells to a repository; only images that are current and whose checks have passed."""
     plans = project.plans(cells)
     site = open_site(project.places, plans, Options(), say, make=False)
-    for plan in plans:
-        name, image = pipeline.built(site, plan) or ("", None)
-        if name != plan.tags[0] or not image or not verify.recall_any(project.places, image.id):
-            what = "it has not been built from what is in this checkout, or its checks have not passed"
-            raise InputError(what, where=plan.cell.id, next_step=build_py("build", plan.cell.id))
-        batches.push(site.engine, plan, target, say)
+    code = memory.code(project.places.checkout)
+    checked = [(plan, _checked(site, plan, code)) for plan in plans]
+    for plan, image in checked:
+        push(site, plan, image, target, keep=True)
+
+
+def _checked(site: Site, plan: Plan, code: str) -> str:
+    """The id of a cell's image that is current and whose checks have passed; InputError if there is none."""
+    name, image = pipeline.built(site, plan) or ("", None)
+    if name != plan.tags[0] or not image or not memory.recall_any(site.places, plan, image.id, code):
+        what = "it has not been built from what is in this checkout, or its checks have not passed"
+        raise InputError(what, where=plan.cell.id, next_step=build_py("build", plan.cell.id))
+    return image.id
 
 
 def stored(results: "list[Result]") -> "Storage | None":

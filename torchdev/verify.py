@@ -1,20 +1,16 @@
 """Runs tests/image against an image and gives verdicts: pass, fail, or not-run with the reason."""
 
-import hashlib
-import json
 import sys
 import xml.etree.ElementTree as ElementTree
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field
 
-from torchdev import files, jsonfile, process
+from torchdev import process
 from torchdev.engine import CELL_VARIABLE
-from torchdev.errors import InputError
 from torchdev.places import Places
 from torchdev.plan import Plan
 
@@ -43,16 +39,12 @@ class Verdict:
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-_NOTED = TypeAdapter(tuple[Verdict, ...])
-"""The form in which what checks came to is noted."""
-
-
-PLAIN = {"PYTHONOPTIMIZE": "", "PYTEST_ADDOPTS": ""}
+PLAIN = {"PYTHONOPTIMIZE": "", "PYTEST_ADDOPTS": "", "PYTEST_PLUGINS": ""}
 """Settings of this machine that would change what checks do, such as leave assertions out, unset."""
 
 
 def verify(plan: Plan, image: str, gpu: str, places: Places) -> tuple[Verdict, ...]:
-    """Run every check of tests/image against `image`, held to the plan's cell; `gpu` is auto, require or none."""
+    """Run every check of tests/image against an image, by id, held to the plan's cell; `gpu`: auto, require or none."""
     folder = places.work / "reports"
     folder.mkdir(parents=True, exist_ok=True)
     report = folder / f"{plan.cell.id}.xml"
@@ -65,6 +57,8 @@ def verify(plan: Plan, image: str, gpu: str, places: Places) -> tuple[Verdict, .
         "-q",
         "-p",
         "no:cacheprovider",
+        "-c",
+        str(places.checkout / "pyproject.toml"),
         "--cell",
         plan.cell.id,
         "--image",
@@ -86,47 +80,6 @@ def verify(plan: Plan, image: str, gpu: str, places: Places) -> tuple[Verdict, .
         why = f"pytest ended with {status} before all checks had run"
         verdicts += (Verdict(plan.cell.id, "tests/image", Outcome.FAIL, why, 0.0),)
     return verdicts
-
-
-def remember(path: Path, verdicts: tuple[Verdict, ...]) -> None:
-    """Note what checks came to, unless one of them failed. `path` was given by `memory` before they ran."""
-    if any(verdict.outcome is Outcome.FAIL for verdict in verdicts):
-        return
-    files.write(path, json.dumps([asdict(verdict) for verdict in verdicts], indent=1))
-
-
-def recall(path: Path) -> "tuple[Verdict, ...] | None":
-    """What the same checks came to for the same image before; None if they have not passed, or the note is spoiled."""
-    try:
-        verdicts, _ = jsonfile.read(path, _NOTED)
-    except (FileNotFoundError, InputError, jsonfile.Malformed):
-        return None
-    passed = any(v.outcome is Outcome.PASS for v in verdicts) and all(v.outcome is not Outcome.FAIL for v in verdicts)
-    return verdicts if passed else None
-
-
-def recall_any(places: Places, image: str) -> "tuple[Verdict, ...] | None":
-    """What the present checks came to for an image, with a GPU if that is known, else without."""
-    known = (recall(memory(places, image, gpu)) for gpu in ("require", "auto", "none"))
-    return next((verdicts for verdicts in known if verdicts), None)
-
-
-def memory(places: Places, image: str, gpu: str) -> Path:
-    """The file for an image's verdicts; another one as soon as a check or workload changes."""
-    driver = " driver" if Path("/proc/driver/nvidia/version").exists() else ""
-    sources = [*(places.checkout / "tests" / "image").rglob("*.py"), *(places.checkout / "workloads").iterdir()]
-    stamps = ((path, path.stat().st_mtime_ns) for path in sorted(sources) if path.is_file())
-    digest = hashlib.sha256(f"{image} {gpu}{driver} {_content(tuple(stamps))}".encode())
-    return places.work / "checked" / f"{digest.hexdigest()}.json"
-
-
-@cache
-def _content(files: "tuple[tuple[Path, int], ...]") -> str:
-    """sha256 of files, each with its time; they are read once for many images."""
-    digest = hashlib.sha256()
-    for path, _ in files:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def read_report(cell: str, report: Path) -> tuple[Verdict, ...]:

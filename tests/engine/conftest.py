@@ -1,11 +1,14 @@
 """A real engine; without one these tests are skipped, with the reason."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.unit.conftest import ROOT
+from torchdev import bootstrap
+from torchdev.bases import Base
 from torchdev.engine import Engine
 from torchdev.errors import EngineError
 from torchdev.plan import Plan
@@ -47,11 +50,24 @@ def small(engine: Engine) -> Plan:
 
 
 @pytest.fixture(scope="session")
-def base(engine: Engine, project: Project) -> str:
-    """A Debian to build small things on: the official one, or its stand-in."""
+def made(engine: Engine, project: Project) -> "tuple[Base, ...]":
+    """Those of the first cell's bases that builds take stand-ins for, by the code by which builds choose."""
     plan = project.plans(project.matrix.cells[:1])[0]
-    found = next((name for name in (plan.debian.ref, plan.debian.stand_in) if engine.image(name)), "")
-    return found or pytest.skip(f"needs a base: python build.py bootstrap {plan.cell.id}")
+    found = bootstrap.choose(engine, list(plan.bases))
+    if not all(engine.image(base.stand_in) for base in found):
+        pytest.skip(f"needs bases: python build.py bootstrap {plan.cell.id}")
+    return tuple(found)
+
+
+@pytest.fixture(scope="session")
+def base(engine: Engine, project: Project, made: "tuple[Base, ...]") -> str:
+    """A Debian on this engine to build small things on: the official one, which is pulled, or its stand-in."""
+    debian = project.plans(project.matrix.cells[:1])[0].debian
+    if debian in made:
+        return debian.stand_in
+    if not engine.image(debian.ref):
+        subprocess.run(["docker", "pull", "--quiet", debian.ref], check=True)
+    return debian.ref
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -16,10 +17,12 @@ import pytest
 
 from bench import registry as registries
 from tests.engine.bridge import bridge
+from tests.image.saved import search
 from tests.unit.conftest import ROOT
 from torchdev import batches, buildx, exports
+from torchdev.bases import Base
 from torchdev.engine import Engine
-from torchdev.errors import EngineError
+from torchdev.errors import BuildError, EngineError
 from torchdev.exports import Way
 from torchdev.host import Host
 from torchdev.lock import Lock, inputs_digest
@@ -27,6 +30,7 @@ from torchdev.matrix import load
 from torchdev.places import Places
 from torchdev.plan import Plan
 from torchdev.project import Project
+from torchdev.push import push, remotes
 from torchdev.report import State
 from torchdev.site import Options, Site, way_of
 from torchdev.turns import Disk
@@ -89,12 +93,15 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Second]:
 
 
 @pytest.fixture
-def cells(engine: Engine, project: Project, tmp_path: Path) -> Iterator[tuple[Site, tuple[Plan, ...]]]:
-    """Two cells that share a step, on stand-ins, and a site for the first engine."""
-    first = project.plans(project.matrix.cells[:1])[0]
-    if not all(engine.image(base.stand_in) for base in first.bases):
-        pytest.skip(f"needs a stand-in: python build.py bootstrap {first.cell.id}")
+def cells(engine: Engine, project: Project, base: str, tmp_path: Path) -> Iterator[tuple[Site, tuple[Plan, ...]]]:
+    """Two cells that share a step, on a stand-in of their own for whatever base there is; a site for the first engine.
+
+    So no builder needs a registry.
+    """
     image, mark = f"torchdev-test-{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
+    own = Base(f"debian:bookworm-slim-{image}", None)
+    engine.tag(base, own.stand_in)
+    first = dataclasses.replace(project.plans(project.matrix.cells[:1])[0], debian=own, python=own, tool=own)
     (tmp_path / "matrix.yaml").write_text(MATRIX.format(image=image))
     small = Project(Places(ROOT, tmp_path / "matrix.yaml"), load(tmp_path / "matrix.yaml"))
     plans = []
@@ -106,13 +113,10 @@ def cells(engine: Engine, project: Project, tmp_path: Path) -> Iterator[tuple[Si
         (small.images / cell.id / "Dockerfile").write_text(text)
     (tmp_path / "turns").mkdir()
     how = Options(test=False, jobs=2)
-    site = Site(
-        engine, Host(), small.places, tuple(set(first.bases)), how, lambda text: None, Disk(None), tmp_path / "turns"
-    )
+    site = Site(engine, Host(), small.places, (own,), how, lambda text: None, Disk(None), tmp_path / "turns")
     yield site, tuple(plans)
-    for plan in plans:
-        engine.untag(plan.tags[0])
-        engine.untag(plan.candidate)
+    for name in (own.stand_in, *(name for plan in plans for name in (plan.tags[0], plan.candidate))):
+        engine.untag(name)
 
 
 def log_of(site: Site, plan: Plan) -> str:
@@ -173,6 +177,65 @@ def test_containerd_store_gets_zstd(
     assert [kind.rpartition("+")[2] for kind in layer_types(folder)[1:]] == ["zstd", "zstd"]
     assert [size for _, size in own.layer_sizes(image)][1:] != [0, 0]
     assert [result.state for result in batches.run(site, plans)] == [State.SKIPPED] * 2
+
+
+SECRET = "hunter2-hunter2"
+
+
+def scratch(tmp_path: Path, *tags: str) -> None:
+    """An image of two layers, by the docker command's engine: the second has another file in the place of a secret."""
+    for name, text in {"secret": SECRET, "clean": "nothing"}.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY secret /etc/file\nCOPY clean /etc/file\n")
+    command = ["docker", "build", "--quiet", "--provenance=false", *(f"--tag={tag}" for tag in tags), str(tmp_path)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def test_layers_of_containerds_store_are_searched(
+    second: Second, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not say where they are unpacked, but sends them: what a later layer hides is found, in its layer."""
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{second.socket}")
+    scratch(tmp_path, "torchdev-test:searched")
+    own = Engine()
+    image = own.image("torchdev-test:searched")
+    assert image
+    assert own.layer_folders(image.id) == []
+    found = search(own.saved(image.id), ["none", SECRET])
+    assert (found["layers"], found["files"]) == (len(image.layers), 2)
+    assert [[number, path] for number, _, path in found["texts"]] == [[1, "etc/file"]]
+
+
+def test_push_from_containerds_store(
+    cells: tuple[Site, tuple[Plan, ...]],
+    second: Second,
+    registry: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ids are of manifests there; what arrives is compared all the same, and a name that is moved is noticed."""
+    site, (plan, other) = cells
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{second.socket}")
+    scratch(tmp_path, *plan.tags)
+    site = dataclasses.replace(site, engine=Engine())
+    image = site.engine.image(plan.tags[0])
+    assert image
+    target = f"{registry}-pushed"
+    push(site, plan, image.id, target, keep=True)
+    (remote,) = remotes(plan, target)
+    again = site.engine.image(image.id)
+    assert again
+    assert again.pushed == (f"{target}@{site.engine.registry_digest(remote)}",)
+    scratch_of_other = tmp_path / "other"
+    scratch_of_other.mkdir()
+    monkeypatch.setattr(sys.modules[__name__], "SECRET", "another")
+    scratch(scratch_of_other, *other.tags)
+    moved = site.engine.image(other.tags[0])
+    assert moved
+    real = site.engine.push
+    monkeypatch.setattr(site.engine, "push", lambda name: (site.engine.tag(moved.id, name), real(name))[1])
+    with pytest.raises(BuildError, match="is not the image that was checked"):
+        push(site, plan, image.id, target, keep=True)
 
 
 def layer_types(folder: Path) -> "list[str]":

@@ -11,6 +11,7 @@ import pytest
 
 from tests.unit.fake_index import FakeIndex, make_wheel, serving
 from torchdev import builder, render
+from torchdev.bases import Base
 from torchdev.engine import Engine
 from torchdev.errors import BuildError
 from torchdev.host import read_host
@@ -53,6 +54,7 @@ def fetch(
     index: FakeIndex,
     packages: "list[Package]",
     to: Path,
+    made: "tuple[Base, ...]",
     stage: str = "fetch-packages",
 ) -> None:
     """Build the stage that fetches the layer `packages` of a cell that has just these wheels, or another stage."""
@@ -63,46 +65,52 @@ def fetch(
     own_host = dataclasses.replace(
         read_host(), index=f"{index.url}/simple", extra_indexes=(), find_links=(), folders=(), proxies=()
     )
-    stands = builder.stands_for(engine, own, own.bases)
+    stands = builder.stands_for(engine, own, made)
     builder.build(engine, read_host(), own, places, stands, None, "tool")
     builder.build(engine, own_host, own, places, stands, None, stage)
 
 
 def test_wheels_are_fetched_once_and_broken_downloads_go_on(
-    engine: Engine, project: Project, plan: Plan, index: FakeIndex, tmp_path: Path
+    engine: Engine, project: Project, plan: Plan, index: FakeIndex, tmp_path: Path, made: "tuple[Base, ...]"
 ) -> None:
     """The first download breaks off and goes on from there; the second build asks for the second wheel alone."""
     first, second = packages_of(index)
     file = f"files/simple/{first.name}/{first.file}"
     index.broken[file] = "once"
-    fetch(engine, project, plan, index, [first], tmp_path / "first")
+    fetch(engine, project, plan, index, [first], tmp_path / "first", made)
     assert index.fetched.count(file) == 2
     index.fetched.clear()
-    fetch(engine, project, plan, index, [first, second], tmp_path / "second")
+    fetch(engine, project, plan, index, [first, second], tmp_path / "second", made)
     assert [path for path in index.fetched if path.startswith("files/")] == [
         f"files/simple/{second.name}/{second.file}"
     ]
 
 
 def test_a_wheel_with_another_hash_is_refused(
-    engine: Engine, project: Project, plan: Plan, index: FakeIndex, tmp_path: Path
+    engine: Engine, project: Project, plan: Plan, index: FakeIndex, tmp_path: Path, made: "tuple[Base, ...]"
 ) -> None:
     """Neither fetched nor kept: the build fails."""
     first, _ = packages_of(index)
     with pytest.raises(BuildError):
-        fetch(engine, project, plan, index, [dataclasses.replace(first, sha256="0" * 64)], tmp_path)
+        fetch(engine, project, plan, index, [dataclasses.replace(first, sha256="0" * 64)], tmp_path, made)
 
 
 def test_wheels_that_the_cache_has_lost_are_fetched_again(
-    engine: Engine, project: Project, plan: Plan, index: FakeIndex, tmp_path: Path
+    engine: Engine,
+    project: Project,
+    plan: Plan,
+    index: FakeIndex,
+    tmp_path: Path,
+    made: "tuple[Base, ...]",
+    base: str,
 ) -> None:
     """BuildKit still knows that they were fetched, so the stage that fetches does not run again by itself."""
     first, _ = packages_of(index)
-    fetch(engine, project, plan, index, [first], tmp_path)
+    fetch(engine, project, plan, index, [first], tmp_path, made)
     mount = "--mount=type=cache,id=torchdev-wheels,target=/cache"
-    stage = f"FROM {plan.debian.stand_in}\nRUN {mount} rm /cache/wheels/{first.file}"
+    stage = f"FROM {base}\nRUN {mount} rm /cache/wheels/{first.file}"
     command = ["docker", "buildx", "build", "--quiet", "--output=type=cacheonly", "-"]
     subprocess.run(command, input=f"{stage} # {uuid.uuid4().hex}\n", text=True, check=True)
     index.fetched.clear()
-    fetch(engine, project, plan, index, [first], tmp_path, "made-packages")
+    fetch(engine, project, plan, index, [first], tmp_path, made, "made-packages")
     assert [path for path in index.fetched if path.startswith("files/")] == [f"files/simple/{first.name}/{first.file}"]

@@ -2,9 +2,10 @@
 
 import pytest
 
-from torchdev.engine import Engine, container_error
+from torchdev.engine import Engine
 from torchdev.errors import GpuError
 from torchdev.gpus import CDI_KIND, by_cdi, by_toolkit
+from torchdev.refusals import container_error
 
 
 @pytest.mark.parametrize("way", [by_toolkit, by_cdi])

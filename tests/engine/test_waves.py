@@ -98,8 +98,7 @@ def test_refused_push_keeps_the_image(make: Make, engine: Engine) -> None:
     assert (results[0].state, results[0].code) == (State.FAILED, Exit.BUILD)
     assert "127.0.0.1:9" in results[0].error
     assert ids(engine, plans[0]) != {""}
-    for name in batches.remotes(plans[0], "127.0.0.1:9/none"):
-        engine.untag(name)
+    assert named(engine, "127.0.0.1:9/none") == set()
 
 
 def test_cell_that_never_fits_fails_alone(make: Make) -> None:

@@ -11,7 +11,7 @@ import pytest
 from torchdev import batches, buildx, pipeline
 from torchdev.batches import own_entries
 from torchdev.buildx import Record
-from torchdev.engine import Engine
+from torchdev.engine import Engine, Image
 from torchdev.errors import Exit
 from torchdev.forecast import wheel_files
 from torchdev.host import Host
@@ -63,7 +63,15 @@ def site_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Callable[..., t
     """A site whose engine does nothing but push as it is told; every cell is built at once."""
 
     def make(push: "Callable[[str], None]", **options: object) -> "tuple[Site, list[Event]]":
-        engine = SimpleNamespace(names=dict, tag=lambda *names: None, push=push, untag=lambda name: None)
+        image = Image("sha256:0", 1, (), {}, ("registry/x@sha256:1",))
+        engine = SimpleNamespace(
+            names=dict,
+            image=lambda name: image,
+            tag=lambda *names: None,
+            push=lambda name: push(name) or "sha256:1",
+            registry_digest=lambda name: "sha256:1",
+            give_back=lambda *names: None,
+        )
         events: list[Event] = []
         places, host, how = Places(tmp_path, tmp_path / "matrix.yaml"), Host(), Options(**options)  # type: ignore[arg-type]
         said = events.append
@@ -72,7 +80,7 @@ def site_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Callable[..., t
         ), events
 
     def built(site: Site, plans: "tuple[Plan, ...]") -> "list[Result]":
-        return [Result(plan.cell.id, State.BUILT) for plan in plans]
+        return [Result(plan.cell.id, State.BUILT, Image("sha256:0", 1, (), {})) for plan in plans]
 
     monkeypatch.setattr(pipeline, "run", built)
     return make

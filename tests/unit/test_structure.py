@@ -6,17 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.unit.conftest import ROOT
+from torchdev.imports import imported
 
 PACKAGE = ROOT / "torchdev"
 ORDER = (
-    "commands", "errors", "texts", "files", "process", "jsonfile", "amounts", "document", "schema", "ids", "catalog",
-    "facts", "releases", "terms", "reasons", "explain", "grid", "cells", "bases", "claims", "matrix", "places", "host", "traces",
-    "remote", "archives", "indexes", "wheels", "pytorch", "lock", "lockfile",
-    "pylock", "resolver", "resolve", "sources", "slimming",
-    "contract", "checks", "plan", "forecast", "waves", "backlog", "pages", "render", "trees", "containers", "jobs",
-    "recipes", "project", "diagnosis", "buildlog", "progress", "gpus", "buildx", "exports", "engine",
-    "builder", "prefix", "bootstrap", "verify", "report", "turns", "outlook", "site", "pipeline", "batches",
-    "display", "stages", "launch", "doctor", "machine", "selftest",
+    "commands", "errors", "refusals", "texts", "files", "imports", "process", "jsonfile", "amounts", "document",
+    "schema", "ids", "catalog", "facts", "releases", "terms", "reasons", "explain", "grid", "cells", "bases",
+    "claims", "matrix", "places", "host", "traces", "remote", "archives", "indexes", "wheels", "pytorch", "lock",
+    "lockfile", "pylock", "resolver", "resolve", "sources", "slimming", "contract", "checks", "plan", "forecast",
+    "waves", "backlog", "pages", "render", "trees", "containers", "jobs", "recipes", "project", "diagnosis",
+    "buildlog", "progress", "gpus", "buildx", "exports", "engine", "builder", "prefix", "bootstrap", "verify",
+    "memory", "report", "turns", "outlook", "names", "site", "push", "pipeline", "batches", "display", "stages",
+    "launch", "doctor", "machine", "selftest",
 )  # fmt: skip
 """Lowest first: a module imports only from those before it."""
 STANDALONE = ("environment", "arguments")
@@ -24,13 +25,7 @@ STANDALONE = ("environment", "arguments")
 
 def imports(path: Path) -> set[str]:
     """Modules of the package that a module imports, anywhere in it."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module == "torchdev":
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("torchdev."):
-            found.add(str(node.module).split(".")[1])
-    return found
+    return {name.split(".")[1] for name in imported(path) if name.startswith("torchdev.")}
 
 
 def test_every_module_has_its_place() -> None:
@@ -50,17 +45,8 @@ def test_only_the_engine_and_its_gpus_import_docker() -> None:
     """And only render imports Jinja; YAML is for matrices, facts and tests."""
     owners = {"docker": {"engine", "gpus"}, "jinja2": {"render"}, "yaml": {"checks", "document", "facts", "slimming"}}
     for library, owner in owners.items():
-        users = {path.stem for path in PACKAGE.glob("*.py") if _imports_library(path, library)}
+        users = {path.stem for path in PACKAGE.glob("*.py") if library in {n.split(".")[0] for n in imported(path)}}
         assert users == owner
-
-
-def _imports_library(path: Path, library: str) -> bool:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import) and any(alias.name.split(".")[0] == library for alias in node.names):
-            return True
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == library:
-            return True
-    return False
 
 
 def test_modules_are_short_and_described() -> None:

@@ -10,6 +10,7 @@ from torchdev.document import Place
 from torchdev.engine import Image
 from torchdev.errors import Exit
 from torchdev.matrix import Cell
+from torchdev.memory import recall
 from torchdev.places import Places
 from torchdev.plan import Plan
 from torchdev.report import (
@@ -24,7 +25,7 @@ from torchdev.report import (
     storage,
     verdicts_text,
 )
-from torchdev.verify import Outcome, Verdict, memory, read_report, recall, remember
+from torchdev.verify import Outcome, Verdict, read_report
 
 JUNIT = """<testsuites><testsuite>
 <testcase name="good" time="0.5"/>
@@ -162,20 +163,3 @@ def test_half_a_report_is_a_failure(tmp_path: Path, text: str) -> None:
     (tmp_path / "report.xml").write_text(text)
     verdicts = read_report("a", tmp_path / "report.xml")
     assert [verdict.outcome for verdict in verdicts] == [Outcome.FAIL]
-
-
-def test_verdicts_are_remembered_for_an_image_and_its_checks(tmp_path: Path) -> None:
-    """A change of any check, another image or another GPU mode makes them unknown again; a failure is never kept."""
-    places = Places(tmp_path, tmp_path / "matrix.yaml")
-    for folder in ("tests/image", "workloads"):
-        (tmp_path / folder).mkdir(parents=True)
-    check = tmp_path / "tests" / "image" / "test_a.py"
-    check.write_text("1")
-    remember(memory(places, "sha256:a", "auto"), (PASSED,))
-    assert recall(memory(places, "sha256:a", "auto")) == (PASSED,)
-    assert recall(memory(places, "sha256:b", "auto")) is None
-    assert recall(memory(places, "sha256:a", "require")) is None
-    check.write_text("2")
-    assert recall(memory(places, "sha256:a", "auto")) is None
-    remember(memory(places, "sha256:a", "auto"), (PASSED, FAILED))
-    assert recall(memory(places, "sha256:a", "auto")) is None

@@ -17,11 +17,20 @@ LEFT = re.compile(
 )
 
 
-def searched(path, size):
-    """The content of a file that is small or text; nothing of others."""
-    with open(path, "rb") as file:
-        head = file.read(SMALL)
-        return head + file.read() if size > SMALL and b"\0" not in head[:4096] else head if size <= SMALL else b""
+def searched(file, size):
+    """The content of an open file that is small or text; nothing of others. It is read from where it stands, once."""
+    head = file.read(SMALL)
+    return head + file.read() if size > SMALL and b"\0" not in head[:4096] else head if size <= SMALL else b""
+
+
+def look(found, texts, layer, inner, file, size):
+    """Note one file of a layer: its path, if a build has left it behind, and the numbers of the texts that it holds."""
+    found["files"] += 1
+    # Empty ones may stay: a log of the base is emptied, since a layer records when a lower file was removed.
+    if size and LEFT.match(inner):
+        found["left"].append([layer, inner])
+    content = searched(file, size)
+    found["texts"] += [[number, layer, inner] for number, text in enumerate(texts) if text in content]
 
 
 def main():
@@ -35,14 +44,10 @@ def main():
             if os.path.islink(path) or not os.path.isfile(path):
                 continue
             layer, _, inner = os.path.relpath(path, "/layers").partition("/")
-            size = os.path.getsize(path)
-            found["files"] += 1
-            # Empty ones may stay: a log of the base is emptied, since a layer records when a lower file was removed.
-            if size and LEFT.match(inner):
-                found["left"].append([layer, inner])
-            content = searched(path, size)
-            found["texts"] += [[number, layer, inner] for number, text in enumerate(texts) if text in content]
+            with open(path, "rb") as file:
+                look(found, texts, layer, inner, file, os.path.getsize(path))
     json.dump(found, sys.stdout)
 
 
-main()
+if __name__ == "__main__":
+    main()
