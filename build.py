@@ -81,14 +81,16 @@ def run(options: argparse.Namespace) -> int:
 
 def of_cells(options: argparse.Namespace) -> int:
     """Call the function of a stage that works on cells of a matrix; the exit code."""
-    from torchdev import stages
+    from torchdev import rendering, stages
     from torchdev.project import open_project
 
     project = open_project(ROOT, options.matrix_file)
     groups = [*options.group, "default"] if getattr(options, "matrix", False) else options.group
     chosen = project.matrix.select([*options.cells, *options.select], groups)
     if options.stage == "plan":
-        return tell(stages.look_ahead(project, chosen, options.room), options)
+        code = tell(stages.look_ahead(project, chosen, options.room), options)
+        rendering.name_unlocked(project, chosen, say)
+        return code
     if options.stage == "build":
         return finish(stages.build_cells(project, chosen, how(options), say), options.json)
     if options.stage == "test":
@@ -146,7 +148,7 @@ def tell(found: "Outlook", options: argparse.Namespace) -> int:
 
 def write(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell, ...]") -> None:
     """Call a stage that writes files, images of bases, or text."""
-    from torchdev import stages
+    from torchdev import rendering, stages
 
     if options.stage == "list":
         print(listing(options, project, chosen))
@@ -155,7 +157,7 @@ def write(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell, 
     elif options.stage == "lock":
         stages.lock_cells(project, chosen, say)
     elif options.stage == "render":
-        stages.render_images(project, check=options.check, say=say)
+        rendering.render_images(project, check=options.check, say=say)
     elif options.stage == "bake":
         from torchdev.site import Options
 

@@ -155,7 +155,9 @@ def inputs(plan: Plan, places: Places, stands: Stands) -> str:
     """sha256 of all that an image is made from: the cell's folder and the bases. The same inputs need no new build."""
     folder = places.images / plan.cell.id
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    parts = [(path.relative_to(folder).as_posix(), path.read_text(encoding="utf-8")) for path in files]
+    parts = [
+        (path.relative_to(folder).as_posix(), path.read_bytes().decode("utf-8", "surrogateescape")) for path in files
+    ]
     bases = [stands[base.ref].id if base.ref in stands else base.ref for base in plan.bases]
     return f"sha256:{hashlib.sha256(json.dumps([parts, bases]).encode()).hexdigest()}"
 

@@ -11,7 +11,10 @@ from torchdev.terms import ANY, Query
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One combination of Python, CUDA flavour, PyTorch, cuDNN, variant and architecture, with all it is to contain."""
+    """One combination of Python, CUDA flavour, PyTorch, cuDNN, variant and architecture, with all it is to contain.
+
+    `legacy` is why one should move on from it; `unlocked`, why it may be without a lock.
+    """
 
     python: str
     flavour: str
@@ -24,6 +27,7 @@ class Cell:
     arch: str = ids.AMD64
     legacy: "str | None" = field(default=None, compare=False)
     slim: bool = True
+    unlocked: "str | None" = field(default=None, compare=False)
 
     @cached_property
     def id(self) -> str:

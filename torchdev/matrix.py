@@ -112,7 +112,7 @@ def _cells(file: MatrixFile, document: Document, section: str, rows: "list[Row]"
             companions = _companions(wanted, t or "", path, document)
             requirements = (f"torch=={t}", *companions, *ALWAYS, *file.packages, *row.packages)
             place = document.place(path)
-            chosen = (d, v or ids.PLAIN, a or ids.AMD64, row.legacy, file.slim)
+            chosen = (d, v or ids.PLAIN, a or ids.AMD64, row.legacy, file.slim, row.unlocked)
             yield _possible(Cell(p or "", c or "", t or "", requirements, place, constraints, *chosen), path, document)
 
 

@@ -13,9 +13,13 @@ class Places:
 
     @property
     def images(self) -> Path:
-        """Generated files, locks and base digests: images/ beside matrix.yaml, images-NAME/ beside NAME.yaml."""
-        name = "images" if self.matrix_file.stem == "matrix" else f"images-{self.matrix_file.stem}"
-        return self.matrix_file.resolve().parent / name
+        """Generated files, locks and base digests: a folder for each matrix file, and no two have the same.
+
+        It is images/ beside matrix.yaml, images-NAME/ beside NAME.yaml, images-NAME.EXT/ beside any other.
+        """
+        file = self.matrix_file.resolve()
+        name = file.stem if file.suffix == ".yaml" else file.name
+        return file.parent / ("images" if file.name == "matrix.yaml" else f"images-{name}")
 
     @property
     def bases(self) -> Path:

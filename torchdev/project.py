@@ -4,17 +4,23 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from torchdev import bases, lock, lockfile, pages, recipes, render, trees
+from torchdev import bases, ids, lock, lockfile, pages, recipes, render, trees
+from torchdev.commands import build_py
+from torchdev.errors import InputError
 from torchdev.matrix import Cell, Matrix, load
 from torchdev.places import Places
 from torchdev.plan import Plan, make_plan
 from torchdev.schema import SCHEMA_FILE, json_schema
-from torchdev.trees import Files
+from torchdev.trees import File, Files, Tree
 
 EXAMPLES = "examples/recipes"
 """The folder of committed recipes; what runs of them leave there is not committed."""
 JOB_FILES = ("examples/train/train.py", "workloads/digits.csv.gz")
 """The training job that recipes start unless they are told of another."""
+
+
+LONGEST_COMMAND = 10
+"""Cells that a next command names; more would hide what it is."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +35,21 @@ class Project:
         """Where generated files and locks are."""
         return self.places.images
 
-    def rendered(self) -> render.Files:
-        """Every generated file of the checkout, as it should be; of a cell without lock there is none."""
+    def rendered(self) -> Files:
+        """Every generated file below images/, as it should be; of a cell without lock there is none."""
         return render.render(self.plans(self.by_lock(self.matrix.cells)[0]), self.places.templates)
+
+    def image_tree(self) -> Tree:
+        """The folder of images/; it does not speak of cells without lock, whose files stay as they are."""
+        unlocked = {cell.id for cell in self.by_lock(self.matrix.cells)[1]}
+        return render.tree(self.rendered(), self.images, lambda name: name.partition("/")[0] not in unlocked)
+
+    def trees(self) -> "tuple[Tree, ...]":
+        """Every generated file, by the folders that they are in."""
+        pages = Tree(self.places.checkout, {n: File(t.encode()) for n, t in self.pages().items()}, listed=False)
+        examples = self.examples()
+        recipes = [Tree(self.places.checkout / EXAMPLES, examples, label=EXAMPLES)] if examples else []
+        return self.image_tree(), pages, *recipes
 
     def pages(self) -> dict[str, str]:
         """The generated texts beside images/, by path; those that speak of the matrix are of the checkout's alone."""
@@ -42,10 +60,6 @@ class Project:
         locks = {c: self._lock(c) if c in locked else None for c in self.matrix.cells}
         return schema | pages.pages(self.places.checkout, self.matrix, locks)
 
-    def others(self) -> Files:
-        """Every generated file beside images/, by its path in the checkout."""
-        return {name: text.encode() for name, text in self.pages().items()} | self.examples()
-
     def examples(self) -> Files:
         """The committed recipes, of the cell that `latest` or else the group default names first; by path."""
         matrix = self.matrix
@@ -54,14 +68,9 @@ class Project:
             return {}
         aliases = {tag: cell for tag, cell in matrix.aliases.items() if cell.arch == usual[0].arch}
         tags = sorted(aliases, key=lambda tag: (aliases[tag] != usual[0], tag))
-        made = recipes.examples(self.plans(usual[:1])[0], tags, self.job_files(), self.places.templates)
-        return {f"{EXAMPLES}/{name}": data for name, data in made.items()}
+        return recipes.examples(self.plans(usual[:1])[0], tags, self.job_files(), self.places.templates)
 
-    def owned(self) -> "frozenset[str]":
-        """The files of the checkout's committed recipes, by path; none where the matrix is another."""
-        return trees.committed(self.places.checkout, EXAMPLES) if self._own else frozenset()
-
-    def job_files(self) -> Files:
+    def job_files(self) -> "dict[str, bytes]":
         """The files of the training job, by name."""
         return {Path(name).name: (self.places.checkout / name).read_bytes() for name in JOB_FILES}
 
@@ -75,12 +84,33 @@ class Project:
         there = {cell for cell in cells if lockfile.there(self.images / cell.id / "lock.json")}
         return tuple(c for c in cells if c in there), tuple(c for c in cells if c not in there)
 
+    def require_locks(self, cells: "tuple[Cell, ...]") -> None:
+        """Raise InputError if none of some cells has a lock."""
+        locked, unlocked = self.by_lock(cells)
+        if not locked:
+            raise without_lock(unlocked)
+
+    def abandoned(self) -> "list[str]":
+        """A line for each folder that has the name of a cell which the matrix has not: locks are nobody's to remove."""
+        own = {cell.id for cell in self.matrix.cells}
+        names = sorted(path.name for path in self.images.iterdir() if path.is_dir()) if self.images.is_dir() else []
+        gone = [name for name in names if ids.wishes(name) and name not in own]
+        stays = "the matrix has no such cell; what is left in it stays until you remove it, with git rm -r for instance"
+        return [f"{self.images.name}/{name}: {stays}" for name in gone]
+
+    def bases(self, cells: "tuple[Cell, ...]") -> "list[bases.Base]":
+        """The bases of some cells, each once; no lock has a say in them."""
+        digests = bases.read_digests(self.places.bases)
+        return list(dict.fromkeys(base for cell in cells for base in bases.bases_of(cell.python, digests)))
+
     def _lock(self, cell: Cell) -> lock.Lock:
         path = self.images / cell.id / "lock.json"
         return _read(path, path.stat().st_mtime_ns if path.is_file() else 0, cell)
 
     def plans(self, cells: "tuple[Cell, ...]") -> tuple[Plan, ...]:
         """A plan for each cell; a missing or stale lock is an InputError."""
+        if unlocked := self.by_lock(cells)[1]:
+            raise without_lock(unlocked)
         digests = bases.read_digests(self.places.bases)
         templates = render.digests(self.places.templates)
         locks = {cell: self._lock(cell) for cell in cells}
@@ -96,6 +126,17 @@ class Project:
 def _read(path: Path, stamp: int, cell: Cell) -> lock.Lock:
     """A lock as it was at a time: it is read once, however often a run plans."""
     return lockfile.read_lock(path, cell)
+
+
+def without_lock(cells: "tuple[Cell, ...]") -> InputError:
+    """Cells that have no lock, as an error that names them."""
+    names = [cell.id for cell in cells]
+    what = (
+        f"{names[0]} has no lock yet"
+        if len(names) == 1
+        else f"{len(names)} cells have no lock yet:\n{trees.few(names)}"
+    )
+    return InputError(what, next_step=build_py("lock", *names) if len(names) < LONGEST_COMMAND else build_py("lock"))
 
 
 def open_project(root: Path, matrix_file: Path) -> Project:

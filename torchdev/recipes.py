@@ -11,7 +11,7 @@ from torchdev import jobs, render
 from torchdev.containers import SHM, STACK
 from torchdev.jobs import Job
 from torchdev.plan import Plan
-from torchdev.trees import Files
+from torchdev.trees import File, Files
 
 TEMPLATES = {
     jobs.DOCKER: ("run.sh",),
@@ -37,7 +37,8 @@ def make(job: Job, templates: Path) -> Files:
         texts = {name: data.decode() for name, data in job.files.items() if is_plain(data)}
         binaries = {name: _base64(data) for name, data in job.files.items() if name not in texts}
         files |= _rendered((CONFIG,), templates, values | {"texts": texts, "binaries": binaries})
-    return files if job.kind in jobs.CLUSTER else {**files, **job.files}
+    own = {name: File(data, 0o755 if name.endswith(".sh") else 0o644) for name, data in job.files.items()}
+    return files if job.kind in jobs.CLUSTER else {**files, **own}
 
 
 def dev_template(repository: str, tags: "Iterable[str]", templates: Path) -> Files:
@@ -95,7 +96,7 @@ def _rendered(names: "Iterable[str]", templates: Path, values: "Mapping[str, obj
         "shell": shlex.join,
         "comment": lambda text: text.replace("\n", "\n# "),
     }
-    return {n: render.fill(environment, f"recipes/{Path(n).name}.j2", values).encode() for n in names}
+    return {n: render.made(environment, templates, f"recipes/{Path(n).name}.j2", values) for n in names}
 
 
 def _base64(data: bytes) -> str:

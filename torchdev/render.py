@@ -1,47 +1,55 @@
-"""Plans to text: the Dockerfile, scripts and wheel lists under images/, and the bake file; write or compare."""
+"""Plans to the files under images/: Dockerfile, scripts, wheel lists, contract, and the bake file."""
 
 import hashlib
 import json
 import re
-import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
-from torchdev.commands import build_py
+from torchdev import trees
 from torchdev.contract import make_contract, to_text
 from torchdev.errors import InputError
 from torchdev.plan import EPOCH, Plan, Templates, guarded
 from torchdev.texts import quoted
+from torchdev.trees import RENDER as RENDER
+from torchdev.trees import Changes, File, Files, Tree
 
 BAKE_FILE = "docker-bake.json"
-KEPT = frozenset({"bases.json", "lock.json"})
-"""Files under images/ that other stages write."""
 CONTRACT_FILE = "contract.json"
 """In a cell's folder, and once more among the files that go into its image."""
 COMMAND = "python build.py render"
 """What generated files name; no matter how it was started, or they would differ."""
-RENDER = build_py("render")
-
-Files = dict[str, str]
-"""Path below images/ to the text of the file."""
+RAN = ("scripts", "steps", "files", "override")
+"""Folders below templates/ of what builds mount and images hold."""
 
 
 def render(plans: "tuple[Plan, ...]", templates: Path) -> Files:
     """Every generated file below images/, for these plans."""
-    found = environment(templates)
-    files = {BAKE_FILE: bake_text(plans)}
+    sources = _Sources(templates)
+    files = {BAKE_FILE: File(bake_text(plans).encode())}
     for plan in plans:
-        for name, text in _cell_files(plan, found).items():
-            files[f"{plan.cell.id}/{name}"] = text
+        for name, file in _cell_files(plan, sources).items():
+            files[f"{plan.cell.id}/{name}"] = file
     return files
+
+
+def tree(files: Files, images: Path, speaks: "Callable[[str], bool]" = lambda _: True) -> Tree:
+    """The tree of images/: locks and digests of bases have other writers; builds read a cell's folders as a whole."""
+    closed = {"/".join(name.split("/")[:2]) for name in files if name.count("/") > 1}
+    return Tree(images, files, speaks=speaks, others=_written_by_others, closed=closed, label=images.name)
+
+
+def _written_by_others(name: str) -> bool:
+    return name.rpartition("/")[2] in ("bases.json", "lock.json")
 
 
 def write_cell(plan: Plan, templates: Path, images: Path) -> None:
     """Write one cell's folder anew, after its lock has changed."""
-    for name, text in _cell_files(plan, environment(templates)).items():
-        _write(images / plan.cell.id / name, text, _mode(f"{plan.cell.id}/{name}"))
+    own = f"{plan.cell.id}/"
+    files = {f"{own}{name}": file for name, file in _cell_files(plan, _Sources(templates)).items()}
+    trees.update(tree(files, images, lambda name: name.startswith(own)))
 
 
 def digests(templates: Path) -> Templates:
@@ -70,21 +78,47 @@ def environment(templates: Path) -> Environment:
 def label(text: str) -> str:
     """A text as a value of LABEL, where quotes, backslashes and variables would mean something; in one line."""
     if not text.isprintable():
-        raise InputError(f"{quoted(text)} can't be the value of a label", next_step=COMMAND)
+        raise InputError(f"{quoted(text)} can't be the value of a label", next_step=RENDER)
     return '"' + re.sub(r'(["\\$])', r"\\\1", text) + '"'
 
 
-def _cell_files(plan: Plan, environment: Environment) -> Files:
+class _Sources:
+    """The templates of the files in a cell's folder; those that no cell changes are read once."""
+
+    def __init__(self, templates: Path) -> None:
+        self.templates = templates
+        self.environment = environment(templates)
+        found = [path for path in self.environment.list_templates() if "__pycache__" not in path]
+        self.by_folder = {folder: [p for p in found if p.startswith(f"{folder}/")] for folder in RAN}
+        self.plain: Files = {}
+
+    def file(self, name: str, values: "Mapping[str, object]") -> File:
+        """The file that is made from a template, with the permissions of the template."""
+        if name in self.plain:
+            return self.plain[name]
+        if name.endswith(".j2"):
+            return made(self.environment, self.templates, name, values)
+        path = self.templates / name
+        return self.plain.setdefault(name, File(path.read_bytes(), _mode(path)))
+
+
+def _cell_files(plan: Plan, sources: _Sources) -> Files:
     values = {"plan": plan, "epoch": EPOCH, "guarded": guarded(plan.lock)}
-    files = {"Dockerfile": fill(environment, "Dockerfile.j2", values)}
-    for folder in ("scripts", "steps", "files", *(("override",) if plan.cell.cudnn else ())):
-        for name in sorted(path for path in environment.list_templates() if path.startswith(f"{folder}/")):
-            if "__pycache__" not in name:
-                files[name.removesuffix(".j2")] = fill(environment, name, values)
-    files[CONTRACT_FILE] = files[f"files/{CONTRACT_FILE}"] = to_text(make_contract(plan.cell, plan.lock))
+    files = {"Dockerfile": sources.file("Dockerfile.j2", values)}
+    for folder in RAN:
+        if folder != "override" or plan.cell.cudnn:
+            for name in sources.by_folder[folder]:
+                files[name.removesuffix(".j2")] = sources.file(name, values)
+    contract = File(to_text(make_contract(plan.cell, plan.lock)).encode())
+    wheels = {name: File(text.encode()) for name, text in _wheel_lists(plan).items()}
+    return files | {CONTRACT_FILE: contract, f"files/{CONTRACT_FILE}": contract} | wheels
+
+
+def _wheel_lists(plan: Plan) -> "dict[str, str]":
+    """What the tools and each layer install, and what of it the image lacks."""
+    files = {"wheels/tools/requirements.txt": "".join(f"{tool.requirement}\n" for tool in plan.tools)}
     if plan.cell.cudnn:
         files["override/pin.txt"] = f"{plan.lock.cudnn_name}=={plan.lock.cudnn}\n"
-    files["wheels/tools/requirements.txt"] = "".join(f"{tool.requirement}\n" for tool in plan.tools)
     for layer in plan.layers:
         if layer.packages:
             files[f"wheels/{layer.name}/requirements.txt"] = layer.pins
@@ -97,6 +131,15 @@ def _cell_files(plan: Plan, environment: Environment) -> Files:
             lines = [f"{plan.cell.flavour}/{package.file}\n" for package in layer.elsewhere]
             files[f"wheels/{layer.name}/pytorch-index.txt"] = "".join(lines)
     return files
+
+
+def made(environment: Environment, templates: Path, name: str, values: "Mapping[str, object]") -> File:
+    """The file that a template makes, which can be run if the template can."""
+    return File(fill(environment, name, values).encode(), _mode(templates / name))
+
+
+def _mode(template: Path) -> int:
+    return 0o755 if template.stat().st_mode & 0o100 else 0o644
 
 
 def fill(environment: Environment, name: str, values: "Mapping[str, object]") -> str:
@@ -120,68 +163,30 @@ def bake_text(plans: "tuple[Plan, ...]") -> str:
     return json.dumps({"group": group, "target": target}, indent=2) + "\n"
 
 
-def write(files: Files, images: Path) -> "list[str]":
-    """Write what differs and remove what no cell has; the paths that changed."""
-    images.mkdir(parents=True, exist_ok=True)
-    changed = differences(files, images)
-    for name in changed:
-        path = images / name
-        if name in files:
-            _write(path, files[name], _mode(name))
-        elif path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-    return changed
+def check(trees_: "Iterable[Tree]") -> "list[tuple[Tree, Changes]]":
+    """Raise InputError if any generated file is not as it would be rendered now; what else there is to say."""
+    found = [(tree, trees.compare(tree)) for tree in trees_]
+    for tree, changes in found:
+        trees.refuse_blocked(tree, changes)
+    stale = [tree.shown(name) for tree, changes in found for name in (*changes.write, *changes.remove)]
+    if stale:
+        what = f"{len(stale)} generated files are out of date:\n{trees.few(stale)}"
+        raise InputError(what, next_step=RENDER)
+    refuse_strays(found)
+    return found
 
 
-def _write(path: Path, text: str, mode: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    path.chmod(mode)
+def write(trees_: "Iterable[Tree]") -> "list[tuple[Tree, Changes]]":
+    """Write what differs, and remove what was written here and belongs there no longer; what was done."""
+    found = list(trees_)
+    for tree in found:
+        trees.refuse_blocked(tree, trees.compare(tree))
+    return [(tree, trees.update(tree)) for tree in found]
 
 
-def check(files: Files, images: Path) -> None:
-    """Raise InputError if anything under images/ is not as it would be rendered now."""
-    changed = differences(files, images)
-    if changed:
-        listing = "\n".join(f"  images/{name}" for name in changed)
-        raise InputError(f"{len(changed)} generated files or folders are out of date:\n{listing}", next_step=RENDER)
-
-
-def differences(files: Files, images: Path) -> "list[str]":
-    """Paths below images/ that are missing, differ, have another mode, or belong to no cell."""
-    missing = [name for name, text in files.items() if not _same(images / name, text, _mode(name))]
-    cells = {name.split("/")[0] for name in files}
-    stale = [entry.name for entry in images.iterdir() if entry.name not in cells and _generated(entry)]
-    known = files.keys() | {f"{cell}/{name}" for cell in cells for name in KEPT} | KEPT
-    for cell in cells:
-        for path in (images / cell).rglob("*"):
-            name = path.relative_to(images).as_posix()
-            if not path.is_dir() and name not in known:
-                stale.append(name)
-    return sorted(missing) + sorted(stale)
-
-
-def _generated(folder: Path) -> bool:
-    """Whether a folder is one that was made here for a cell; others are left alone."""
-    if not folder.is_dir():
-        return False
-    return (folder / "lock.json").exists() or (folder / "Dockerfile").exists() or not any(folder.iterdir())
-
-
-def _same(path: Path, text: str, mode: int) -> bool:
-    return path.is_file() and path.read_text(encoding="utf-8") == text and path.stat().st_mode & 0o100 == mode & 0o100
-
-
-def _mode(name: str) -> int:
-    programs = (
-        "/scripts/",
-        "/steps/",
-        "/override/accept-version",
-        "/files/uv",
-        "/files/entrypoint",
-        "/files/torchdev-doctor",
-    )
-    executable = any(part in name for part in programs)
-    return 0o755 if executable else 0o644
+def refuse_strays(found: "Iterable[tuple[Tree, Changes]]") -> None:
+    """Raise InputError if what torchdev did not write stands where builds read whole folders."""
+    strays = [tree.shown(name) for tree, changes in found for name in changes.strays]
+    if strays:
+        what = f"{len(strays)} files are not torchdev's, and builds would take them in:\n{trees.few(strays)}"
+        raise InputError(what, next_step="move them away, out of the folders of cells")

@@ -132,6 +132,9 @@ class Row(Axes):
     packages: list[Package] = Field(default=[], description="packages beside those of the whole matrix")
     constraints: list[Package] = Field(default=[], description="bounds on packages beside those of the whole matrix")
     companions: list[Companion] | None = Field(default=None, description="instead of those of the whole matrix")
+    unlocked: Reason | None = Field(
+        default=None, description="why these cells have no lock, if that is known and no mistake"
+    )
     legacy: Reason | None = Field(
         default=None, description="why one should move on from these cells; said wherever they are listed"
     )

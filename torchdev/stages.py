@@ -25,7 +25,6 @@ from torchdev import (
     render,
     resolve,
     sources,
-    trees,
 )
 from torchdev.commands import build_py
 from torchdev.engine import Engine
@@ -35,7 +34,7 @@ from torchdev.matrix import Cell
 from torchdev.outlook import Outlook
 from torchdev.places import Places
 from torchdev.plan import Plan
-from torchdev.project import Project
+from torchdev.project import Project, without_lock
 from torchdev.push import push
 from torchdev.report import Result, State, Storage, headline, results_junit, storage, verdicts_text
 from torchdev.site import Options, Site, make_bases, meeting_of, open_site
@@ -127,33 +126,16 @@ def lock_bases(project: Project, say: Say) -> None:
     say(f"next: {render.RENDER}")
 
 
-def render_images(project: Project, *, check: bool, say: Say) -> None:
-    """Write images/, or with `check` fail if anything there is not as it would be written."""
-    files, others, root = project.rendered(), project.others(), project.places.checkout
-    other = trees.differences(others, root, project.owned())
-    if check:
-        render.check(files, project.images)
-        if other:
-            raise InputError(f"out of date: {', '.join(other)}", next_step=render.RENDER)
-        say(f"images/ is up to date ({len(project.matrix.cells)} cells)")
-        return
-    trees.update(others, root, other)
-    told = [name if name in others else f"{name}: removed" for name in other]
-    changed = [*told, *(f"images/{name}" for name in render.write(files, project.images))]
-    say("\n".join([*changed, f"{len(changed)} files changed"]))
-
-
 def bootstrap_bases(project: Project, cells: "tuple[Cell, ...]", given: "list[str]", say: Say) -> None:
     """Make stand-ins for the bases of the named cells, or of all, whether a registry answers or not.
 
     `given` names Pythons that are installed here, as SERIES=FOLDER, of which to make those series.
     """
-    plans = project.plans(project.by_lock(cells)[0])
+    wanted = project.bases(cells)
     prefixes = {series: prefix.read_prefix(series, folder) for series, folder in prefix.parse(given).items()}
-    for series in prefixes.keys() - {base.series for plan in plans for base in (plan.python, plan.tool)}:
+    for series in prefixes.keys() - {base.series for base in wanted}:
         what = f"none of the named cells has Python {series}"
         raise InputError(what, where=prefix.OPTION, next_step=build_py("list"))
-    wanted = list(dict.fromkeys(base for plan in plans for base in plan.bases))
     engine = Engine()
     for error in make_bases(engine, read_host(), wanted, project.places, meeting_of(engine), say, prefixes).values():
         raise error
@@ -161,10 +143,10 @@ def bootstrap_bases(project: Project, cells: "tuple[Cell, ...]", given: "list[st
 
 def build_cells(project: Project, cells: "tuple[Cell, ...]", options: Options, say: Say) -> "list[Result]":
     """Build, check and tag cells; one that fails does not stop the others."""
-    render.check(project.rendered(), project.images)
     locked, unlocked = project.by_lock(cells)
     if not locked:
         return [_without_lock(cell) for cell in unlocked]
+    render.check([project.image_tree()])
     plans = project.plans(locked)
     refusal = outlook.refusal(_look(project.places, plans, Engine(), (), options.room), prune=options.prune)
     if refusal:
@@ -175,9 +157,7 @@ def build_cells(project: Project, cells: "tuple[Cell, ...]", options: Options, s
 
 
 def _without_lock(cell: Cell) -> Result:
-    step = ("where its packages can be reached: ", build_py("lock", cell.id))
-    error = InputError("it has no lock", where=cell.id, next_step=step)
-    return Result(cell.id, State.FAILED, error=str(error), code=error.code)
+    return Result(cell.id, State.FAILED, error=str(without_lock((cell,))), code=Exit.INPUT)
 
 
 def print_bake(project: Project, cells: "tuple[Cell, ...]", options: Options, say: Say) -> str:
@@ -223,8 +203,10 @@ def write_junit(file: Path, results: "list[Result]") -> None:
 def look_ahead(project: Project, cells: "tuple[Cell, ...]", room: "int | None") -> Outlook:
     """What building these cells takes, and whether the engine's disk has room for it, or `room` bytes of it.
 
-    Locks tell it: nothing is fetched, and an engine is asked only for what it has.
+    Locks tell it: nothing is fetched, and an engine is asked only for what it has. Cells without lock are not in it;
+    if none has one, that is an InputError.
     """
+    project.require_locks(cells)
     plans = project.plans(project.by_lock(cells)[0])
     host, wheels = read_host(), {package for plan in plans for package in plan.lock.packages}
     names = {path.name for project in {wheel.name for wheel in wheels} for path in local_wheels(host, project)}

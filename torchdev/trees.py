@@ -1,49 +1,276 @@
-"""Files by their paths below a folder: what differs there from what should be, written; a new folder of them, made."""
+"""Generated files by their paths below a folder: compared, written, and removed only if they were written here."""
 
-import shutil
-import subprocess
+import fcntl
+import hashlib
+import os
+import re
+import stat
 import tempfile
-from collections.abc import Collection, Mapping
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 
+from torchdev import files, listed
+from torchdev.commands import build_py
 from torchdev.errors import InputError
+from torchdev.listed import LIST, Listed
 
-Files = dict[str, bytes]
-"""Path below a folder to what is in the file."""
-
-
-def differences(files: Files, root: Path, owned: "Collection[str]") -> "list[str]":
-    """Paths below `root` that are missing or differ, and those of `owned` that are there and should not be."""
-    changed = [name for name, data in files.items() if not _same(root / name, data)]
-    return sorted(changed) + sorted(name for name in owned if name not in files and (root / name).is_file())
+RENDER = build_py("render")
+LEFTOVER = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}\.unfinished")
+"""What files.write leaves when it is killed."""
 
 
-def committed(root: Path, folder: str) -> "frozenset[str]":
-    """Paths below `root` of the files in a folder that git has, just as they are: no other copy of them is needed.
+@dataclass(frozen=True)
+class File:
+    """A file as it should be: what is in it, and its permissions."""
 
-    Results of a run, and files with changes that git does not have, are not among them; without git there are none.
+    data: bytes
+    mode: int = 0o644
+
+    @property
+    def text(self) -> str:
+        """What is in it, as text."""
+        return self.data.decode("utf-8")
+
+    @property
+    def sha256(self) -> str:
+        """The hash that a list has of it."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
+Files = dict[str, File]
+"""Path below a folder to the file."""
+
+
+Contents = dict[str, bytes]
+"""Path to what is in a file."""
+
+
+def contents(made: Files) -> Contents:
+    """What is in some files, by path."""
+    return {name: file.data for name, file in made.items()}
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Files that belong below a folder.
+
+    Where it is `listed`, the folder has a list, by which files that belong there no longer are removed, as far as the
+    tree `speaks` of them. `others` are files with another writer. `closed` folders hold nothing but the files. Messages
+    have the `label` before a path.
     """
-    tracked, modified = (_git_files(root, folder, option) for option in ("--cached", "--modified"))
-    return tracked - modified
+
+    root: Path
+    files: Files
+    listed: bool = True
+    speaks: "Callable[[str], bool]" = lambda _: True
+    others: "Callable[[str], bool]" = lambda _: False
+    closed: "Collection[str]" = ()
+    label: str = ""
+
+    def shown(self, name: str) -> str:
+        """A path as a message has it."""
+        return f"{self.label}/{name}" if self.label else name
+
+    def known(self) -> "Listed | None":
+        """What the list names; None where there is none."""
+        return listed.read(self.root, self.others) if self.listed else None
+
+    def list_text(self, known: Listed) -> bytes:
+        """The list as it should be: of the files, and of those that the tree does not speak of."""
+        rest = {name: hashes for name, hashes in known.items() if not self.speaks(name)}
+        return listed.to_text({**rest, **{name: frozenset({file.sha256}) for name, file in self.files.items()}})
 
 
-def _git_files(root: Path, folder: str, option: str) -> "frozenset[str]":
-    if not shutil.which("git"):
-        return frozenset()
-    done = subprocess.run(["git", "ls-files", "-z", option, "--", folder], cwd=root, capture_output=True, check=False)
-    return frozenset(filter(None, done.stdout.decode(errors="surrogateescape").split("\0")))
+@dataclass(frozen=True)
+class Changes:
+    """What is to be done below a folder: paths to write and to remove; and what others have there, by path, and why.
+
+    `blocked` should be written, but something else stands there. `strays` are in closed folders. `left` were written
+    here, belong there no longer, and are not removed.
+    """
+
+    write: "tuple[str, ...]" = ()
+    remove: "tuple[str, ...]" = ()
+    blocked: "dict[str, str]" = field(default_factory=dict)
+    strays: "tuple[str, ...]" = ()
+    left: "dict[str, str]" = field(default_factory=dict)
 
 
-def update(files: Files, root: Path, changed: "list[str]") -> None:
-    """Write, below `root`, those of `changed` that should be there, and remove the others."""
-    for name in changed:
-        if name in files:
-            _write(root / name, files[name])
-        else:
-            (root / name).unlink()
+def compare(tree: Tree) -> Changes:
+    """What differs below a folder from what should be there; InputError for a list that can't be one."""
+    known, look = tree.known(), _Look(tree)
+    write = [name for name, file in sorted(tree.files.items()) if not look.same(name, file)]
+    ours = tree.files if known is None else known
+    reasons = {name: look.obstacle(name, tree.files[name], ours=name in ours) for name in write}
+    gone = sorted(name for name in known or () if name not in tree.files and tree.speaks(name))
+    spelled = {name.casefold(): name for name in tree.files} if gone else {}
+    fates = {name: look.fate(name, (known or {})[name], spelled) for name in gone}
+    removed = [name for name, (goes, _) in fates.items() if goes]
+    strays, leftovers = look.among({*tree.files, *removed})
+    if tree.listed and look.read(LIST) != tree.list_text(known or {}):
+        write.append(LIST)
+    return Changes(
+        write=tuple(write),
+        remove=(*removed, *leftovers),
+        blocked={name: reason for name, reason in reasons.items() if reason},
+        strays=strays,
+        left={name: reason for name, (_, reason) in fates.items() if reason},
+    )
 
 
-def create(files: "Mapping[str, bytes]", folder: Path) -> None:
+def update(tree: Tree) -> Changes:
+    """Make a folder what it should be; if something of others is in the way, InputError, and nothing is written."""
+    with _alone(tree.root):
+        changes = compare(tree)
+        refuse_blocked(tree, changes)
+        if LIST in changes.write:
+            # What is about to be written is listed before: what a killed run leaves must not seem to be of others.
+            known = tree.known() or {}
+            new = {name: known.get(name, frozenset()) | {tree.files[name].sha256} for name in tree.files}
+            files.write(tree.root / LIST, listed.to_text({**known, **new}))
+        for name in changes.remove:
+            (tree.root / name).unlink(missing_ok=True)
+            _remove_empty(tree.root, name)
+        for name in changes.write:
+            if name != LIST:
+                files.write(tree.root / name, tree.files[name].data, tree.files[name].mode)
+        if LIST in changes.write:
+            files.write(tree.root / LIST, tree.list_text(known))
+    return changes
+
+
+def refuse_blocked(tree: Tree, changes: Changes) -> None:
+    """Raise InputError if something that was not written here stands where a file should be written."""
+    if changes.blocked:
+        reasons = [f"{tree.shown(name)}: {reason}" for name, reason in changes.blocked.items()]
+        what = f"{len(reasons)} files can't be written, and nothing was:\n{few(reasons)}"
+        raise InputError(what, where=str(tree.root), next_step=("move away what is there, then: ", RENDER))
+
+
+def few(lines: "list[str]", most: int = 20) -> str:
+    """Lines for a message, indented; of many, the first, and how many more there are."""
+    more = [f"and {len(lines) - most} more"] if len(lines) > most else []
+    return "\n".join(f"  {line}" for line in [*lines[:most], *more])
+
+
+class _Look:
+    """A look at a folder that goes through no link; what it can't read is an InputError."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self.root = tree.root
+        self.barriers: dict[str, str] = {}
+
+    def barrier(self, name: str) -> str:
+        """What keeps a path from being below the folder: a link, or a file, where one of its folders should be."""
+        parent = name.rpartition("/")[0]
+        if parent not in self.barriers:
+            above = self.barrier(parent) if parent else ""
+            self.barriers[parent] = above or self._barrier_at(parent)
+        return self.barriers[parent]
+
+    def _barrier_at(self, folder: str) -> str:
+        there, shown = self._lstat(folder), self.tree.shown(folder).rstrip("/")
+        if there is None or stat.S_ISDIR(there.st_mode):
+            return ""
+        return f"{shown} is a link" if stat.S_ISLNK(there.st_mode) else f"{shown} is not a folder"
+
+    def _lstat(self, name: str) -> "os.stat_result | None":
+        try:
+            return (self.root / name).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise files.unreadable(self.root / name, error.strerror or str(error)) from None
+
+    def _standing(self, name: str) -> "os.stat_result | None":
+        return None if self.barrier(name) else self._lstat(name)
+
+    def read(self, name: str) -> "bytes | None":
+        """The content of a plain file; None if there is none."""
+        there = self._standing(name)
+        return files.read(self.root / name) if there and stat.S_ISREG(there.st_mode) else None
+
+    def same(self, name: str, file: File) -> bool:
+        """Whether a file is as it should be."""
+        there = self._standing(name)
+        if not there or not stat.S_ISREG(there.st_mode) or there.st_size != len(file.data):
+            return False
+        return (there.st_mode ^ file.mode) & 0o100 == 0 and files.read(self.root / name) == file.data
+
+    def obstacle(self, name: str, file: File, *, ours: bool) -> str:
+        """Why a file can't be written; empty if it can. What stands there is `ours` if the list names it."""
+        if barrier := self.barrier(name):
+            return barrier
+        there = self._lstat(name)
+        if there is None:
+            return ""
+        if not stat.S_ISREG(there.st_mode) and not stat.S_ISLNK(there.st_mode):
+            return "a folder is there" if stat.S_ISDIR(there.st_mode) else "what is there is not a file"
+        return "" if ours or self.read(name) == file.data else "torchdev did not write the file that is there"
+
+    def fate(self, name: str, hashes: "frozenset[str]", spelled: "dict[str, str]") -> "tuple[bool, str]":
+        """Whether a listed file that belongs there no longer is to be removed; if it is there and is not, why not.
+
+        `spelled` has the names of those that belong there: where case does not matter, one may be this file.
+        """
+        if barrier := self.barrier(name):
+            return False, barrier
+        there = self._lstat(name)
+        if there is None:
+            return False, ""
+        if not stat.S_ISREG(there.st_mode):
+            return False, "it is not a file any more"
+        if hashlib.sha256(files.read(self.root / name)).hexdigest() not in hashes:
+            return False, "it was changed since it was written"
+        alike = self._standing(spelled[name.casefold()]) if name.casefold() in spelled else None
+        return not (alike and os.path.samestat(there, alike)), ""
+
+    def among(self, ours: "Collection[str]") -> "tuple[tuple[str, ...], tuple[str, ...]]":
+        """What closed folders hold beside the files: of others, and what killed runs left of files."""
+        strays, leftovers = [], []
+        for closed in self.tree.closed:
+            for name in () if self.barrier(f"{closed}/") else self._below(closed):
+                folder, _, last = name.rpartition("/")
+                match = LEFTOVER.fullmatch(last)
+                if match and any(own.startswith(f"{folder}/{match['name']}") for own in ours):
+                    leftovers.append(name)
+                elif name not in ours:
+                    strays.append(name)
+        return tuple(sorted(strays)), tuple(sorted(leftovers))
+
+    def _below(self, folder: str) -> "Iterator[str]":
+        for place, folders, names in os.walk(self.root / folder):
+            paths = [Path(place, name) for name in (*names, *folders)]
+            yield from (p.relative_to(self.root).as_posix() for p in paths if p.is_symlink() or not p.is_dir())
+
+
+@contextmanager
+def _alone(folder: Path) -> "Iterator[None]":
+    """Hold a folder against other runs that write there; where its file system has no locks, without one."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise files.unwritable(folder, error) from None
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_empty(root: Path, name: str) -> None:
+    """Remove the folders that a removed file was in, as long as nothing is left in them."""
+    with suppress(OSError):
+        for parent in list(PurePosixPath(name).parents)[:-1]:
+            (root / parent).rmdir()
+
+
+def create(made: Files, folder: Path) -> None:
     """Make a folder of files that is not there yet, or is empty: whole or not at all."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         step = "name another, or remove it"
@@ -52,25 +279,12 @@ def create(files: "Mapping[str, bytes]", folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as unfinished:
             whole = Path(unfinished) / folder.name
-            for name, data in files.items():
-                _write(whole / name, data)
+            for name, file in made.items():
+                files.write(whole / name, file.data, file.mode)
             if folder.exists():
                 folder.rmdir()
             whole.rename(folder)
-    except OSError as error:
+    except (OSError, InputError) as error:
+        why = error.strerror if isinstance(error, OSError) else error.what.removeprefix("can't be written: ")
         step = "name another folder: --out FOLDER"
-        raise InputError(f"can't be written: {error.strerror}", where=str(folder), next_step=step) from None
-
-
-def _same(path: Path, data: bytes) -> bool:
-    return path.is_file() and path.read_bytes() == data and path.stat().st_mode & 0o100 == _mode(path.name) & 0o100
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-    path.chmod(_mode(path.name))
-
-
-def _mode(name: str) -> int:
-    return 0o755 if name.endswith(".sh") else 0o644
+        raise InputError(f"can't be written: {why}", where=str(folder), next_step=step) from None

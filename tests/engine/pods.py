@@ -16,7 +16,7 @@ import yaml
 from docker.types import EndpointConfig
 
 from torchdev.engine import Engine
-from torchdev.recipes import Files
+from torchdev.trees import Contents
 
 Manifest = dict[str, Any]
 
@@ -27,14 +27,14 @@ def outcome(said: str) -> dict[str, Any]:
     return dict(json.loads(line[line.index("{") :]))
 
 
-def of_kind(files: Files, kind: str) -> Manifest:
+def of_kind(files: Contents, kind: str) -> Manifest:
     """The only object of a kind in the YAML files of a recipe."""
     documents = (found for name, data in files.items() if name.endswith(".yaml") for found in yaml.safe_load_all(data))
     (found,) = (document for document in documents if document["kind"] == kind)
     return found
 
 
-def unpack(files: Files, folder: Path) -> None:
+def unpack(files: Contents, folder: Path) -> None:
     """Write what the ConfigMap of a recipe holds."""
     config = of_kind(files, "ConfigMap")
     for name, text in config.get("data", {}).items():

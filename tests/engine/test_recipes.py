@@ -16,7 +16,7 @@ import pytest
 
 from tests.engine.pods import Manifest, Pods, of_kind, outcome, unpack
 from tests.unit.conftest import ROOT
-from torchdev import jobs, recipes
+from torchdev import jobs, recipes, trees
 from torchdev.engine import Engine
 from torchdev.plan import Plan
 from torchdev.project import Project
@@ -42,7 +42,7 @@ def make(
     def run(kind: str, **wishes: Any) -> "tuple[Pods, Manifest]":
         wished = jobs.Wishes(kind, cpus=1, memory=2, shm=1, **wishes)
         job = jobs.make_job(small.cell, wished, small.tags[0], project.job_files())
-        files = recipes.make(job, project.places.templates)
+        files = trees.contents(recipes.make(job, project.places.templates))
         claims, config = tmp_path / "claims", tmp_path / "config"
         for folder in (claims, config):
             folder.mkdir(exist_ok=True)

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tests.unit.conftest import ROOT
-from torchdev import builder, lock, memory, releases, render
+from torchdev import builder, lock, memory, releases, trees
 from torchdev.bases import Base
 from torchdev.engine import Engine
 from torchdev.forecast import chain
@@ -44,7 +44,7 @@ def fifty(engine: Engine, project: Project, made: "tuple[Base, ...]", tmp_path: 
         own = dataclasses.replace(plan.lock, cell=cell.id, python=cell.python, inputs=lock.inputs_digest(cell))
         (many.images / cell.id).mkdir()
         (many.images / cell.id / "lock.json").write_text(lock.to_text(own))
-    render.write(many.rendered(), many.images)
+    trees.update(many.image_tree())
     plans = many.plans(many.matrix.cells)
     code = memory.code(ROOT)
     empty = tmp_path / "empty.tar"

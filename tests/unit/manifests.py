@@ -9,7 +9,7 @@ import yaml
 from kubeflow_trainer_api.models.trainer_v1alpha1_train_job import TrainerV1alpha1TrainJob
 from kubeflow_trainer_api.models.trainer_v1alpha1_training_runtime import TrainerV1alpha1TrainingRuntime
 
-from torchdev.trees import Files
+from torchdev.trees import Contents
 
 Manifest = dict[str, Any]
 VERSIONS = tuple(dict.fromkeys(kubernetes_validate.utils.all_versions()))
@@ -22,7 +22,7 @@ INDEX = 6
 """Characters that a Job's controller adds to a Pod's hostname: a hyphen and an index."""
 
 
-def documents(files: Files) -> "list[Manifest]":
+def documents(files: Contents) -> "list[Manifest]":
     """Every object in the YAML files of a recipe."""
     return [found for name, data in files.items() if name.endswith(".yaml") for found in yaml.safe_load_all(data)]
 

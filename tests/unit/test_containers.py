@@ -119,7 +119,7 @@ def test_gpus_are_asked_for_as_the_engine_has_them() -> None:
 def script(plan: Plan, tmp_path: Path) -> Path:
     """run.sh of a recipe, in a folder with a docker command that tells its arguments."""
     job = jobs.make_job(plan.cell, jobs.Wishes(jobs.DOCKER), "torchdev:x", {})
-    (tmp_path / "run.sh").write_bytes(recipes.make(job, ROOT / "templates")["run.sh"])
+    (tmp_path / "run.sh").write_bytes(recipes.make(job, ROOT / "templates")["run.sh"].data)
     (tmp_path / "docker").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     for name in ("run.sh", "docker"):
         (tmp_path / name).chmod(0o755)
@@ -164,7 +164,7 @@ def test_command_of_a_recipe_is_the_scripts_own(plan: Plan, script: Path) -> Non
     """With torchrun for several GPUs, and another command in its place where one is named."""
     wishes = jobs.Wishes(jobs.DOCKER, gpus=2, command="my.py 'a b'")
     job = jobs.make_job(plan.cell, wishes, "torchdev:x", {})
-    script.write_bytes(recipes.make(job, ROOT / "templates")["run.sh"])
+    script.write_bytes(recipes.make(job, ROOT / "templates")["run.sh"].data)
     assert told(script)[-5:] == ["torchrun", "--standalone", "--nproc_per_node=2", "my.py", "a b"]
     assert told(script, "bash")[-2:] == ["torchdev:x", "bash"]
     assert told(script)[3:5] == ["--gpus", "2"]

@@ -17,6 +17,7 @@ from torchdev.lock import Lock
 from torchdev.matrix import Cell
 from torchdev.plan import Plan
 from torchdev.project import open_project
+from torchdev.trees import File
 
 
 def test_torch_is_described_by_lock_and_catalog(cell: Cell, lock: Lock) -> None:
@@ -105,7 +106,7 @@ def test_size_limit_needs_every_wheel(cell: Cell, lock: Lock) -> None:
 def test_committed_cells_agree_on_both_sides() -> None:
     """Labels of the plan, ENV, ENTRYPOINT, CMD and WORKDIR of each Dockerfile are what the contract says."""
     project = open_project(ROOT, ROOT / "matrix.yaml")
-    files = project.rendered()
+    files = {name: file.text for name, file in project.rendered().items()}
     for plan in project.plans(project.by_lock(project.matrix.cells)[0]):
         said = json.loads(files[f"{plan.cell.id}/contract.json"])
         assert said["labels"] == {key: value for key, value in plan.labels.items() if ".base." not in key}
@@ -152,5 +153,5 @@ def test_neither_side_asks_the_other() -> None:
 def test_image_and_folder_hold_the_same(plan: Plan) -> None:
     """The file that goes into the image is the one that is committed."""
     files = render.render((plan,), ROOT / "templates")
-    text = to_text(make_contract(plan.cell, plan.lock))
+    text = File(to_text(make_contract(plan.cell, plan.lock)).encode())
     assert files[f"{plan.cell.id}/contract.json"] == files[f"{plan.cell.id}/files/contract.json"] == text

@@ -20,7 +20,7 @@ from torchdev.jobs import Wishes
 from torchdev.matrix import load
 from torchdev.plan import Plan
 from torchdev.project import open_project
-from torchdev.trees import Files
+from torchdev.trees import Contents, contents
 
 TEMPLATES = ROOT / "templates"
 DIGEST = "ghcr.io/me/torchdev@sha256:" + "ab" * 32
@@ -41,12 +41,12 @@ CLUSTER = [
 """Wishes that between them take every branch of the templates."""
 
 
-def make(plan: Plan, wishes: Wishes, image: str = DIGEST) -> Files:
+def make(plan: Plan, wishes: Wishes, image: str = DIGEST) -> Contents:
     """The recipe of the small plan's cell."""
-    return recipes.make(jobs.make_job(plan.cell, wishes, image, USUAL), TEMPLATES)
+    return contents(recipes.make(jobs.make_job(plan.cell, wishes, image, USUAL), TEMPLATES))
 
 
-def of_kind(files: Files, kind: str) -> "manifests.Manifest":
+def of_kind(files: Contents, kind: str) -> "manifests.Manifest":
     """The only object of a kind."""
     (found,) = (found for found in manifests.documents(files) if found["kind"] == kind)
     return found
@@ -260,8 +260,8 @@ def test_image_is_the_one_that_was_named(plan: Plan) -> None:
 def test_examples_are_current_and_whole() -> None:
     """Each kind of recipe has one; all that lies there is generated; none is of another cell than `latest`."""
     project = open_project(ROOT, ROOT / "matrix.yaml")
-    made = project.examples()
-    assert {name.split("/")[2].split("-")[0] for name in made} == set(jobs.KINDS)
+    made = contents(project.examples())
+    assert {name.split("/")[0].split("-")[0] for name in made} == set(jobs.KINDS)
     latest = load(ROOT / "matrix.yaml").aliases["latest"].id
     assert all(
         latest.encode() in data for name, data in made.items() if name.endswith(("job.yaml", ".sh", "compose.yaml"))

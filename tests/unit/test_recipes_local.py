@@ -13,6 +13,7 @@ from tests.unit.test_recipes import DIGEST, TEMPLATES, make
 from torchdev import jobs, recipes
 from torchdev.jobs import Wishes
 from torchdev.plan import Plan
+from torchdev.trees import contents
 
 
 def compose_schema() -> Any:
@@ -86,7 +87,7 @@ def test_dev_container_is_as_it_should_be(plan: Plan, gpus: "int | None", asked:
 
 def test_dev_container_template_keeps_the_conventions() -> None:
     """Its folder has its id; each option has a type, and a default among its proposals; none is unknown or unused."""
-    files = recipes.dev_template("torchdev", ("latest", "py311"), TEMPLATES)
+    files = contents(recipes.dev_template("torchdev", ("latest", "py311"), TEMPLATES))
     folder = f"src/{recipes.TEMPLATE_ID}"
     template = json.loads(files[f"{folder}/devcontainer-template.json"])
     assert template["id"] == recipes.TEMPLATE_ID

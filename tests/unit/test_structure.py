@@ -14,10 +14,10 @@ ORDER = (
     "schema", "ids", "catalog", "facts", "releases", "terms", "reasons", "explain", "grid", "cells", "bases",
     "claims", "matrix", "places", "host", "traces", "remote", "archives", "indexes", "wheels", "pytorch", "lock",
     "lockfile", "pylock", "resolver", "resolve", "sources", "slimming", "contract", "checks", "plan", "forecast",
-    "waves", "backlog", "pages", "render", "trees", "containers", "jobs", "recipes", "project", "diagnosis",
+    "waves", "backlog", "pages", "listed", "trees", "render", "containers", "jobs", "recipes", "project", "diagnosis",
     "buildlog", "progress", "gpus", "buildx", "exports", "engine", "builder", "prefix", "bootstrap", "verify",
     "memory", "report", "turns", "outlook", "names", "site", "push", "pipeline", "batches", "display", "stages",
-    "launch", "doctor", "machine", "selftest",
+    "rendering", "launch", "doctor", "machine", "selftest",
 )  # fmt: skip
 """Lowest first: a module imports only from those before it."""
 STANDALONE = ("environment", "arguments")

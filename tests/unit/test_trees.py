@@ -1,70 +1,247 @@
-"""Files by path: differences are seen, a new folder is there whole or not at all."""
+"""Files by path: differences are seen; what was not written here is never removed, nor written through."""
 
 import os
-import shutil
-import subprocess
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from torchdev import trees
+from torchdev import files, trees
 from torchdev.errors import InputError
+from torchdev.listed import LIST
+from torchdev.trees import Changes, File, Tree
 
-FILES = {"a/run.sh": b"#!/bin/sh\n", "a/b.bin": b"\0\xff", "page.md": b"# Page\n"}
+FILES = {"a/run.sh": File(b"#!/bin/sh\n", 0o755), "a/b.bin": File(b"\0\xff"), "page.md": File(b"# Page\n")}
+LESS = {"page.md": FILES["page.md"]}
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A folder with just these files."""
-    trees.update(FILES, tmp_path, list(FILES))
-    return tmp_path
+    trees.update(Tree(tmp_path / "root", FILES))
+    return tmp_path / "root"
+
+
+def below(root: Path) -> set[str]:
+    """What is below a folder, but for folders and the list."""
+    paths = (path for path in root.rglob("*") if path.is_symlink() or not path.is_dir())
+    return {path.relative_to(root).as_posix() for path in paths} - {LIST}
 
 
 def test_what_was_written_does_not_differ(root: Path) -> None:
-    """Scripts can be run, other files can't."""
-    assert trees.differences(FILES, root, ()) == []
+    """Scripts can be run, other files can't; the list has all, as sha256sum reads it."""
+    assert trees.compare(Tree(root, FILES)) == Changes()
     assert [(root / name).stat().st_mode & 0o777 for name in FILES] == [0o755, 0o644, 0o644]
+    assert [line.split("  ")[1] for line in (root / LIST).read_text().splitlines()] == [
+        "a/b.bin",
+        "a/run.sh",
+        "page.md",
+    ]
 
 
 def test_each_difference_is_seen_and_mended(root: Path) -> None:
     """Another text, a missing file, one that can't be run, one that was made before; not what others own."""
+    trees.update(Tree(root, {**FILES, "a/c/stale": File(b"")}))
     (root / "page.md").write_text("other")
     (root / "a" / "b.bin").unlink()
     (root / "a" / "run.sh").chmod(0o644)
-    (root / "a" / "stray").write_text("")
     (root / "a" / "model.pt").write_text("")
-    owned = {*FILES, "a/stray", "a/gone"}
-    changed = trees.differences(FILES, root, owned)
-    assert changed == ["a/b.bin", "a/run.sh", "page.md", "a/stray"]
-    assert "a/stray" not in trees.differences(FILES, root, ())
-    trees.update(FILES, root, changed)
-    assert trees.differences(FILES, root, owned) == []
-    assert (root / "a" / "model.pt").exists()
+    changes = trees.update(Tree(root, FILES))
+    assert changes == Changes(write=("a/b.bin", "a/run.sh", "page.md", LIST), remove=("a/c/stale",))
+    assert below(root) == {*FILES, "a/model.pt"}
+    assert not (root / "a" / "c").exists()
+    assert trees.update(Tree(root, FILES)) == Changes()
 
 
-def git(root: Path, *words: str) -> None:
-    """A verb of git, as somebody."""
-    who = ["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false"]
-    subprocess.run(["git", *who, *words], cwd=root, check=True, capture_output=True)
+def test_pages_have_no_list(tmp_path: Path) -> None:
+    """README.md is generated in part, and there before anything is written."""
+    (tmp_path / "page.md").write_text("mine")
+    assert trees.update(Tree(tmp_path, LESS, listed=False)).write == ("page.md",)
+    assert below(tmp_path) == {"page.md"}
+    assert not (tmp_path / LIST).exists()
 
 
-@pytest.mark.skipif(not shutil.which("git"), reason="needs git")
-def test_only_what_git_has_may_be_removed(root: Path) -> None:
-    """Not what a run leaves, nor what was changed since the commit; nothing where there is no repository."""
-    assert trees.committed(root, "a") == frozenset()
-    (root / "a" / "n\u00f6te.txt").write_text("")
-    git(root, "init")
-    git(root, "add", ".")
-    git(root, "commit", "-m", "x")
-    (root / "a" / "run").mkdir()
-    (root / "a" / "run" / "model.pt").write_text("trained")
-    assert trees.committed(root, "a") == {"a/run.sh", "a/b.bin", "a/n\u00f6te.txt"}
-    (root / "a" / "b.bin").write_text("changed by hand")
-    owned = trees.committed(root, "a")
-    assert owned == {"a/run.sh", "a/n\u00f6te.txt"}
-    trees.update({}, root, trees.differences({}, root, owned))
-    left = {path.relative_to(root).as_posix() for path in (root / "a").rglob("*") if path.is_file()}
-    assert left == {"a/b.bin", "a/run/model.pt"}
+def test_without_a_list_nothing_is_removed(root: Path) -> None:
+    """A folder of an earlier torchdev: what is still made is taken over, whatever it was."""
+    (root / LIST).unlink()
+    (root / "page.md").write_text("of an earlier version")
+    assert trees.update(Tree(root, LESS)) == Changes(write=("page.md", LIST))
+    assert below(root) == set(FILES)
+
+
+def test_what_was_changed_is_not_removed_and_said_once(root: Path) -> None:
+    """It is whose who changed it, from then on."""
+    (root / "a" / "b.bin").write_text("mine now")
+    changes = trees.update(Tree(root, LESS))
+    assert changes.left == {"a/b.bin": "it was changed since it was written"}
+    assert below(root) == {"page.md", "a/b.bin"}
+    assert trees.update(Tree(root, LESS)) == Changes()
+
+
+@pytest.mark.parametrize("what", ["file", "folder", "pipe", "socket", "link to a folder"])
+def test_what_stands_in_the_way_is_refused_before_anything_is_written(
+    root: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Since it is not torchdev's; nothing is read that might not end."""
+    monkeypatch.chdir(root)
+    make: dict[str, Callable[[], object]] = {
+        "file": lambda: Path("new").write_text("mine"),
+        "folder": lambda: Path("new").mkdir(),
+        "pipe": lambda: os.mkfifo("new"),
+        "socket": lambda: socket.socket(socket.AF_UNIX).bind("new"),
+        "link to a folder": lambda: Path("new").symlink_to("a"),
+    }
+    make[what]()
+    with pytest.raises(InputError, match="new") as caught:
+        trees.update(Tree(root, {**FILES, "new": File(b"x"), "also": File(b"y")}))
+    assert "nothing was" in caught.value.what
+    assert not (root / "also").exists()
+
+
+def test_a_file_that_is_there_and_is_as_it_should_be_is_taken_over(root: Path) -> None:
+    """As after a merge."""
+    (root / "new").write_bytes(b"x")
+    trees.update(Tree(root, {**FILES, "new": File(b"x")}))
+    assert "  new\n" in (root / LIST).read_text()
+
+
+@pytest.mark.parametrize("link", ["", "a", "a/sub"])
+def test_nothing_is_written_or_removed_through_a_link(tmp_path: Path, link: str) -> None:
+    """The folder itself, a cell's, or one in it: what a link leads to is elsewhere."""
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    made = {"a/sub/x": File(b"x"), "b/y": File(b"y")}
+    trees.update(Tree(root, made))
+    (root / link).rename(elsewhere)
+    (root / link).symlink_to(elsewhere)
+    before = {path: path.read_bytes() for path in elsewhere.rglob("*") if path.is_file()}
+    for name in ("a/sub/x", "b/y"):
+        more = {**made, name: File(b"another")}
+        if link == "" or name.startswith(link):
+            with pytest.raises(InputError, match="is a link"):
+                trees.update(Tree(root, more))
+    if link:
+        changes = trees.update(Tree(root, {"b/y": File(b"y")}))
+        assert "is a link" in changes.left["a/sub/x"]
+    else:
+        with pytest.raises(InputError, match="is a link"):
+            trees.update(Tree(root, {"b/z": File(b"y")}))
+    assert {path: path.read_bytes() for path in elsewhere.rglob("*") if path.is_file()} == before
+
+
+def test_a_link_in_a_files_place_is_replaced_and_not_followed(root: Path, tmp_path: Path) -> None:
+    """It was a file when it was written."""
+    (tmp_path / "elsewhere").write_bytes(FILES["page.md"].data)
+    (root / "page.md").unlink()
+    (root / "page.md").symlink_to(tmp_path / "elsewhere")
+    (root / "a" / "b.bin").unlink()
+    (root / "a" / "b.bin").symlink_to(tmp_path / "elsewhere")
+    trees.update(Tree(root, LESS))
+    assert not (root / "page.md").is_symlink()
+    assert (root / "a" / "b.bin").is_symlink()
+    assert (tmp_path / "elsewhere").exists()
+
+
+def test_another_spelling_of_a_file_is_not_removed(root: Path) -> None:
+    """Where case does not matter, it is the same file; here a hard link is."""
+    trees.update(Tree(root, {**FILES, "Page.md": FILES["page.md"]}))
+    (root / "Page.md").unlink()
+    os.link(root / "page.md", root / "Page.md")
+    trees.update(Tree(root, FILES))
+    assert (root / "Page.md").exists()
+
+
+HOSTILE = (
+    "../x", "/etc/passwd", "a/../../x", "a//b", "./a", "a/", ".", "..", "", LIST, "a\\..\\x", "a/\u202ex",
+    "a/lock.json",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_list_is_refused_with_its_line(root: Path, name: str) -> None:
+    """Nothing is removed by it."""
+    (root / LIST).write_text((root / LIST).read_text() + f"{'ab' * 32}  {name}\n")
+    with pytest.raises(InputError, match="is not a line of sha256") as caught:
+        trees.update(Tree(root, LESS, others=lambda name: name.endswith("lock.json")))
+    assert caught.value.where == f"{root / LIST}:4"
+    assert below(root) == set(FILES)
+
+
+@pytest.mark.parametrize("text", [b"\xff\xfe", b"[" * 1000, b"ab  page.md", b"\0"])
+def test_what_is_no_list_is_refused(root: Path, text: bytes) -> None:
+    """With its line, too."""
+    (root / LIST).write_bytes(text)
+    with pytest.raises(InputError, match="is not a line of sha256"):
+        trees.compare(Tree(root, FILES))
+
+
+def test_lists_that_git_has_merged_are_read(root: Path) -> None:
+    """Both sides of a conflict count, and a path may stand twice; the next rendering puts it in order."""
+    own = (root / LIST).read_text()
+    lines = own.splitlines(keepends=True)
+    other = f"{'ab' * 32}  page.md\n"
+    (root / LIST).write_text("<<<<<<< HEAD\n" + lines[0] + "=======\r\n" + other + ">>>>>>> x\n" + lines[1] + lines[2])
+    assert trees.update(Tree(root, FILES)) == Changes(write=(LIST,))
+    assert (root / LIST).read_text() == own
+
+
+def test_a_killed_run_leaves_nothing_that_seems_to_be_of_others(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New files are listed before they are written; what was being written is removed."""
+    write = files.write
+
+    def killed(path: Path, content: "str | bytes", mode: int = 0o644) -> None:
+        if path.name == "second":
+            (path.parent / ".second.abcd1234.unfinished").write_text("")
+            raise KeyboardInterrupt
+        write(path, content, mode)
+
+    monkeypatch.setattr(files, "write", killed)
+    new = {**FILES, "c/first": File(b"1"), "c/second": File(b"2")}
+    with pytest.raises(KeyboardInterrupt):
+        trees.update(Tree(root, new, closed=("c",)))
+    monkeypatch.undo()
+    other = {**new, "c/first": File(b"another")}
+    assert trees.update(Tree(root, other, closed=("c",))).remove == ("c/.second.abcd1234.unfinished",)
+    assert below(root) == set(other)
+
+
+def test_closed_folders_hold_nothing_else(root: Path) -> None:
+    """Files of others, links and pipes in them are told, at any depth, and stay."""
+    (root / "a" / "deep").mkdir()
+    (root / "a" / "deep" / "mine").write_text("")
+    (root / "a" / "link").symlink_to(root)
+    os.mkfifo(root / "a" / "pipe")
+    strays = trees.update(Tree(root, FILES, closed=("a",))).strays
+    assert strays == ("a/deep/mine", "a/link", "a/pipe")
+    assert below(root) == {*FILES, *strays}
+
+
+def test_several_writers_come_one_after_another(tmp_path: Path) -> None:
+    """Each speaks of a folder of its own: the list has the files of all."""
+    made = [
+        Tree(tmp_path, {f"{n}/x": File(b"x")}, speaks=lambda name, n=n: name.startswith(f"{n}/")) for n in range(20)
+    ]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(trees.update, made))
+    assert len((tmp_path / LIST).read_text().splitlines()) == 20
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_what_can_not_be_read_is_an_error(root: Path) -> None:
+    """And no traceback."""
+    (root / "page.md").chmod(0)
+    with pytest.raises(InputError, match="Permission denied"):
+        trees.compare(Tree(root, FILES))
+
+
+def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
+    """And a folder in a file."""
+    (tmp_path / "root").write_text("mine")
+    for place in (tmp_path / "root", tmp_path / "root" / "sub"):
+        with pytest.raises(InputError, match=r"can't be written|is not a folder"):
+            trees.update(Tree(place, FILES))
+    assert (tmp_path / "root").read_text() == "mine"
 
 
 @pytest.mark.parametrize("before", ["nothing", "empty", "parents"])
@@ -74,7 +251,8 @@ def test_new_folder_has_the_files(tmp_path: Path, before: str) -> None:
     if before == "empty":
         folder.mkdir()
     trees.create(FILES, folder)
-    assert trees.differences(FILES, folder, ()) == []
+    assert below(folder) == set(FILES)
+    assert trees.compare(Tree(folder, FILES, listed=False)) == Changes()
     assert [path.name for path in folder.parent.iterdir()] == ["new"]
     assert folder.stat().st_mode & 0o777 == 0o755
 
@@ -83,8 +261,8 @@ def test_folder_that_has_files_is_left_alone(root: Path) -> None:
     """And so is a file of that name."""
     for taken in (root, root / "page.md"):
         with pytest.raises(InputError, match="not an empty folder"):
-            trees.create({"page.md": b"new"}, taken)
-    assert (root / "page.md").read_bytes() == FILES["page.md"]
+            trees.create({"page.md": File(b"new")}, taken)
+    assert (root / "page.md").read_bytes() == FILES["page.md"].data
 
 
 @pytest.mark.parametrize("target", ["page.md/new", "/proc/nowhere/new"])
