@@ -1,13 +1,23 @@
 #!/usr/bin/env python3
 """torchdev's command line: one call into the package per stage, failures to exit codes.
 
-These need only Python 3.11, so that they can explain what is missing: this file, and of torchdev/ arguments.py and
-environment.py.
+What runs before environment.enter needs no package, and this file is read by older Pythons too: to be told so.
 """
+
+import signal
+import sys
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until faults.ended listens: imports take a while
+
+if sys.version_info < (3, 11):  # noqa: UP036 - whoever starts this may have an older one
+    older = "error: {} is Python {}.{}; torchdev needs 3.11 or newer\n  next: start it with one, as {}; {}\n"
+    move = "if this is the Python of .venv, move .venv away before"
+    sys.stderr.write(older.format(sys.executable, *sys.version_info[:2], "python3.11 build.py", move))
+    sys.exit(2)
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +26,10 @@ MATRIX = ROOT / "matrix.yaml"
 if str(ROOT) not in sys.path:  # python -P and -I leave the folder of a program out
     sys.path.insert(0, str(ROOT))
 
-from torchdev import arguments, environment  # noqa: E402 - found by the line above
+from torchdev import arguments, environment, faults  # noqa: E402 - found by the line above
 from torchdev.commands import STARTED  # noqa: E402
+from torchdev.places import Places  # noqa: E402
+from torchdev.streams import say, show  # noqa: E402
 
 if TYPE_CHECKING:
     from torchdev.matrix import Cell
@@ -39,21 +51,15 @@ def main(words: "list[str]") -> int:
     if options.stage == "build" and named(options) == options.matrix:
         both = "name cells, or --matrix, not both"
         top.error(both if options.matrix else "name a cell, or build every cell with --matrix")
+    if command[:1] == [""]:
+        top.error("the command behind -- is empty")
     if options.stage == "build" and options.push_to and options.no_test:
         top.error("--push-to pushes what has passed its checks; leave --no-test out")
     environment.enter(ROOT, words)
     from torchdev import process
-    from torchdev.errors import Exit, TorchdevError
 
     process.prepare(interrupt)
-    try:
-        return run(options)
-    except TorchdevError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return int(error.code)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return int(Exit.INTERRUPTED)
+    return run(options)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -66,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
         from torchdev import doctor
 
         findings = doctor.examine(ROOT)
-        print(doctor.as_json(findings) if options.json else doctor.as_text(findings))
+        show(doctor.as_json(findings) if options.json else doctor.as_text(findings))
         return doctor.exit_code(findings)
     if options.stage == "catalog":
         stages.refresh_catalog(say, accept_removed=options.accept_removed)
@@ -81,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
 
 def of_cells(options: argparse.Namespace) -> int:
     """Call the function of a stage that works on cells of a matrix; the exit code."""
-    from torchdev import rendering, stages
+    from torchdev import files, rendering, stages
     from torchdev.project import open_project
 
     project = open_project(ROOT, options.matrix_file)
@@ -94,6 +100,8 @@ def of_cells(options: argparse.Namespace) -> int:
     if options.stage == "build":
         return finish(stages.build_cells(project, chosen, how(options), say), options.json)
     if options.stage == "test":
+        if options.junit:
+            files.check_place(options.junit)
         results = stages.test_cells(project, chosen, options.gpu, say)
         if options.junit:
             stages.write_junit(options.junit, results)
@@ -118,7 +126,7 @@ def start(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell, 
     if options.stage == "run":
         launch.run(project, cell, options.words, options.gpu, options.shm, say)
     wishes = launch.wishes(options.kind, options.file, {wish: getattr(options, wish) for wish in arguments.RECIPE})
-    launch.write_recipe(project, cell, wishes, options.image, options.out, say)
+    launch.write_recipe(project, cell, wishes, options.image or "", options.out, say)
 
 
 def answer(options: argparse.Namespace) -> int:
@@ -132,7 +140,7 @@ def answer(options: argparse.Namespace) -> int:
     axes = (*arguments.WISHES, "torchvision", "torchaudio")
     wishes = {axis: getattr(options, axis) for axis in axes if getattr(options, axis)}
     said = explain.answer(options.cell, wishes)
-    print(explain.as_json(said) if options.json else explain.as_text(said))
+    show(explain.as_json(said) if options.json else explain.as_text(said))
     return int(Exit.OK if said.possible else Exit.NO)
 
 
@@ -140,8 +148,9 @@ def tell(found: "Outlook", options: argparse.Namespace) -> int:
     """Print what building takes; a disk that does not hold it is refused."""
     from torchdev import outlook
 
-    print(outlook.as_json(found) if options.json else outlook.as_text(found))
-    if refusal := outlook.refusal(found, prune=options.prune):
+    show(outlook.as_json(found) if options.json else outlook.as_text(found))
+    refusal = outlook.refusal(found, prune=options.prune)
+    if refusal:
         raise refusal
     return 0
 
@@ -151,7 +160,7 @@ def write(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell, 
     from torchdev import rendering, stages
 
     if options.stage == "list":
-        print(listing(options, project, chosen))
+        show(listing(options, project, chosen))
     elif options.stage == "lock" and options.bases:
         stages.lock_bases(project, say)
     elif options.stage == "lock":
@@ -161,7 +170,7 @@ def write(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell, 
     elif options.stage == "bake":
         from torchdev.site import Options
 
-        print(stages.print_bake(project, chosen, Options(**by(options)), say))
+        show(stages.print_bake(project, chosen, Options(**by(options)), say))
     elif options.stage == "push":
         stages.push_cells(project, chosen, options.to, say)
     elif options.stage == "bootstrap":
@@ -177,6 +186,11 @@ def listing(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell
     if options.shard_by:
         return report.shards_json(chosen) if options.json else report.shards_text(chosen)
     return (report.cells_json if options.json else report.cells_text)(project.matrix, chosen)
+
+
+def logs() -> Path:
+    """The folder for logs of this run."""
+    return Places(ROOT, Path(STARTED.matrix_file or MATRIX)).work / "logs"
 
 
 def same(file: "Path | None", other: Path) -> bool:
@@ -200,7 +214,7 @@ def how(options: argparse.Namespace) -> "Options":
         verbose=options.verbose,
         rebuild=options.rebuild,
         jobs=options.jobs,
-        push_to=options.push_to,
+        push_to=options.push_to or "",
         prune=options.prune,
         room=options.room,
         **by(options),
@@ -210,9 +224,9 @@ def how(options: argparse.Namespace) -> "Options":
 def by(options: argparse.Namespace) -> "dict[str, Any]":
     """The command line's wishes on the builder and its cache."""
     return {
-        "builder": options.builder,
+        "builder": options.builder or "",
         "cache_from": tuple(options.cache_from),
-        "cache_to": options.cache_to,
+        "cache_to": options.cache_to or "",
     }
 
 
@@ -222,11 +236,11 @@ def finish(results: "list[Result]", as_json: bool) -> int:
 
     found = stages.stored(results)
     if as_json:
-        print(report.results_json(results, found))
+        show(report.results_json(results, found))
     else:
-        print("\n" + report.results_text(results))
+        show("\n" + report.results_text(results))
         if found and found.images > 1:
-            print("\n" + report.storage_text(found))
+            show("\n" + report.storage_text(found))
     return report.exit_code(results)
 
 
@@ -235,11 +249,6 @@ def interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def say(text: str) -> None:
-    """Progress goes to standard error, so that standard output holds results alone."""
-    print(text, file=sys.stderr, flush=True)
-
-
 if __name__ == "__main__":
     environment.begin()
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(faults.ended(lambda: main(sys.argv[1:]), ROOT, logs))

@@ -7,6 +7,10 @@ import argparse
 import os
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import NoReturn
+
+from torchdev import texts, values
+from torchdev.commands import WITHOUT_MATRIX, build_py
 
 RAW = argparse.RawDescriptionHelpFormatter
 AT_ONCE = min(4, os.cpu_count() or 1)
@@ -32,8 +36,8 @@ Build PyTorch development images from matrix.yaml, and prove that each is what i
   python build.py quickstart            install what is missing here, build one cell, train a CNN in it
 """
 EPILOG = """\
-exit codes: 0 done, 1 explain says no, 2 invalid input, 3 a build or lock failed, 4 a check failed, 5 no engine,
-130 interrupted
+exit codes: 0 done, 1 explain says no, 2 invalid input, or a file can't be read or written, 3 a build or lock failed,
+4 a check failed, 5 no engine, 70 a fault of torchdev itself, 130 interrupted, 141 the output's reader is gone
 
 cells are named by id (py311-cu130-torch2.13.0), shorter tag (py311-cu130, latest) or glob ('py31*'); see: build.py list
 """
@@ -43,41 +47,45 @@ KINDS = ("docker", "compose", "devcontainer", "kubernetes", "trainjob")
 """What recipes are for."""
 
 
-def positive(text: str) -> int:
-    """A whole number from 1 on."""
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
-
-
-def count(text: str) -> int:
-    """A whole number from 0 on."""
-    number = int(text)
-    if number < 0:
-        raise ValueError(text)
-    return number
-
-
+NODES, GIB = values.whole(1, 100_000), values.whole(1, 1_000_000)
+"""Far more than anybody has, and far less than what overflows."""
 RECIPE: "dict[str, tuple[Callable[[str], int | str], str, str]]" = {
-    "nodes": (positive, "N", "containers or Pods, which torchrun joins; default: 1"),
-    "min_nodes": (positive, "N", "kubernetes: go on with so few (elastic); default: all of --nodes"),
-    "gpus": (count, "N", "of each node; default: all for docker and devcontainer, else 1; 0 for a cell without CUDA"),
-    "command": (str, "TEXT", 'of each process, such as "python my.py"; default: examples/train; a shell for docker'),
-    "name": (str, "NAME", "of the job, and of all that belongs to it; default: train"),
-    "cpus": (positive, "N", "cores that a Pod asks for; default: 4 a GPU"),
-    "memory": (positive, "GIB", "of a Pod, beside shared memory; default: 16 a GPU"),
-    "shm": (positive, "GIB", "shared memory, which DataLoader workers and NCCL use; default: 8"),
-    "data": (str, "CLAIM", "a PersistentVolumeClaim that is there already, to be mounted at /data, read-only"),
+    "nodes": (NODES, "N", "containers or Pods, which torchrun joins; default: 1"),
+    "min_nodes": (NODES, "N", "kubernetes: go on with so few (elastic); default: all of --nodes"),
+    "gpus": (
+        values.whole(0, 1000),
+        "N",
+        "of each node; default: all for docker and devcontainer, else 1; 0 for a cell without CUDA",
+    ),
+    "command": (
+        values.text,
+        "TEXT",
+        'of each process, such as "python my.py"; default: examples/train; a shell for docker',
+    ),
+    "name": (values.text, "NAME", "of the job, and of all that belongs to it; default: train"),
+    "cpus": (values.whole(1, 10_000), "N", "cores that a Pod asks for; default: 4 a GPU"),
+    "memory": (GIB, "GIB", "of a Pod, beside shared memory; default: 16 a GPU"),
+    "shm": (GIB, "GIB", "shared memory, which DataLoader workers and NCCL use; default: 8"),
+    "data": (values.text, "CLAIM", "a PersistentVolumeClaim that is there already, to be mounted at /data, read-only"),
 }
 """What a recipe can be told: how it is read, a word for it, and what it is."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose refusals look like every other message, and repeat no control character."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and where the options are told; exit code 2."""
+        stage = self.prog.partition(" ")[2]
+        step = f"{build_py(stage, '--help')}" if stage else f"{build_py('--help')}"
+        self.exit(2, f"error: {texts.shown(message, 1000)}\n  next: {step}\n")
 
 
 class Command:
     """The command line while it is put together: stages, and the options that several of them have."""
 
     def __init__(self, matrix: Path) -> None:
-        self.top = argparse.ArgumentParser(prog="build.py", description=DESCRIPTION, epilog=EPILOG, formatter_class=RAW)
+        self.top = Parser(prog="build.py", description=DESCRIPTION, epilog=EPILOG, formatter_class=RAW)
         self.stages = self.top.add_subparsers(dest="stage", metavar="STAGE", title="stages")
         self.matrix = matrix
 
@@ -85,8 +93,11 @@ class Command:
         """Add a stage."""
         about = text[0].upper() + text[1:] + "."
         sub = self.stages.add_parser(name, help=text, description=about, epilog=EPILOG, formatter_class=RAW)
-        sub.add_argument("--matrix-file", type=Path, default=self.matrix, help="instead of matrix.yaml")
-        sub.set_defaults(cells=[], select=[], group=[])
+        sub.set_defaults(cells=[], select=[], group=[], matrix_file=self.matrix)
+        if name not in WITHOUT_MATRIX:
+            sub.add_argument(
+                "--matrix-file", type=values.path, default=self.matrix, metavar="FILE", help="instead of matrix.yaml"
+            )
         return sub
 
 
@@ -103,34 +114,36 @@ def parser(matrix: Path) -> "tuple[argparse.ArgumentParser, Collection[str]]":
 
 
 def _cells(sub: argparse.ArgumentParser, default: str = "every cell") -> None:
-    sub.add_argument("cells", nargs="*", metavar="CELL", help=f"id, tag or glob; default: {default}")
-    sub.add_argument("--select", action="append", default=[], metavar="GLOB", help="cells whose id matches")
-    sub.add_argument("--group", action="append", default=[], metavar="NAME", help="cells of a group of the matrix")
+    sub.add_argument("cells", nargs="*", type=values.text, metavar="CELL", help=f"id, tag or glob; default: {default}")
+    sub.add_argument(
+        "--select", action="append", default=[], type=values.text, metavar="GLOB", help="cells whose id matches"
+    )
+    sub.add_argument(
+        "--group", action="append", default=[], type=values.text, metavar="NAME", help="cells of a group of the matrix"
+    )
 
 
 def _json(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--json", action="store_true", help="write JSON to standard output")
 
 
-def gigabytes(text: str) -> int:
-    """Bytes from a number of GB."""
-    number = float(text)
-    if not 0 < number < 1e9:
-        raise ValueError(text)
-    return int(number * 1e9)
-
-
 def _room(sub: argparse.ArgumentParser) -> None:
     text = "write at most so much on the engine's disk; default: all but 2 GB, where the disk is on this machine"
-    sub.add_argument("--room", type=gigabytes, metavar="GB", help=text)
+    sub.add_argument("--room", type=values.gigabytes, metavar="GB", help=text)
 
 
 def _builder(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--builder", default="", metavar="NAME", help="a builder of buildx, such as a remote BuildKit")
+    sub.add_argument(
+        "--builder", type=values.builder, metavar="NAME", help="a builder of buildx, such as a remote BuildKit"
+    )
     more = "; may be repeated"
     reading = f"repository to take cached steps from{more}"
-    sub.add_argument("--cache-from", action="append", default=[], metavar="REPOSITORY", help=reading)
-    sub.add_argument("--cache-to", default="", metavar="REPOSITORY", help="repository to leave all cached steps in")
+    sub.add_argument(
+        "--cache-from", action="append", default=[], type=values.repository, metavar="REPOSITORY", help=reading
+    )
+    sub.add_argument(
+        "--cache-to", type=values.repository, metavar="REPOSITORY", help="repository to leave all cached steps in"
+    )
 
 
 def _gpu(sub: argparse.ArgumentParser) -> None:
@@ -144,14 +157,18 @@ def _add_build(command: Command) -> None:
     build.add_argument("--matrix", action="store_true", help="the matrix's group default; every cell: --group all")
     build.add_argument("--rebuild", action="store_true", help="build again what has not changed")
     build.add_argument(
-        "--jobs", type=positive, default=AT_ONCE, metavar="N", help="cells at once; default: one a core, at most 4"
+        "--jobs",
+        type=values.whole(1, 1000),
+        default=AT_ONCE,
+        metavar="N",
+        help="cells at once; default: one a core, at most 4",
     )
     build.add_argument("--no-test", action="store_true", help="tag without running the checks")
     build.add_argument("--no-bootstrap", action="store_true", help="fail if no registry has the official bases")
     build.add_argument("--verbose", action="store_true", help="show BuildKit's log; it is kept in .torchdev/logs")
     build.add_argument(
         "--push-to",
-        default="",
+        type=values.repository,
         metavar="REPOSITORY",
         help="push what holds, such as to ghcr.io/owner/torchdev",
     )
@@ -180,13 +197,17 @@ def _add_knowledge(command: Command) -> None:
     listing.add_argument("--grid", action="store_true", help="list all that can exist instead: Python by CUDA")
     explaining = command.stage("explain", "say whether a combination can exist; if not, why, and what is nearest")
     explaining.add_argument(
-        "cell", nargs="?", metavar="CELL", help="an id or short tag, in this matrix or not; or an alias of it"
+        "cell",
+        nargs="?",
+        type=values.text,
+        metavar="CELL",
+        help="an id or short tag, in this matrix or not; or an alias of it",
     )
     for axis, example in WISHES.items():
-        explaining.add_argument(f"--{axis}", metavar="X", help=f"such as {example}")
+        explaining.add_argument(f"--{axis}", type=values.text, metavar="X", help=f"such as {example}")
     for axis in ("torchvision", "torchaudio"):
         explaining.add_argument(
-            f"--{axis}", nargs="?", const="any", metavar="X", help="with it, in any version or in X"
+            f"--{axis}", nargs="?", const="any", type=values.text, metavar="X", help="with it, in any version or in X"
         )
     _json(explaining)
     facts = command.stage("catalog", "refresh what is known of wheels from the package indexes")
@@ -210,10 +231,14 @@ def _add_images(command: Command) -> None:
     _cells(testing)
     _gpu(testing)
     _json(testing)
-    testing.add_argument("--junit", type=Path, metavar="FILE", help="write the verdicts as JUnit XML, for CI systems")
+    testing.add_argument(
+        "--junit", type=values.path, metavar="FILE", help="write the verdicts as JUnit XML, for CI systems"
+    )
     pushing = command.stage("push", "push images that are built and checked, with all their tags, to a registry")
     _cells(pushing)
-    pushing.add_argument("--to", required=True, metavar="REPOSITORY", help="such as ghcr.io/owner/torchdev")
+    pushing.add_argument(
+        "--to", required=True, type=values.repository, metavar="REPOSITORY", help="such as ghcr.io/owner/torchdev"
+    )
 
 
 def split(words: "list[str]") -> "tuple[list[str], list[str]]":
@@ -224,22 +249,24 @@ def split(words: "list[str]") -> "tuple[list[str], list[str]]":
 
 def _add_starts(command: Command) -> None:
     running = command.stage("run", "start a container of a cell in the current folder: run CELL [-- command]")
-    running.add_argument("cells", nargs=1, metavar="CELL", help="id or tag; behind --: the command, else a shell")
+    running.add_argument(
+        "cells", nargs=1, type=values.text, metavar="CELL", help="id or tag; behind --: the command, else a shell"
+    )
     text = "auto: with every GPU, or without one and a word why; require: fail where there is none"
     running.add_argument("--gpu", choices=("auto", "require", "none"), default="auto", help=text)
     text = "shared memory, which DataLoader workers and NCCL use; default: 8"
-    running.add_argument("--shm", type=positive, default=8, metavar="GIB", help=text)
+    running.add_argument("--shm", type=GIB, default=8, metavar="GIB", help=text)
     recipe = command.stage("recipe", "write the files by which Docker, Compose, editors or Kubernetes start a cell")
-    recipe.add_argument("cells", nargs=1, metavar="CELL", help="id or tag")
+    recipe.add_argument("cells", nargs=1, type=values.text, metavar="CELL", help="id or tag")
     recipe.add_argument("--for", required=True, choices=KINDS, dest="kind", help="what starts it")
     text = "a new folder for the files; default: recipe-KIND in the current one"
-    recipe.add_argument("--out", type=Path, metavar="FOLDER", help=text)
+    recipe.add_argument("--out", type=values.path, metavar="FOLDER", help=text)
     text = "the image as the cluster pulls it, with tag or @digest; default: the digest it was pushed with, or its tag"
-    recipe.add_argument("--image", default="", metavar="NAME", help=text)
+    recipe.add_argument("--image", type=values.text, metavar="NAME", help=text)
     for name, (read, word, text) in RECIPE.items():
         recipe.add_argument(f"--{name.replace('_', '-')}", type=read, metavar=word, help=text)
     text = "a file of the job, brought beside the command; may be repeated; default: those of examples/train"
-    recipe.add_argument("--file", action="append", default=[], type=Path, metavar="PATH", help=text)
+    recipe.add_argument("--file", action="append", default=[], type=values.path, metavar="PATH", help=text)
 
 
 def _add_machine(command: Command) -> None:
@@ -249,7 +276,9 @@ def _add_machine(command: Command) -> None:
         "make the stand-in of a Python, such as 3.8, of one that is installed here: FOLDER is what it calls "
         "sys.base_prefix, with bin, lib and include in it, and not a program, hence the option's name; may be repeated"
     )
-    making.add_argument("--python-prefix", action="append", default=[], metavar="SERIES=FOLDER", help=text)
+    making.add_argument(
+        "--python-prefix", action="append", default=[], type=values.text, metavar="SERIES=FOLDER", help=text
+    )
     _json(command.stage("doctor", "say what this machine has and lacks"))
     start = command.stage("quickstart", "install what is missing, build one cell and train the CNN in it")
     _cells(start, "the first of the matrix")

@@ -9,6 +9,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from torchdev import streams
 from torchdev.commands import STARTED, build_py, written
 
 REQUIREMENTS, STAMP = "requirements.txt", "torchdev-requirements"
@@ -30,7 +31,6 @@ MAKERS = ("quickstart", "check")
 """The stages that make the environment if it is missing; the others say how to."""
 ENTERED = "TORCHDEV_ENTERED"
 """What a process that goes on in .venv tells itself: its number, and the words that a user had started it with."""
-OLDEST = (3, 11)
 
 
 def begin() -> None:
@@ -47,8 +47,6 @@ def _interpreter() -> str:
 def enter(root: Path, arguments: "list[str]") -> None:
     """Return if the packages are importable, else go on in .venv; exits with 2 where there is none to enter."""
     folder = root / ".venv"
-    if sys.version_info < OLDEST:
-        raise _too_old(folder)
     inside = Path(sys.prefix) == folder
     if arguments[0] in MAKERS and (inside or not _complete()) and not _current(folder, root):
         _make(folder, root, ask="--yes" not in arguments)
@@ -77,19 +75,12 @@ def _go_on(folder: Path, root: Path, arguments: "list[str]") -> None:
         raise _failure(f"{python} does not start: {error.strerror}", _anew(folder)) from None
 
 
-def _too_old(folder: Path) -> SystemExit:
-    have, need = (".".join(map(str, version[:2])) for version in (sys.version_info, OLDEST))
-    if STARTED.entered:
-        return _failure(f"{folder} has Python {have}; torchdev needs Python {need} or newer", _anew(folder))
-    return _failure(f"this is Python {have}; torchdev needs Python {need} or newer", f"start it with one: python{need}")
-
-
 def _anew(folder: Path) -> str:
     return f"{written(['mv', str(folder), f'{folder}-old'])}; then {build_py('quickstart')}"
 
 
 def _failure(what: str, step: str) -> SystemExit:
-    print(f"error: {what}\n  next: {step}", file=sys.stderr)
+    streams.say(f"error: {what}\n  next: {step}")
     return SystemExit(2)
 
 
@@ -122,7 +113,7 @@ def _make(folder: Path, root: Path, *, ask: bool) -> None:
 
     An environment that somebody else has made keeps what is in it; what is none is left alone.
     """
-    print(f"making torchdev's Python environment in {folder.name}", file=sys.stderr)
+    streams.say(f"making torchdev's Python environment in {folder.name}")
     if _own(folder):
         if not find_spec("ensurepip") or not find_spec("venv"):
             _install_venv(ask)

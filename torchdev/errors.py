@@ -15,14 +15,19 @@ class Exit(IntEnum):
     NO = 1
     """The answer to a question is no: explain."""
     INPUT = 2
-    """matrix.yaml, a cell name, a lock or a generated file is not as it must be."""
+    """matrix.yaml, a cell name, a lock or a generated file is not as it must be, or the machine does not let a file be
+    read or written."""
     BUILD = 3
     """The engine could not build an image, or a lock could not be resolved."""
     CHECK = 4
     """An image was built, but a check of it failed."""
     ENGINE = 5
     """There is no Docker Engine to talk to, or it lacks something that was asked for."""
+    FAULT = 70
+    """torchdev itself failed; a log with the traceback is named."""
     INTERRUPTED = 130
+    CLOSED = 141
+    """Who reads the output has gone, as `head` does when it has enough."""
 
 
 class TorchdevError(Exception):

@@ -65,6 +65,15 @@ def unreadable(path: Path, why: str) -> InputError:
     return InputError(f"can't be read: {why}", where=str(path), next_step=f"look at it: ls -ld {quote(str(path))}")
 
 
+def check_place(path: Path) -> None:
+    """Refuse a file that a user has named for output, before it takes long to have what is to be written there."""
+    if path.exists() and not path.is_file():
+        raise InputError("it is there, and not a plain file", where=str(path), next_step="name another file")
+    folder = next(folder for folder in Path(os.path.realpath(path)).parents if folder.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise unwritable(path, PermissionError(None, f"{folder} is no folder that this user may write to"))
+
+
 def unwritable(path: Path, error: OSError) -> InputError:
     """Why a file or folder can't be written, as an error that names it."""
     step = "make room (df), or allow this user to write there"

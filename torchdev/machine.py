@@ -22,6 +22,7 @@ from torchdev.project import Project
 from torchdev.report import exit_code, results_text
 from torchdev.site import Options
 from torchdev.stages import build_cells
+from torchdev.streams import show
 
 Say = Callable[[str], None]
 
@@ -95,15 +96,15 @@ def quickstart(project: Project, cells: "tuple[Cell, ...]", consent: Consent, sa
     if not registry_answers(engine, project, cells):
         ensure_mmdebstrap(consent, say)
     results = build_cells(project, cells, Options(), say)
-    print("\n" + results_text(results))
+    show("\n" + results_text(results))
     if started:
         say(f"\nthe engine was started here, as process {started.process.pid}; to stop it: kill {started.process.pid}")
     if exit_code(results) == Exit.OK:
         short = min(results[0].tags, key=len)
         refusal = engine.gpu_refusal(results[0].tags[0])
-        print(f'\nTo use it:\n\n  docker run --rm -it {"" if refusal else "--gpus all "}-v "$PWD":/workspace {short}\n')
+        show(f'\nTo use it:\n\n  docker run --rm -it {"" if refusal else "--gpus all "}-v "$PWD":/workspace {short}\n')
         if refusal:
-            print(f"Without --gpus all, since {refusal}")
+            show(f"Without --gpus all, since {refusal}")
     return exit_code(results)
 
 

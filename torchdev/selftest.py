@@ -19,6 +19,7 @@ from torchdev.report import Result, exit_code, results_text
 from torchdev.schema import SCHEMA_FILE
 from torchdev.site import Options
 from torchdev.stages import build_cells
+from torchdev.streams import show
 
 Say = Callable[[str], None]
 BIN = Path(sys.executable).parent
@@ -80,7 +81,7 @@ def run(root: Path, consent: Consent, say: Say, *, quick: bool = False, sabotage
         results = build_cells(project, cells, Options(), say)
         small = build_small(root, say)
         results += small
-        print("\n" + results_text(results), flush=True)
+        show("\n" + results_text(results))
         some = [] if sabotage else ["-m", "ci"]
         for name, arguments in {"engine tests": ["tests/engine"], "sabotage": [*some, "tests/sabotage"]}.items():
             groups.append(_group(name, [*PYTEST, *arguments], root, say))
@@ -102,7 +103,7 @@ def closing(groups: "list[Group]", what: str, built: str = "") -> str:
 
 
 def _end(groups: "list[Group]", what: str, built: str = "") -> int:
-    print("\n" + closing(groups, what, built))
+    show("\n" + closing(groups, what, built))
     return int(Exit.OK if all(group.passed for group in groups) else Exit.CHECK)
 
 

@@ -119,6 +119,10 @@ SENTENCE = Kind(
 )
 
 
+URL_SECRETS = re.compile(r"([a-z][a-z0-9+.-]*://)([^/@\s]*@)?([^/\s\"'?#]*)[^\s\"']*", re.IGNORECASE)
+"""A URL: its scheme; who asks, with a password; its host and port. What follows may hold tokens, too."""
+
+
 def quoted(value: object) -> str:
     """A value of any type as a message repeats it: a text in quotes, shortened, and without control characters."""
     return f'"{shown(value)}"' if isinstance(value, str) else shown(repr(value))

@@ -10,7 +10,8 @@ from torchdev.imports import imported
 
 PACKAGE = ROOT / "torchdev"
 ORDER = (
-    "commands", "errors", "refusals", "texts", "files", "imports", "process", "jsonfile", "amounts", "document",
+    "commands", "errors", "texts", "values", "streams", "faults",
+    "refusals", "files", "imports", "process", "jsonfile", "amounts", "document",
     "schema", "ids", "catalog", "facts", "releases", "terms", "reasons", "explain", "grid", "cells", "bases",
     "claims", "matrix", "places", "host", "traces", "remote", "archives", "indexes", "wheels", "pytorch", "lock",
     "lockfile", "pylock", "resolver", "resolve", "sources", "slimming", "contract", "checks", "plan", "forecast",
