@@ -92,6 +92,7 @@ def to_text(contract: Contract) -> str:
 def _torch(cell: Cell, lock: Lock, own: "Combination | None") -> "dict[str, Any]":
     """What PyTorch must be; of a release that the catalog does not know, what the lock and the matrix say."""
     build = own.build if own else None
+    driver = facts.driver(cell.cuda) if cell.cuda else None
     nccl = next((p.version for p in lock.packages if p.name.startswith("nvidia-nccl-")), None)
     return {
         "distribution": lock.version("torch"),
@@ -100,7 +101,7 @@ def _torch(cell: Cell, lock: Lock, own: "Combination | None") -> "dict[str, Any]
         "cudnn": lock.cudnn or (build.cudnn if build else None),
         "nccl": nccl or (build.nccl if build else None),
         "architectures": list(build.architectures) if build else [],
-        "minimum_driver": facts.driver(cell.cuda)[0] if cell.cuda else None,
+        "minimum_driver": driver[0] if driver else None,
         "glibc": build.runs_from if build else None,
     }
 
@@ -126,11 +127,12 @@ def support(cuda: "str | None", architectures: "list[str]", driver: "str | None"
     """What an image runs on, in a line; PTX (compute_90) serves every GPU from its own capability on."""
     if cuda is None:
         return "no GPU: CPU only"
+    needs = f"driver {driver} or newer" if driver else f"driver {facts.NOT_KNOWN}"
     if not architectures:
-        return f"GPUs not known, driver {driver} or newer"
+        return f"GPUs not known, {needs}"
     first, last = architectures[0], architectures[-1]
     newest = f"{last.replace('compute_', 'sm_')} and newer" if last.startswith("compute_") else last
-    return f"GPUs {first} to {newest}, driver {driver} or newer"
+    return f"GPUs {first} to {newest}, {needs}"
 
 
 def _labels(cell: Cell, lock: Lock, torch: "dict[str, Any]") -> dict[str, str]:
@@ -145,7 +147,7 @@ def _labels(cell: Cell, lock: Lock, torch: "dict[str, Any]") -> dict[str, str]:
         "torchvision": _locked(lock, "torchvision"),
         "torchaudio": _locked(lock, "torchaudio"),
         "gpus": " ".join(torch["architectures"]) or ("not known" if cell.cuda else "none"),
-        "driver": torch["minimum_driver"] or "none",
+        "driver": torch["minimum_driver"] or (facts.NOT_KNOWN if cell.cuda else "none"),
         "lock": lock.digest,
     }
     image = {

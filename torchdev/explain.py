@@ -58,7 +58,7 @@ class Explanation:
 
 def answer(cell: "str | None", wishes: Query) -> Explanation:
     """Whether there can be what a cell's id or short tag and single wishes ask for; InputError for what is neither."""
-    named = ids.wishes(cell) if cell else {}
+    named = ids.wishes(cell) if cell is not None else {}
     if named is None:
         raise InputError(
             f'"{cell}" is not a cell\'s id or short tag',
@@ -66,7 +66,20 @@ def answer(cell: "str | None", wishes: Query) -> Explanation:
         )
     if not named | wishes:
         raise InputError("nothing was asked", next_step=build_py("explain", "--help"))
-    return explain(terms.checked(named | wishes))
+    return explain(_agreed(terms.checked(named), terms.checked(wishes), cell or ""))
+
+
+def _agreed(named: Query, wishes: Query, cell: str) -> Query:
+    """A cell's own values and single wishes as one query, of each pair the fuller; InputError where they disagree."""
+    for axis in named.keys() & wishes.keys():
+        own, wish = named[axis], wishes[axis]
+        if not terms.begins(own, wish) and not terms.begins(wish, own):
+            what = (
+                f"{cell} is for {reasons.wish_text(axis, own)}, and --{axis} asks for {reasons.wish_text(axis, wish)}"
+            )
+            step = ("leave one of them out: ", build_py("explain", cell))
+            raise InputError(what, where=f"--{axis}", next_step=step)
+    return {axis: max(q[axis] for q in (named, wishes) if axis in q) for axis in named | wishes}
 
 
 def explain(query: Query) -> Explanation:
@@ -211,6 +224,7 @@ def as_json(said: Explanation) -> str:
 
 def _entry(near: Near) -> "dict[str, object]":
     c = near.combination
+    driver = facts.driver(c.cuda) if c.cuda else None
     return {
         "id": near.id,
         "changed": near.changed,
@@ -222,7 +236,7 @@ def _entry(near: Near) -> "dict[str, object]":
         "nccl": c.build.nccl,
         "companions": dict(c.companions),
         "glibc": c.build.runs_from,
-        "driver": facts.driver(c.cuda)[0] if c.cuda else None,
+        "driver": driver[0] if driver else None,
         "architectures": c.build.architectures,
         "origin": c.build.origin,
         "sources": [asdict(source) for source in c.sources],

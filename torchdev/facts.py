@@ -11,6 +11,7 @@ import yaml
 from torchdev.catalog import Source, minor, numbers
 
 DATA = Path(__file__).parent / "data" / "facts.yaml"
+NOT_KNOWN = "not known yet"
 
 
 @dataclass(frozen=True)
@@ -86,20 +87,25 @@ def _architectures(torch: str, flavour: str, arch: str) -> "dict[str, Any] | Non
     return _of("architectures", f"{torch}/{flavour}{end}", f"{minor(torch)}/{flavour}{end}")
 
 
-def driver(cuda: str) -> "tuple[str, Source]":
-    """The oldest Linux driver that serves a CUDA version (13.0), by minor version compatibility; and the source."""
+def driver(cuda: str) -> "tuple[str, Source] | None":
+    """The oldest Linux driver that serves a CUDA version (13.0), by minor version compatibility; and the source.
+
+    None for one that is not known here: a refresh of the catalog can bring it before anybody wrote down its facts.
+    """
     entry = _of("drivers", cuda, cuda.partition(".")[0])
-    if entry is None:
-        raise KeyError(f"data/facts.yaml knows no driver for CUDA {cuda}")
-    return str(entry["minimum"]), source(entry["source"])
+    return (str(entry["minimum"]), source(entry["source"])) if entry else None
 
 
-def toolkit(cuda: str) -> "tuple[str, str, Source]":
-    """The first and last compute capability that a CUDA version compiles for, and the source."""
+def driver_text(cuda: "str | None", none: str = "-") -> str:
+    """The oldest driver for a table; `none` where no CUDA needs one."""
+    found = driver(cuda) if cuda else (none, None)
+    return found[0] if found else NOT_KNOWN
+
+
+def toolkit(cuda: str) -> "tuple[str, str, Source] | None":
+    """The first and last compute capability that a CUDA version compiles for, and the source; None if not known."""
     entry = _of("toolkits", cuda, cuda.partition(".")[0])
-    if entry is None:
-        raise KeyError(f"data/facts.yaml does not know what CUDA {cuda} compiles for")
-    return str(entry["first"]), str(entry["last"]), source(entry["source"])
+    return (str(entry["first"]), str(entry["last"]), source(entry["source"])) if entry else None
 
 
 def gpu(name: str) -> "Gpu | None":

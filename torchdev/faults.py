@@ -43,7 +43,7 @@ MACHINE = {
     errno.EAGAIN: "close other programs, or allow more processes: ulimit -u",
 }
 """What the operating system may refuse although torchdev does right, and what to do then."""
-SEND = "send that file to torchdev's developers; it holds no password"
+SEND = "send that log to torchdev's developers"
 
 
 class Interrupts:

@@ -85,7 +85,7 @@ def table(grid: Grid) -> "list[list[str]]":
     """The grid as rows of text: a head, a row a Python, and the oldest driver of each flavour."""
     head = ["Python", *grid.flavours]
     rows = [[python, *(grid.boxes[python, f].text for f in grid.flavours)] for python in grid.pythons]
-    drivers = ["driver", *(facts.driver(cuda)[0] if (cuda := cuda_of(f)) else "-" for f in grid.flavours)]
+    drivers = ["driver", *(facts.driver_text(cuda_of(f)) for f in grid.flavours)]
     return [head, *rows, drivers]
 
 

@@ -143,7 +143,7 @@ def _flavours() -> str:
         own = [c for c in everything if c.flavour == flavour]
         cuda = cuda_of(flavour)
         gpus = next((c.build.architectures for c in reversed(own) if c.build.architectures), ())
-        driver = facts.driver(cuda)[0] if cuda else "-"
+        driver = facts.driver_text(cuda)
         shown = " ".join(gpus) or ("-" if cuda is None else "not known")
         lines.append(f"| {flavour} | {own[0].torch} | {own[-1].torch} | {driver} | {shown} |")
     return "\n".join(lines) + "\n"
@@ -154,7 +154,7 @@ def _pythons() -> str:
     for python in sorted({c.python for c in releases.all_combinations()}, key=numbers):
         own = sorted((c.torch for c in releases.all_combinations() if c.python == python), key=numbers)
         end = facts.end_of_life(python)
-        lines.append(f"| {python} | {own[0]} | {own[-1]} | {end[0] if end else 'not known'} |")
+        lines.append(f"| {python} | {own[0]} | {own[-1]} | {end[0] if end else facts.NOT_KNOWN} |")
     return "\n".join(lines) + "\n"
 
 

@@ -205,7 +205,7 @@ class Plan:
             "torchvision": self.lock.version("torchvision") or "none",
             "torchaudio": self.lock.version("torchaudio") or "none",
             "gpus": self.gpus,
-            "driver": facts.driver(self.cell.cuda)[0] if self.cell.cuda else "none",
+            "driver": facts.driver_text(self.cell.cuda, "none"),
         }
         return {
             "org.opencontainers.image.title": self.cell.id,

@@ -117,10 +117,8 @@ def _companion_fact(
 def _other_facts(
     axis: str, wish: str, with_them: str, rest: "Sequence[Combination]", sources: "tuple[Source, ...]"
 ) -> "list[Fact]":
-    oldest = min((c.cuda for c in rest if c.cuda), key=numbers, default=None)
-    if axis == "driver" and oldest:
-        minimum, source = facts.driver(oldest)
-        return [Fact(f"CUDA {oldest.split('.')[0]} needs driver {minimum} or newer", (source,))]
+    if axis == "driver" and (cudas := sorted({c.cuda for c in rest if c.cuda}, key=numbers)):
+        return [_driver_fact(cudas, sources)]
     if axis == "glibc":
         needs = min((c.build.runs_from or "2.0" for c in rest), key=numbers)
         return [Fact(f"{with_them} needs glibc {needs} or newer", sources)]
@@ -131,6 +129,14 @@ def _other_facts(
     return [Fact(f"{with_them}: no {wish_text(axis, wish)}", sources)]
 
 
+def _driver_fact(cudas: "list[str]", sources: "tuple[Source, ...]") -> Fact:
+    """What the oldest of some CUDA versions, oldest first, needs; of those whose need is known, if there are any."""
+    for cuda in cudas:
+        if found := facts.driver(cuda):
+            return Fact(f"CUDA {cuda.split('.')[0]} needs driver {found[0]} or newer", (found[1],))
+    return Fact(f"the driver that CUDA {cudas[0]} needs is {facts.NOT_KNOWN}", sources)
+
+
 def support(c: Combination) -> str:
     """What a combination runs on, in words."""
     where = "on PyPI" if c.build.origin == PYPI else "on the PyTorch index"
@@ -138,4 +144,5 @@ def support(c: Combination) -> str:
         return f"runs on the CPU; {where}"
     have = [name for name in c.build.architectures if name.startswith("sm_")]
     gpus = f"GPUs {have[0]} to {have[-1]}, " if have else ""
-    return f"{gpus}driver {facts.driver(c.cuda)[0]} or newer; {where}"
+    driver = facts.driver(c.cuda)
+    return f"{gpus}driver {f'{driver[0]} or newer' if driver else facts.NOT_KNOWN}; {where}"

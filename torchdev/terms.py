@@ -91,6 +91,12 @@ def _older(version: str, minimum: str) -> bool:
     return have < need[: len(have)]
 
 
+def _driven(cuda: str, driver: str) -> bool:
+    """Whether a driver is known to serve a CUDA version."""
+    found = facts.driver(cuda)
+    return found is not None and not _older(driver, found[0])
+
+
 def _has_companion(c: Combination, name: str, wish: str) -> bool:
     found = c.companion(name)
     return found is not None and (wish == ANY or begins(found, wish))
@@ -136,10 +142,10 @@ def gpu_refusal(name: str, cudnn: "str | None", c: Combination) -> "Fact | None"
         said = facts.architectures_source(c.torch, c.flavour, c.arch) if c.build.origin != PYPI else None
         text = f"{_name(c)} is compiled for {have}; {gpu.name} is sm_{gpu.capability.replace('.', '')}"
         return Fact(text, (said,) if said else c.sources)
-    first, last, source = facts.toolkit(c.cuda)
-    if not numbers(first) <= numbers(gpu.capability) <= numbers(last):
-        text = f"CUDA {c.cuda} compiles for compute capability {first} to {last}; {gpu.name} has {gpu.capability}"
-        return Fact(text, (source,))
+    toolkit = facts.toolkit(c.cuda)
+    if toolkit and not numbers(toolkit[0]) <= numbers(gpu.capability) <= numbers(toolkit[1]):
+        span = f"compute capability {toolkit[0]} to {toolkit[1]}"
+        return Fact(f"CUDA {c.cuda} compiles for {span}; {gpu.name} has {gpu.capability}", (toolkit[2],))
     if not c.build.architectures:
         return Fact(f"it is not known which GPUs {_name(c)} for {c.arch} is compiled for", c.sources)
     end = facts.cudnn_end(gpu.capability)
@@ -177,7 +183,7 @@ ADMITS: "dict[str, Callable[[Combination, str, Query], bool]]" = {
     "torchaudio": lambda c, wish, _: _has_companion(c, "torchaudio", wish),
     "variant": lambda c, wish, _: wish == PLAIN or int((c.cuda or "0").split(".")[0]) >= FIRST_NVCC,
     "glibc": lambda c, wish, _: numbers(c.build.runs_from or "2.0") <= numbers(wish),
-    "driver": lambda c, wish, query: not _older(wish, facts.driver(c.cuda)[0]) if c.cuda else query.get("cuda") == CPU,
+    "driver": lambda c, wish, query: _driven(c.cuda, wish) if c.cuda else query.get("cuda") == CPU,
     "gpu": lambda c, wish, query: gpu_refusal(wish, query.get("cudnn"), c) is None,
 }
 """Axis to whether a combination is what is wished for on it; the whole query is given since a cuDNN decides on GPUs."""

@@ -71,7 +71,8 @@ def named_commands() -> "Iterator[tuple[str, list[str]]]":
     """Every call of build_py in the package: its module, and its words, with an id for each that is not written out."""
     for path in (ROOT / "torchdev").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("build_py"):
+            own = path.stem == "arguments"  # which names the stage that refuses
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("build_py") and not own:
                 yield f"{path.stem}:{node.lineno}", [_word(argument) for argument in node.args]
 
 

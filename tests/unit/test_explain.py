@@ -171,12 +171,37 @@ def test_which_gpus_are_served(architectures: "tuple[str, ...]", capability: str
     assert facts.serves(architectures, capability) == served
 
 
+@pytest.mark.parametrize(
+    ("cell", "wishes", "said"),
+    [
+        ("py39-cu130", {"python": "3.12"}, "py39-cu130 is for Python 3.9, and --python asks for Python 3.12"),
+        ("py311-cu130-torch2.13.0", {"torch": "2.1"}, "--torch asks for PyTorch 2.1"),
+        ("py312-cpu", {"cuda": "13.0"}, "--cuda asks for cu130"),
+        ("py311-cu130-devel", {"variant": "plain"}, "--variant asks for"),
+        ("py311-cu130-arm64", {"arch": "amd64"}, "--arch asks for"),
+        ("py311-cu130-cudnn9.24.0.43", {"cudnn": "9.2"}, "--cudnn asks for"),
+    ],
+)
+def test_a_cell_and_an_option_that_disagree(cell: str, wishes: "dict[str, str]", said: str) -> None:
+    """Neither is dropped."""
+    with pytest.raises(InputError) as caught:
+        explain.answer(cell, wishes)
+    assert said in str(caught.value)
+
+
+def test_a_cell_and_an_option_that_agree() -> None:
+    """The fuller version of the two is asked for."""
+    query = explain.answer("py311-cu130-torch2.13.0", {"torch": "2.13", "cuda": "13.0", "python": "3.11"}).query
+    assert query == {"python": "3.11", "cuda": "cu130", "torch": "2.13.0"}
+    assert explain.answer("py311-cu130-cudnn9", {"cudnn": "9.24"}).query["cudnn"] == "9.24"
+
+
 def test_every_flavour_has_a_driver_and_a_toolkit_and_every_fact_its_source() -> None:
     """No query can meet a gap in the facts."""
     for c in releases.all_combinations():
         if c.cuda:
-            assert facts.driver(c.cuda)[0]
-            assert facts.toolkit(c.cuda)[1]
+            assert facts.driver(c.cuda), c.cuda
+            assert facts.toolkit(c.cuda), c.cuda
     for name in facts.gpus():
         assert facts.gpu(name), name
     for python in {c.python for c in releases.all_combinations()}:

@@ -124,8 +124,11 @@ def driver(torch, cuda, kernel):
     name = cuda["driver"] or kernel or "of an unknown version"
     serves = f"{version // 1000}.{version % 1000 // 10}"
     if version // 1000 < wanted:
-        what = "driver {} serves CUDA up to {}; this image has CUDA {}, which needs driver {}".format(
-            name, serves, torch["cuda"], torch["minimum_driver"]
+        what = "driver {} serves CUDA up to {}; this image has CUDA {}, which needs {}".format(
+            name,
+            serves,
+            torch["cuda"],
+            "driver {minimum_driver}".format(**torch) if torch["minimum_driver"] else "a newer one",
         )
         return [fault("driver", what, OLDER.format(name.split(".")[0] if name[0].isdigit() else "VERSION"))]
     return [ok("driver", f"driver {name} serves CUDA {serves}")]
