@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -105,6 +105,15 @@ def refused(error: BaseException) -> "TorchdevError | None":
         where = os.fsdecode(place) if isinstance(place, str | bytes) else ""
         return InputError(os.strerror(error.errno), where=where, next_step=MACHINE[error.errno])
     return None
+
+
+@contextlib.contextmanager
+def machine() -> "Iterator[None]":
+    """Have what the machine refuses in here be a user's error, where more goes on after it."""
+    try:
+        yield
+    except (OSError, MemoryError) as error:
+        raise refused(error) or error from None
 
 
 def told(error: BaseException, root: Path, logs: "Callable[[], Path]") -> str:

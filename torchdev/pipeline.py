@@ -9,7 +9,7 @@ import time
 import traceback
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 
-from torchdev import builder, files, lock, lockfile, memory, process, push, render, resolve
+from torchdev import builder, faults, files, lock, lockfile, memory, process, push, render, resolve
 from torchdev.engine import CELL_LABEL, Image
 from torchdev.errors import BuildError, Exit, TorchdevError
 from torchdev.forecast import below, chain, needed
@@ -114,7 +114,10 @@ def _cell(site: Site, plan: Plan) -> Result:
     began = time.perf_counter()
     cell = plan.cell.id
     try:
-        with alone(site.meeting, plan.candidate, lambda: site.say(f"{cell}: another run is at it; waiting")):
+        with (
+            faults.machine(),
+            alone(site.meeting, plan.candidate, lambda: site.say(f"{cell}: another run is at it; waiting")),
+        ):
             result = _alone_with(site, plan)
     except TorchdevError as error:
         site.say(f"error: {error}")

@@ -29,8 +29,15 @@ class Places:
 
     @property
     def work(self) -> Path:
-        """Logs, reports and what was found out before; not committed."""
-        return self.matrix_file.resolve().parent / ".torchdev"
+        """Logs, reports and what was found out before; not committed. A matrix has its own, as it has its own images:
+        .torchdev/ beside matrix.yaml, .torchdev-NAME/ beside NAME.yaml.
+        """
+        return self.images.with_name(self.images.name.replace("images", ".torchdev", 1))
+
+    @property
+    def runs(self) -> Path:
+        """Where runs of this matrix meet, whatever engine each of them builds on."""
+        return self.work / "runs"
 
     @property
     def templates(self) -> Path:

@@ -1,14 +1,14 @@
 """Where and how cells are built: an engine, this machine's settings, the bases that are there, what the user wants."""
 
 import dataclasses
-import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from torchdev import bases, bootstrap, builder, buildx, exports
+from torchdev import bases, bootstrap, builder, buildx, exports, streams
 from torchdev.buildlog import steps_of
 from torchdev.engine import Engine
 from torchdev.errors import EngineError, TorchdevError
@@ -70,7 +70,8 @@ class Site:
     @cached_property
     def _stand_ins(self) -> "dict[bases.Base, builder.StandIn]":
         layouts = None if self.way.driver == exports.OWN else self.places.work / "oci"
-        return builder.stand_ins(self.engine, self.made, layouts)
+        with alone(self.places.runs, "oci", lambda: self.say("another run writes OCI layouts; waiting")):
+            return builder.stand_ins(self.engine, self.made, layouts)
 
     def stands(self, plan: Plan) -> builder.Stands:
         """What stands in for a plan's official bases; those made here are for the engine's own platform alone."""
@@ -103,11 +104,13 @@ class Site:
 
         def on_line(line: str) -> None:
             if self.options.verbose:
-                sys.stderr.write(line)
+                streams.say(line.rstrip("\n"))
             self.report(Line(plan.cell.id, line))
 
-        stands = self.stands(plan)
-        builder.build(self.engine, self.host, plan, self.places, stands, on_line, stage, self.way)
+        stands, name = self.stands(plan), f"{plan.cell.id}-{stage}" if stage else plan.cell.id
+        # The cell's log and working folder are this matrix's, and a run on another engine may be at the same cell.
+        with alone(self.places.runs, f"build-{name}", lambda: self.say(f"{name}: another run builds it; waiting")):
+            builder.build(self.engine, self.host, plan, self.places, stands, on_line, stage, self.way)
 
 
 def platform_refusal(
@@ -141,7 +144,8 @@ def open_site(
         reading = pool.submit(read_host)
         engine = Engine()
         meeting = meeting_of(engine)
-        way, platforms = way_of(engine, options, places.work / "logs")
+        with tempfile.TemporaryDirectory() as folder:
+            way, platforms = way_of(engine, options, Path(folder))
         native = [plan for plan in plans if plan.lock.platform == platforms[0]]
         wanted = [base for plan in native or plans for base in plan.bases]
         made = bootstrap.choose(engine, wanted, forbid=not options.allow_bootstrap)

@@ -1,6 +1,7 @@
 """Runs tests/image against an image and gives verdicts: pass, fail, or not-run with the reason."""
 
 import sys
+import tempfile
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from enum import StrEnum
@@ -47,8 +48,15 @@ def verify(plan: Plan, image: str, gpu: str, places: Places) -> tuple[Verdict, .
     """Run every check of tests/image against an image, by id, held to the plan's cell; `gpu`: auto, require or none."""
     folder = places.work / "reports"
     folder.mkdir(parents=True, exist_ok=True)
-    report = folder / f"{plan.cell.id}.xml"
-    report.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".", dir=folder) as own:  # another run may be at the same cell
+        report = Path(own, f"{plan.cell.id}.xml")
+        verdicts = _run_checks(plan, image, gpu, places, report)
+        if report.exists():
+            report.replace(folder / report.name)
+    return verdicts
+
+
+def _run_checks(plan: Plan, image: str, gpu: str, places: Places, report: Path) -> tuple[Verdict, ...]:
     command = [
         sys.executable,
         "-m",
