@@ -8,6 +8,7 @@ from pathlib import Path
 from shlex import quote
 
 from torchdev.errors import InputError
+from torchdev.faults import MACHINE
 
 
 def write(path: Path, content: "str | bytes", mode: int = 0o644) -> None:
@@ -76,5 +77,5 @@ def check_place(path: Path) -> None:
 
 def unwritable(path: Path, error: OSError) -> InputError:
     """Why a file or folder can't be written, as an error that names it."""
-    step = "make room (df), or allow this user to write there"
+    step = MACHINE.get(error.errno or 0, "make room (df), or allow this user to write there")
     return InputError(f"can't be written: {error.strerror or error}", where=str(path), next_step=step)

@@ -19,10 +19,8 @@ def container_error(image: str, explanation: str) -> EngineError:
         step = "nvidia-smi; update the driver, or take an older CUDA"
         return GpuError(f"the NVIDIA driver refuses: {explanation}", next_step=step)
     if "No such image" in explanation:
-        step: str | Command = (
-            "docker images" if image.startswith("sha256:") else build_py("build", image.rpartition(":")[2])
-        )
-        return EngineError(f"the engine has no image {image}", next_step=step)
+        own = "docker images" if image.startswith("sha256:") else build_py("build", image.rpartition(":")[2])
+        return EngineError(f"the engine has no image {image}", next_step=own)
     return EngineError(f"the engine could not start a container of {image}: {explanation}", next_step=DOCTOR)
 
 
