@@ -2,11 +2,14 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated, ClassVar
 
-from torchdev import files
+from pydantic import TypeAdapter
+
+from torchdev import files, jsonfile, texts
 from torchdev.commands import written
 from torchdev.errors import InputError
 
@@ -100,29 +103,44 @@ def python_image(series: str, suite: Suite) -> str:
     return f"python:{series}-slim-{suite.name}"
 
 
+@dataclass(frozen=True)
+class Noted:
+    """A digest in images/bases.json, with where and when it was read."""
+
+    __pydantic_config__: ClassVar = jsonfile.STRICT
+
+    digest: Annotated[str, jsonfile.of(texts.DIGEST)]
+    read: Annotated[str, jsonfile.of(texts.SENTENCE)]
+    source: Annotated[str, jsonfile.of(texts.SENTENCE)]
+
+
+_ADAPTER = TypeAdapter(dict[Annotated[str, jsonfile.of(texts.OFFICIAL)], Noted])
+
+
 def read_digests(path: Path) -> dict[str, str]:
     """Image name to digest, from images/bases.json; empty if there is no such file."""
-    return {name: entry["digest"] for name, entry in _entries(path).items()}
+    return {name: noted.digest for name, noted in _noted(path).items()}
 
 
-def _entries(path: Path) -> dict[str, dict[str, str]]:
+def _noted(path: Path) -> dict[str, Noted]:
     try:
-        entries: dict[str, dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))
-        return {name: {**entry, "digest": entry["digest"]} for name, entry in entries.items()}
+        return jsonfile.read(path, _ADAPTER)[0]
     except FileNotFoundError:
         return {}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except jsonfile.Malformed as error:
         step = written(["git", "-C", str(path.parent), "checkout", "--", path.name])
-        raise InputError(f"not a list of digests: {error!r}", where=str(path), next_step=step) from None
+        where = f"{path}:{error.line}"
+        raise InputError(f"not a list of digests: {error.what}", where=where, next_step=step) from None
 
 
 def write_digests(source: Path, path: Path, found: dict[str, str]) -> None:
     """Put digests that a registry gave into images/bases.json; the others stay as they are in `source`."""
-    entries = _entries(source)
+    noted = _noted(source)
     today = datetime.now(UTC).date().isoformat()
     for name, digest in found.items():
-        if entries.get(name, {}).get("digest") != digest:
-            entries[name] = {"digest": digest, "read": today, "source": "docker.io"}
+        if name not in noted or noted[name].digest != digest:
+            noted[name] = Noted(digest, today, "docker.io")
+    entries = {name: asdict(one) for name, one in noted.items()}
     files.write(path, json.dumps(entries, indent=2, sort_keys=True) + "\n")
 
 

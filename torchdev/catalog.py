@@ -9,7 +9,14 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, TypeAdapter
+
+from torchdev import jsonfile, texts
+from torchdev.commands import written
+from torchdev.errors import InputError
+from torchdev.jsonfile import of
 
 DATA = Path(__file__).parent / "data" / "catalog.json"
 PYPI, PYTORCH = "pypi", "pytorch"
@@ -23,9 +30,11 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 class Source:
     """Where a fact was read, and when (YYYY-MM-DD)."""
 
-    title: str
-    url: str
-    read: str
+    __pydantic_config__: ClassVar = jsonfile.STRICT
+
+    title: Annotated[str, of(texts.SENTENCE)]
+    url: Annotated[str, of(texts.SENTENCE)]
+    read: Annotated[str, of(texts.SENTENCE)]
 
     def __str__(self) -> str:
         return f"{self.title}, read {self.read}"
@@ -59,6 +68,18 @@ class Wheel:
         return next(arch for end, arch in ARCHITECTURES.items() if platform.endswith(end))
 
 
+def _wheel(fields: object) -> Wheel:
+    """A wheel from its line in the catalog: file, sha256 and size, of which the last may be absent; or as it is."""
+    if isinstance(fields, Wheel):
+        return fields
+    if not isinstance(fields, list) or not 1 <= len(fields) <= 3:
+        raise ValueError(f"{texts.quoted(fields)} is not a list of file name, sha256 and size")
+    file, sha256, size = (*fields, None, None)[:3]
+    if size is not None and (type(size) is not int or size < 0):
+        raise ValueError(f"{texts.quoted(size)} is not a number of bytes")
+    return Wheel(texts.WHEEL.of(file), None if sha256 is None else texts.SHA256.of(sha256), size)
+
+
 @dataclass(frozen=True)
 class Build:
     """All wheels of one project, version, flavour and architecture.
@@ -69,20 +90,22 @@ class Build:
     key of the catalog's sources.
     """
 
-    project: str
-    version: str
-    flavour: str
-    arch: str
+    __pydantic_config__: ClassVar = jsonfile.STRICT
+
+    project: Annotated[str, of(texts.PROJECT)]
+    version: Annotated[str, of(texts.VERSION)]
+    flavour: Annotated[str, of(texts.FLAVOUR)]
+    arch: Annotated[str, of(texts.ARCH)]
     origin: str
     source: str
-    read: str
-    wheels: tuple[Wheel, ...]
-    requires: "tuple[str, ...] | None" = None
-    also: "dict[str, tuple[str, ...]] | None" = None
-    cudnn: "str | None" = None
-    nccl: "str | None" = None
-    glibc: "str | None" = None
-    architectures: tuple[str, ...] = ()
+    read: Annotated[str, of(texts.SENTENCE)]
+    wheels: tuple[Annotated[Wheel, BeforeValidator(_wheel)], ...]
+    requires: tuple[Annotated[str, of(texts.REQUIREMENT)], ...] | None = None
+    also: dict[str, tuple[Annotated[str, of(texts.REQUIREMENT)], ...]] | None = None
+    cudnn: Annotated[str, of(texts.VERSION)] | None = None
+    nccl: Annotated[str, of(texts.VERSION)] | None = None
+    glibc: Annotated[str, of(texts.VERSION)] | None = None
+    architectures: tuple[Annotated[str, of(texts.GPU_ARCHITECTURE)], ...] = ()
 
     @property
     def key(self) -> tuple[str, tuple[int, ...], str, str, str]:
@@ -146,29 +169,46 @@ def _glibc(file: str) -> "int | None":
     return None
 
 
+@dataclass(frozen=True)
+class _File:
+    """The catalog as it is committed."""
+
+    __pydantic_config__: ClassVar = jsonfile.STRICT
+
+    about: str
+    sources: dict[str, Source]
+    cudnn: dict[str, tuple[Annotated[str, of(texts.VERSION)], ...]]
+    builds: tuple[Build, ...]
+
+
+_ADAPTER = TypeAdapter(_File)
+
+
 @cache
 def load(path: Path = DATA) -> Catalog:
-    """The catalog as it is committed."""
-    return from_text(path.read_text(encoding="utf-8"))
+    """The catalog as it is committed; InputError, with the line, if somebody or a merge has spoiled it."""
+    step = written(["git", "-C", str(path.parent), "checkout", "--", path.name])
+    try:
+        return _catalog(jsonfile.read(path, _ADAPTER)[0])
+    except FileNotFoundError:
+        raise InputError("the catalog is not there", where=str(path), next_step=step) from None
+    except jsonfile.Malformed as error:
+        where = f"{path}:{error.line}"
+        raise InputError(f"not a catalog: {error.what}", where=where, next_step=step) from None
 
 
 def from_text(text: str) -> Catalog:
-    """A catalog from the text of its file."""
-    data = json.loads(text)
-    return Catalog(
-        tuple(_build(entry) for entry in data["builds"]),
-        {name: tuple(versions) for name, versions in data["cudnn"].items()},
-        {key: Source(**entry) for key, entry in data["sources"].items()},
-    )
+    """A catalog from the text of its file; Malformed if it is none."""
+    return _catalog(jsonfile.parse(text.encode(), _ADAPTER))
 
 
-def _build(entry: "dict[str, Any]") -> Build:
-    also = entry.get("also")
-    lists: dict[str, Any] = {name: tuple(entry[name]) for name in ("requires", "architectures") if name in entry}
-    wheels = tuple(Wheel(*fields) for fields in entry["wheels"])
-    extra = {str(python): tuple(requires) for python, requires in also.items()} if also else None
-    fields: dict[str, Any] = {**entry, **lists, "wheels": wheels, "also": extra}
-    return Build(**fields)
+def _catalog(file: _File) -> Catalog:
+    unknown = {build.source for build in file.builds} - set(file.sources)
+    if unknown:
+        raise jsonfile.Malformed(f"it has no source {texts.quoted(min(unknown))}, which builds name", 1)
+    if odd := {build.origin for build in file.builds} - {PYPI, PYTORCH}:
+        raise jsonfile.Malformed(f"{texts.quoted(min(odd))} is not an origin: {PYPI} or {PYTORCH}", 1)
+    return Catalog(file.builds, file.cudnn, file.sources)
 
 
 def to_text(catalog: Catalog) -> str:

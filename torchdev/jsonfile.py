@@ -7,13 +7,15 @@ from json.decoder import scanstring  # type: ignore[attr-defined]
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import AfterValidator, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from torchdev import files
 from torchdev.texts import Kind, quoted, shown
 
 T = TypeVar("T")
+STRICT = ConfigDict(strict=True, extra="forbid")
+"""For dataclasses: a value of another type is never taken for what it resembles, and no key is passed over."""
 Trail = tuple["str | int", ...]
 """The keys and indexes that lead from the root to a value."""
 CONFLICT = re.compile(rb"^(<{7}|={7}|>{7}|\|{7})", re.MULTILINE)

@@ -11,10 +11,10 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from torchdev import catalog, texts, wheels
-from torchdev.jsonfile import of
+from torchdev.jsonfile import STRICT, of
 from torchdev.matrix import Cell
 from torchdev.releases import COMPANIONS
 
@@ -27,8 +27,6 @@ FLAVOURED = ("torch", *COMPANIONS)
 CUDA_RUNTIME = ("nvidia-cuda-runtime", "nvidia-cuda-runtime-cu12", "nvidia-cuda-runtime-cu11")
 DEVEL = ("cuda-toolkit[nvcc,nvvm,crt,cccl,profiler,nvtx]", "ninja")
 """What the devel variant adds, from CUDA 13 on, where PyPI has nvcc."""
-STRICT = ConfigDict(strict=True, extra="forbid")
-"""How locks are read: a value of another type is never taken for what it resembles, and no key is passed over."""
 Bytes = Annotated[int, Field(ge=0, le=1_000_000_000_000)]
 
 

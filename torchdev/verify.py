@@ -8,9 +8,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from torchdev import process
+from torchdev import jsonfile, process
 from torchdev.engine import CELL_VARIABLE
 from torchdev.places import Places
 from torchdev.plan import Plan
@@ -31,7 +31,7 @@ class Outcome(StrEnum):
 class Verdict:
     """One check of one cell; `why` is the reason of a failure or of not having run. `seconds` is its duration."""
 
-    __pydantic_config__: ClassVar = ConfigDict(strict=True, extra="forbid")
+    __pydantic_config__: ClassVar = jsonfile.STRICT
 
     cell: str
     check: str
