@@ -27,6 +27,8 @@ NEEDED = (
     "pytest",
     "testinfra",
 )
+INSTALL = ("-m", "pip", "install", "--require-hashes", "--only-binary=:all:")
+"""Wheels alone: a source archive would run code of its own while it is built."""
 MAKERS = ("quickstart", "check")
 """The stages that make the environment if it is missing; the others say how to."""
 ENTERED = "TORCHDEV_ENTERED"
@@ -55,9 +57,7 @@ def enter(root: Path, arguments: "list[str]") -> None:
     if not missing:
         return
     if inside or STARTED.entered or not (folder / "bin" / "python").exists():
-        pip = written(
-            [*STARTED.program[:1], "-m", "pip", "install", "--require-hashes", "-r", str(root / REQUIREMENTS)]
-        )
+        pip = written([*STARTED.program[:1], *INSTALL, "-r", str(root / REQUIREMENTS)])
         what = f"not all of torchdev's own Python packages are installed: {', '.join(missing)}"
         raise _failure(what, f"{pip}; or {build_py('quickstart')}")
     _go_on(folder, root, arguments)
@@ -123,12 +123,9 @@ def _make(folder: Path, root: Path, *, ask: bool) -> None:
     _run(
         [
             str(folder / "bin" / "python"),
-            "-m",
-            "pip",
-            "install",
+            *INSTALL,
             "--quiet",
             "--disable-pip-version-check",
-            "--require-hashes",
             "--requirement",
             str(root / REQUIREMENTS),
         ]
