@@ -106,6 +106,11 @@ def of_cells(options: argparse.Namespace) -> int:
         if options.junit:
             stages.write_junit(options.junit, results)
         return finish(results, options.json)
+    if options.stage == "bake":
+        from torchdev import baking
+        from torchdev.site import Options
+
+        return baking.bake(project, chosen, Options(**by(options)), options.words, say)
     if options.stage in ("recipe", "run"):
         start(options, project, chosen)
         return 0
@@ -167,10 +172,6 @@ def write(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell, 
         stages.lock_cells(project, chosen, say)
     elif options.stage == "render":
         rendering.render_images(project, check=options.check, say=say)
-    elif options.stage == "bake":
-        from torchdev.site import Options
-
-        show(stages.print_bake(project, chosen, Options(**by(options)), say))
     elif options.stage == "push":
         stages.push_cells(project, chosen, options.to, say)
     elif options.stage == "bootstrap":

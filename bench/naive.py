@@ -38,7 +38,7 @@ def _mounts(host: Host) -> Iterable[str]:
     yield "--mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml"
     if host.ca_bundle:
         yield "--mount=type=secret,id=ca,target=/run/secrets/ca"
-    if host.netrc:
+    if host.logins:
         yield "--mount=type=secret,id=netrc,target=/run/secrets/netrc"
 
 
@@ -46,7 +46,7 @@ def _variables(host: Host) -> str:
     found = {"PIP_DEFAULT_TIMEOUT": "300", "UV_HTTP_TIMEOUT": "300"}
     if host.ca_bundle:
         found |= {"PIP_CERT": "/run/secrets/ca", "SSL_CERT_FILE": "/run/secrets/ca"}
-    if host.netrc:
+    if host.logins:
         found["NETRC"] = "/run/secrets/netrc"
     if host.folders:
         found |= {"PIP_FIND_LINKS": "/wheels", "UV_FIND_LINKS": "/wheels"}
@@ -63,6 +63,7 @@ def write(folder: Path, text: str, subject: Subject, host: Host) -> None:
     (context / "constraints.txt").write_text(subject.pins)
     (folder / "pip.conf").write_text(host.pip_conf())
     (folder / "uv.toml").write_text(host.uv_toml())
+    (folder / "netrc").write_text(host.secrets().get("netrc", ""))
     link_wheels(context / "wheels", subject, host)
 
 
@@ -77,11 +78,11 @@ def link_wheels(folder: Path, subject: Subject, host: Host) -> None:
 def command(contender: str, subject: Subject, folder: Path, host: Host) -> "list[str]":
     """The docker command that builds a cell."""
     secrets = {"pip.conf": folder / "pip.conf", "uv.toml": folder / "uv.toml", "ca": host.ca_bundle}
-    secrets["netrc"] = host.netrc
+    secrets["netrc"] = folder / "netrc" if host.logins else None
     return [
         *("docker", "buildx", "build", "--load", "--provenance=false", "--progress=plain"),
         *(f"--secret=id={name},src={path}" for name, path in secrets.items() if path),
-        *(f"--build-arg={name}={value}" for name, value in host.proxies),
+        *(f"--build-arg={name}" for name, _ in host.proxies),  # source.variables has their values
         f"--tag={image(contender, subject)}",
         str(folder / "context"),
     ]

@@ -16,7 +16,7 @@ PATIENT = {"PIP_DEFAULT_TIMEOUT": "300", "UV_HTTP_TIMEOUT": "300", "PIP_DISABLE_
 
 def variables(host: Host, *, local: bool) -> dict[str, str]:
     """The variables of all commands: the host's remote indexes; its own folders of wheels only if `local`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(OWN)}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(OWN)} | dict(host.proxies)
     if local:
         kept |= {n: v for n, v in os.environ.items() if n.startswith(("PIP_", "UV_"))}
         return kept | PATIENT

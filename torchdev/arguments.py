@@ -221,7 +221,9 @@ def _add_files(command: Command) -> None:
     locking.add_argument("--bases", action="store_true", help="instead, ask the registry for the bases' digests")
     rendering = command.stage("render", "write images/CELL from matrix, locks and templates")
     rendering.add_argument("--check", action="store_true", help="only compare; fail on any difference")
-    baking = command.stage("bake", "print the bake file for docker buildx bake on this machine")
+    baking = command.stage(
+        "bake", "print this machine's bake file, or give it to a command: bake CELL -- docker buildx bake --file -"
+    )
     _cells(baking)
     _builder(baking)
 
@@ -242,8 +244,8 @@ def _add_images(command: Command) -> None:
 
 
 def split(words: "list[str]") -> "tuple[list[str], list[str]]":
-    """The words of the command line, and those behind `--` that are a container's own."""
-    place = words.index("--") if words[0] == "run" and "--" in words else len(words)
+    """The words of the command line, and those behind `--` that are a command's own."""
+    place = words.index("--") if words[0] in ("run", "bake") and "--" in words else len(words)
     return words[:place], words[place + 1 :]
 
 

@@ -17,9 +17,10 @@ from torchdev.engine import Engine
 from torchdev.errors import BuildError
 from torchdev.exports import Way, load_output
 from torchdev.forecast import chain
-from torchdev.host import PYTORCH_INDEX, Host, find_wheels, link_or_copy
+from torchdev.host import Host, find_wheels, link_or_copy
 from torchdev.places import Places
 from torchdev.plan import SHARED, Plan, base_labels
+from torchdev.redact import Private
 from torchdev.render import bake_text
 
 INPUTS_LABEL = "io.torchdev.inputs"
@@ -81,7 +82,7 @@ def build(
         file.write_text(json.dumps(bake_file((plan,), host, places, folder, stands, way), indent=2))
         settings = (f"--set={plan.target}.{key}={value}" for key, value in wanted.items())
         command = ["bake", *way.options, "--file", str(file), "--provenance=false", plan.target, *settings]
-        _bake(engine, command, plan, log, on_line, folder)
+        _bake(engine, command, plan, log, on_line, folder, host.private())
     return log
 
 
@@ -105,7 +106,13 @@ def _fetch_again(plan: Plan, folder: Path) -> Path:
 
 
 def _bake(
-    engine: Engine, arguments: "list[str]", plan: Plan, log: Path, on_line: "OnLine | None", folder: Path
+    engine: Engine,
+    arguments: "list[str]",
+    plan: Plan,
+    log: Path,
+    on_line: "OnLine | None",
+    folder: Path,
+    private: Private,
 ) -> None:
     """Run bake; again, if a step was lost that BuildKit had begun for another client, and that client went away; or
     if the cache has lost wheels, which garbage collection may take between two steps, each time that it is over its
@@ -113,7 +120,7 @@ def _bake(
     """
     for attempt in range(ATTEMPTS):
         try:
-            return engine.buildx(arguments, log, on_line)
+            return engine.buildx(arguments, log, on_line, private)
         except BuildError:
             text = log.read_text(encoding="utf-8")
             if attempt == ATTEMPTS - 1 or not (LOST_WHEELS in text or LOST_STEP in text):
@@ -126,9 +133,9 @@ def _bake(
 def bake_file(
     plans: "Iterable[Plan]", host: Host, places: Places, folder: Path, stands: Stands, way: Way = OWN_WAY
 ) -> dict[str, Any]:
-    """The bake file for this machine: the committed one's targets with stand-in bases, secrets, proxies, local wheels.
+    """The bake file for this machine: the committed one's targets with stand-in bases, local wheels, names of secrets.
 
-    What has to be written for it, such as the host's index settings, goes into `folder`.
+    Contexts with local wheels go into `folder`. The secrets themselves are in `Host.private`, variables for buildx.
     """
     plans = tuple(plans)
     committed: dict[str, Any] = json.loads(bake_text(plans))
@@ -146,8 +153,7 @@ def override(plan: Plan, host: Host, places: Places, folder: Path, stands: Stand
         target["contexts"] = {ref: stand.context for ref, stand in stands.items()}
         own = [(stands[base.ref].name, stands[base.ref].id) for base in (plan.debian, plan.python)]
         target["labels"] |= base_labels(BOOTSTRAPPED, own[0], own[1])
-    target["secret"] = [f"id={name},src={path}" for name, path in _secrets(host, folder)]
-    target["args"] = dict(host.proxies)
+    target["secret"] = host.secret_options()
     return {key: value for key, value in target.items() if value}
 
 
@@ -160,20 +166,6 @@ def inputs(plan: Plan, places: Places, stands: Stands) -> str:
     ]
     bases = [stands[base.ref].id if base.ref in stands else base.ref for base in plan.bases]
     return f"sha256:{hashlib.sha256(json.dumps([parts, bases]).encode()).hexdigest()}"
-
-
-def _secrets(host: Host, folder: Path) -> Iterable[tuple[str, Path]]:
-    """Files that carry the host's settings into a build; none for what the host leaves at its default."""
-    if host.index or host.extra_indexes or host.find_links:
-        (folder / "pip.conf").write_text(host.pip_conf())
-        yield "pip.conf", folder / "pip.conf"
-    if host.pytorch_index != PYTORCH_INDEX:
-        (folder / "pytorch-index").write_text(host.pytorch_index)
-        yield "pytorch-index", folder / "pytorch-index"
-    if host.ca_bundle:
-        yield "ca", host.ca_bundle
-    if host.netrc:
-        yield "netrc", host.netrc
 
 
 def _context(host: Host, plan: Plan, places: Places, folder: Path) -> Path:

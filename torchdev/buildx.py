@@ -11,6 +11,7 @@ from torchdev import process
 from torchdev.amounts import read_bytes
 from torchdev.commands import build_py
 from torchdev.errors import BuildError, EngineError
+from torchdev.redact import Private
 
 OnLine = Callable[[str], None]
 VARIABLES = {
@@ -37,8 +38,14 @@ class Builder:
     text: str = ""
 
 
-def run(arguments: "list[str]", log: Path, on_line: "OnLine | None" = None) -> None:
-    """Run `docker buildx`, its whole output in a log, and each line to `on_line`; BuildError if it fails."""
+NOTHING = Private()
+
+
+def run(arguments: "list[str]", log: Path, on_line: "OnLine | None" = None, private: Private = NOTHING) -> None:
+    """Run `docker buildx`, its whole output in a log, and each line to `on_line`; BuildError if it fails.
+
+    Secrets are handed to it in its environment, and cleaned from every line of its output.
+    """
     docker_cli = shutil.which("docker")
     if not docker_cli:
         raise EngineError("the docker command is missing", next_step=build_py("quickstart"))
@@ -46,12 +53,13 @@ def run(arguments: "list[str]", log: Path, on_line: "OnLine | None" = None) -> N
     with log.open("w", encoding="utf-8") as file:
 
         def note(line: str) -> None:
+            line = private.clean(line)
             file.write(line)
             file.flush()
             if on_line:
                 on_line(line)
 
-        if process.run([docker_cli, "buildx", *arguments], note, env=VARIABLES):
+        if process.run([docker_cli, "buildx", *arguments], note, env={**VARIABLES, **private.variables}):
             raise BuildError("docker buildx failed", where=str(log))
 
 

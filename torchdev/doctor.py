@@ -167,7 +167,9 @@ def _settings(host: Host) -> Iterator[Finding]:
         "CA bundle": str(host.ca_bundle or ""),
         "wheel folders": ", ".join(map(str, host.folders)),
         "extra indexes": str(len(host.extra_indexes) or ""),
+        "logins of .netrc": ", ".join(login.host for login in host.logins),
     }
     for name, text in shown.items():
         if text:
             yield Finding("host", "note", f"{name}, handed to builds as secrets or context: {text}")
+    yield from (Finding("host", "note", note) for note in host.notes)

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 
-from torchdev import buildx, remote
+from torchdev import buildx, connection, remote
 from torchdev import gpus as gpu_requests
 from torchdev.catalog import ARCHITECTURES
 from torchdev.commands import build_py
 from torchdev.errors import BuildError, EngineError, GpuError
+from torchdev.redact import Private
 from torchdev.refusals import DOCTOR, container_error, short
 
 REGISTRY_SECONDS, TIMEOUT = 90, 600
@@ -49,7 +49,7 @@ class Engine:
 
     def __init__(self) -> None:
         try:
-            self._client = _connect()
+            self._client = connection.client(os.environ, TIMEOUT)
             self._client.ping()
         except (DockerException, OSError) as error:
             raise EngineError(f"no Docker Engine answers: {short(error)}", next_step=START_ENGINE) from None
@@ -195,9 +195,15 @@ class Engine:
         """An image as `docker save` hands it out, in pieces as they arrive."""
         return iter(self._client.images.get(image).save())
 
-    def buildx(self, arguments: "list[str]", log: Path, on_line: "buildx.OnLine | None" = None) -> None:
+    def buildx(
+        self,
+        arguments: "list[str]",
+        log: Path,
+        on_line: "buildx.OnLine | None" = None,
+        private: Private = buildx.NOTHING,
+    ) -> None:
         """Run `docker buildx`, its whole output in a log, and each line to `on_line`; BuildError if it fails."""
-        buildx.run(arguments, log, on_line)
+        buildx.run(arguments, log, on_line, private)
 
     @contextmanager
     def container(self, image: str, *, gpus: bool = False, **options: Any) -> Iterator[Container]:
@@ -281,14 +287,6 @@ def _labels() -> dict[str, str]:
     """Marks a container as one of a cell's checks, so that it can be found if the run is killed."""
     cell = os.environ.get(CELL_VARIABLE)
     return {CELL_LABEL: cell} if cell else {}
-
-
-def _connect() -> docker.DockerClient:
-    named = os.environ.get("DOCKER_CONTEXT") or None
-    context = None if os.environ.get("DOCKER_HOST") else docker.ContextAPI.get_context(named)
-    if context is None or context.Name == "default":
-        return docker.from_env(timeout=TIMEOUT)
-    return docker.DockerClient(base_url=context.Host, tls=context.TLSConfig, timeout=TIMEOUT)
 
 
 def copy_into(container: Container, source: Path, target: str) -> None:

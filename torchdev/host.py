@@ -1,36 +1,41 @@
-"""What this machine's owner has set for package downloads: proxies, CA bundle, indexes, wheel folders.
+"""What this machine's owner has set for package downloads: proxies, CA bundle, indexes, wheel folders, logins.
 
-pip's and uv's own settings are read, and given on to resolution and to builds. In builds they are secrets:
-they never reach a layer, an ARG or the history of an image.
+pip's and uv's own settings are read, and given on to resolution and to builds. In builds they are secrets: they never
+reach a layer, an ARG, the history of an image, a command line or a file. What is set and can't be read is an error.
 """
 
-import ast
 import hashlib
 import os
 import re
+import shlex
 import shutil
-import subprocess
-import sys
-import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlparse
+from urllib.parse import unquote, urlparse, urlsplit
 
-from torchdev import texts
-from torchdev.errors import InputError
+from pypi_simple import PYPI_SIMPLE_ENDPOINT
 
-PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY")
-CA_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+from torchdev import logins, pip_settings, redact, texts, uv_settings, variables
+from torchdev.errors import InputError, TorchdevError
+from torchdev.logins import Login
+from torchdev.settings import Place, Settings, refusal
+
 PYTORCH_INDEX = "https://download.pytorch.org/whl"
 PYTORCH_VARIABLE = "TORCHDEV_PYTORCH_INDEX"
-SYSTEM_CA = Path("/etc/ssl/certs/ca-certificates.crt")
+PIP_HEAD = "[global]\n"
+SECRET_VARIABLE = "TORCHDEV_SECRET_"
+"""How the variables begin by which buildx is handed the secrets of a build."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Host:
-    """Download settings of this machine; `folders` holds wheels or package folders on its own disk."""
+    """Download settings of this machine; `folders` holds wheels or package folders on its own disk.
+
+    `logins` are for the hosts of the indexes alone; `notes` is what the owner should know of the settings.
+    """
 
     proxies: tuple[tuple[str, str], ...] = ()
     ca_bundle: "Path | None" = None
@@ -38,62 +43,187 @@ class Host:
     extra_indexes: tuple[str, ...] = ()
     find_links: tuple[str, ...] = ()
     folders: tuple[Path, ...] = ()
-    netrc: "Path | None" = None
+    logins: tuple[Login, ...] = ()
     pytorch_index: str = PYTORCH_INDEX
+    no_index: bool = False
+    trusted: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default=(), compare=False)
+
+    def __repr__(self) -> str:
+        """Without secrets, wherever it is printed."""
+        values = (f"{part.name}={getattr(self, part.name)!r}" for part in fields(self))
+        return self.clean(f"Host({', '.join(values)})")
 
     @property
     def verify(self) -> "str | bool":
         """What requests is told of certificates: the CA bundle, or its own."""
         return str(self.ca_bundle) if self.ca_bundle else True
 
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The URLs of everything that is asked for wheels."""
+        own = [self.index] if self.index else []
+        return (*own, *self.extra_indexes, *self.find_links, self.pytorch_index)
+
+    @cached_property
+    def clean(self) -> redact.Redactor:
+        """What takes this machine's secrets out of a text."""
+        proxies = (value for name, value in self.proxies if name != "NO_PROXY")
+        passwords = (login.password for login in self.logins)
+        return redact.redactor(
+            (url for url in self.urls if url not in (PYPI_SIMPLE_ENDPOINT, PYTORCH_INDEX)), proxies, passwords
+        )
+
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Errors that leave this block have no secrets in their texts."""
+        try:
+            yield
+        except TorchdevError as error:
+            error.what = self.clean(error.what)
+            error.args = (error.what,)
+            error.steps = tuple(self.clean(step) if isinstance(step, str) else step for step in error.steps)
+            raise
+
+    def private(self, *only: str) -> redact.Private:
+        """What buildx is told in its environment, all secrets or some, and what cleans its words."""
+        found = {name: text for name, text in self.secrets().items() if name in only or not only}
+        return redact.Private({_variable(name): text for name, text in found.items()}, self.clean)
+
+    def secret_options(self, *only: str) -> "list[str]":
+        """A build's secrets, all or some, as buildx takes them: by variables of its environment, the CA by its file."""
+        found = [f"id={name},env={_variable(name)}" for name in self.secrets() if name in only or not only]
+        return [*found, *([f"id=ca,src={self.ca_bundle}"] if self.ca_bundle else [])]
+
+    def secrets(self) -> dict[str, str]:
+        """The texts that carry these settings into a build; none for what is left at its default."""
+        found = {}
+        if (settings := self.pip_conf()) != PIP_HEAD:
+            found["pip.conf"] = settings
+        if self.pytorch_index != PYTORCH_INDEX:
+            found["pytorch-index"] = self.pytorch_index
+        if self.logins:
+            found["netrc"] = logins.as_netrc(self.logins)
+        if self.proxies:
+            found["proxies"] = self._proxies_text()
+        return found
+
+    def _proxies_text(self) -> str:
+        """The proxies for a shell to read; tools differ in whether they look for upper or for lower case."""
+        lines = (f"export {key}={shlex.quote(value)}\n" for name, value in self.proxies for key in (name, name.lower()))
+        return "".join(lines)
+
+    def uv_variables(self, folders: "tuple[Path, ...]" = ()) -> dict[str, str]:
+        """Variables for uv with the remote indexes, and other folders of wheels than this machine's."""
+        found = {"UV_NO_CONFIG": "1"}
+        if self.index:
+            found["UV_DEFAULT_INDEX"] = self.index
+        if self.extra_indexes:
+            found["UV_INDEX"] = " ".join(self.extra_indexes)
+        if links := [*(url.replace(",", "%2C") for url in self.find_links), *map(str, folders)]:
+            found["UV_FIND_LINKS"] = ",".join(links)
+        if self.trusted:
+            found["UV_INSECURE_HOST"] = " ".join(self.trusted)
+        return found
+
     def uv_toml(self) -> str:
         """A uv configuration with the remote indexes; local folders are no part of it."""
-        lines = []
+        lines = ["no-index = true"] if self.no_index else []
         if self.index:
             lines.append(f"index-url = {_toml(self.index)}")
         if self.extra_indexes:
             lines.append(f"extra-index-url = {_toml_list(self.extra_indexes)}")
         if self.find_links:
             lines.append(f"find-links = {_toml_list(self.find_links)}")
+        if self.trusted:
+            lines.append(f"allow-insecure-host = {_toml_list(self.trusted)}")
         return "".join(f"{line}\n" for line in lines)
 
     def pip_conf(self) -> str:
         """The same for pip."""
-        lines = ["[global]"]
+        lines = []
+        if self.no_index:
+            lines.append("no-index = true")
         if self.index:
             lines.append(f"index-url = {self.index}")
         if self.extra_indexes:
             lines.append("extra-index-url = " + " ".join(self.extra_indexes))
         if self.find_links:
             lines.append("find-links = " + " ".join(self.find_links))
-        if plain := self._plain():
-            lines.append("trusted-host = " + " ".join(plain))
-        return "".join(f"{line}\n" for line in lines)
+        if trusted := sorted({*self.trusted, *self._plain()}):
+            lines.append("trusted-host = " + " ".join(trusted))
+        return PIP_HEAD + "".join(f"{line}\n" for line in lines)
 
     def _plain(self) -> "list[str]":
         """Hosts that are named with http: uv takes them as they are, and pip only if it is told to."""
-        urls = [*([self.index] if self.index else []), *self.extra_indexes, *self.find_links, self.pytorch_index]
-        return sorted({urlparse(url).netloc.rpartition("@")[2] for url in urls if url.startswith("http://")})
+        return [urlparse(url).netloc.rpartition("@")[2] for url in self.urls if url.startswith("http://")]
+
+
+def _variable(secret: str) -> str:
+    return SECRET_VARIABLE + re.sub(r"[^A-Z]", "_", secret.upper())
 
 
 def read_host(environment: "Mapping[str, str]" = os.environ) -> Host:
-    """Read this machine's settings; uv's win over pip's, the environment over files."""
-    pip, uv = _pip_settings(), _uv_settings(environment)
-    indexes = _words(uv.get("extra-index-url")) or _words(pip.get("extra-index-url"))
-    links = _words(uv.get("find-links")) or _words(pip.get("find-links"))
-    index = uv.get("index-url") or pip.get("index-url")
-    places = [*(_words(index)), *indexes, *links]
-    netrc = Path(environment.get("NETRC", Path.home() / ".netrc"))
+    """Read this machine's settings; uv's win over pip's; InputError for what can't be read."""
+    pip, uv = pip_settings.read(environment), uv_settings.read(environment, Path.cwd())
+    return host_of(environment, pip, uv, variables.netrc(environment))
+
+
+def host_of(environment: Mapping[str, str], pip: Settings, uv: Settings, netrc: "Path | None") -> Host:
+    """Put together what pip and uv are told, and what the environment says for all tools."""
+    nearer = uv if uv.index or uv.extra or uv.links or uv.no_index else pip
+    index, extra, links = uv.index or pip.index, uv.extra or pip.extra, uv.links or pip.links
+    if nearer.no_index:
+        index, extra = None, ()
+    if index and index.folder:
+        what = "it names a folder of this machine, and a build would ask PyPI for what is not in it"
+        step = "name the folder by extra-index-url or find-links, and an index that builds reach, or no-index, here"
+        raise refusal(what, index.where, step)
+    folders, missing = _folders((*extra, *links), lenient=pip.lenient if not (uv.extra or uv.links) else uv.lenient)
+    remote = [tuple(place.text for place in some if not place.folder) for some in (extra, links)]
+    pytorch = _pytorch_index(environment)
+    asked = (index.text if index else PYPI_SIMPLE_ENDPOINT, *remote[0], *remote[1], pytorch)
     return Host(
-        proxies=tuple(_proxies(environment)),
-        ca_bundle=_ca_bundle(environment, pip),
-        index=index if index and _folder(index) is None else None,
-        extra_indexes=tuple(url for url in indexes if _folder(url) is None),
-        find_links=tuple(url for url in links if _folder(url) is None),
-        folders=tuple(dict.fromkeys(folder for place in places if (folder := _folder(place)) and folder.is_dir())),
-        netrc=netrc if netrc.is_file() else None,
-        pytorch_index=environment.get(PYTORCH_VARIABLE, PYTORCH_INDEX).rstrip("/"),
+        proxies=tuple(variables.proxies(environment)),
+        ca_bundle=variables.ca_bundle(environment, pip),
+        index=index.text if index else None,
+        extra_indexes=remote[0],
+        find_links=remote[1],
+        folders=folders,
+        logins=logins.read(netrc, asked) if netrc else (),
+        pytorch_index=pytorch,
+        no_index=nearer.no_index,
+        trusted=tuple(dict.fromkeys((*uv.trusted, *pip.trusted))),
+        notes=(*missing, *_notes(netrc)),
     )
+
+
+def _folders(places: "Iterable[Place]", *, lenient: bool) -> "tuple[tuple[Path, ...], tuple[str, ...]]":
+    """The folders of this disk among some places, and a word on each that is not there, which pip passes over."""
+    named = [(place, folder) for place in places if (folder := place.folder)]
+    missing = [(place, folder) for place, folder in named if not folder.is_dir()]
+    if missing and not lenient:
+        place, folder = missing[0]
+        raise refusal(f"there is no folder {texts.shown(folder)}, and uv refuses that", place.where)
+    notes = (f"{place.where} names {texts.shown(folder)}, and there is no such folder" for place, folder in missing)
+    return tuple(dict.fromkeys(folder for _, folder in named if folder.is_dir())), tuple(notes)
+
+
+def _notes(netrc: "Path | None") -> "Iterator[str]":
+    if netrc and logins.open_to_others(netrc):
+        yield f"other users can read the passwords in {netrc}: chmod 600 {netrc}"
+
+
+def _pytorch_index(environment: Mapping[str, str]) -> str:
+    """The PyTorch index, or the mirror of it that a variable names."""
+    if PYTORCH_VARIABLE not in environment:
+        return PYTORCH_INDEX
+    url = environment[PYTORCH_VARIABLE].strip()
+    if not url:
+        raise refusal("it is empty", PYTORCH_VARIABLE, f"unset {PYTORCH_VARIABLE}, or name a mirror of {PYTORCH_INDEX}")
+    if Place(url, PYTORCH_VARIABLE).checked().folder or urlsplit(url).query:
+        raise refusal(f"{texts.quoted(redact.urls(url))} is not {texts.INDEX_URL.words}", PYTORCH_VARIABLE)
+    return url.rstrip("/")
 
 
 def find_wheels(host: Host, wanted: "Iterable[tuple[str, str, str | None]]") -> dict[str, Path]:
@@ -142,73 +272,6 @@ def _linked(folder: Path) -> "list[Path]":
         return []
     links = re.findall(r'href="([^"#]+)', page.read_text(encoding="utf-8"))
     return [(folder / unquote(link)).resolve() for link in links if not urlparse(link).scheme and "%00" not in link]
-
-
-def _pip_settings() -> dict[str, str]:
-    """Pip's merged settings, by pip itself; `global.` and `install.` and the environment, last one wins."""
-    listing = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
-    ).stdout
-    found: dict[str, str] = {}
-    for section in ("global", "install", ":env:"):
-        for key, value in re.findall(rf"^{section}\.([a-z-]+)=(.+)$", listing, re.MULTILINE):
-            found[key] = str(ast.literal_eval(value))
-    return found
-
-
-def _uv_settings(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Uv's index settings from its system and user files and its environment variables."""
-    found: dict[str, Any] = {}
-    user = Path(environment.get("XDG_CONFIG_HOME", Path.home() / ".config"), "uv", "uv.toml")
-    for path in (Path("/etc/uv/uv.toml"), user):
-        if path.is_file():
-            try:
-                table = tomllib.loads(path.read_text(encoding="utf-8"))
-            except tomllib.TOMLDecodeError as error:
-                raise InputError(
-                    f"not TOML: {error}", where=str(path), next_step="mend it, or uv can't read it either"
-                ) from None
-            found |= {**table.get("pip", {}), **{k: v for k, v in table.items() if k != "pip"}}
-    for entry in found.pop("index", []):
-        key = "index-url" if entry.get("default") else "extra-index-url"
-        found[key] = entry["url"] if key == "index-url" else [*_words(found.get(key)), entry["url"]]
-    names = {
-        "index-url": ("UV_INDEX_URL", "UV_DEFAULT_INDEX"),
-        "extra-index-url": ("UV_EXTRA_INDEX_URL", "UV_INDEX"),
-        "find-links": ("UV_FIND_LINKS",),
-    }
-    for key, variables in names.items():
-        for variable in variables:
-            if environment.get(variable):
-                # uv allows NAME=URL
-                found[key] = re.sub(r"(^|\s)\w+=(?=\w+://)", r"\1", environment[variable])
-    return found
-
-
-def _proxies(environment: Mapping[str, str]) -> "Iterable[tuple[str, str]]":
-    for name in PROXY_VARIABLES:
-        value = environment.get(name) or environment.get(name.lower())
-        if value:
-            yield name, value
-
-
-def _ca_bundle(environment: Mapping[str, str], pip: Mapping[str, str]) -> "Path | None":
-    named = [environment.get(name) for name in CA_VARIABLES] + [pip.get("cert"), str(SYSTEM_CA)]
-    return next((Path(path) for path in named if path and Path(path).is_file()), None)
-
-
-def _folder(place: str) -> "Path | None":
-    """The folder on this disk that a path or file: URL names; None for a remote one."""
-    parts = urlparse(place)
-    if parts.scheme == "file":
-        return Path(unquote(parts.path))
-    return Path(place).expanduser() if not parts.scheme else None
-
-
-def _words(value: "str | list[str] | None") -> "list[str]":
-    if isinstance(value, list):
-        return value
-    return re.split(r"[\s,]+", value.strip()) if value else []
 
 
 def _toml(text: str) -> str:

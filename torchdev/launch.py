@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torchdev import containers, gpus, jobs, recipes, trees
+from torchdev import containers, gpus, jobs, recipes, trees, variables
 from torchdev.commands import build_py
 from torchdev.containers import Start
 from torchdev.engine import Engine
@@ -139,7 +139,7 @@ def _start(engine: Engine, image: str, say: Say) -> Start:
 
 def _cache(user: str, say: Say) -> "Path | None":
     """The folder that keeps caches for the next container, writable for its user; None if it can't be made."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torchdev" / "containers"
+    folder = variables.cache_root(os.environ) / "containers"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if os.getuid() == 0:

@@ -126,8 +126,9 @@ def _cell(site: Site, plan: Plan) -> Result:
         raise
     except Exception as error:  # whatever it is, the other cells go on
         log = site.places.work / "logs" / f"{cell}-fault.log"
-        files.write(log, traceback.format_exc())
-        what = f"{cell}: {type(error).__name__}: {error}\n  next: this was not foreseen; see {log}"
+        clean = site.host.clean
+        files.write(log, clean(traceback.format_exc()))
+        what = f"{cell}: {type(error).__name__}: {clean(str(error))}\n  next: this was not foreseen; see {log}"
         site.say(f"error: {what}")
         result = Result(cell, State.FAILED, error=what, code=Exit.BUILD)
     site.report(Ended(cell, result.state))

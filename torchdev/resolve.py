@@ -27,17 +27,17 @@ from torchdev.texts import NotOfKind, shown
 
 def resolve(cell: Cell, host: Host, known: "dict[str, int] | None" = None) -> Lock:
     """Resolve a cell by uv against the host's index; `known` maps sha256 to installed bytes read before."""
-    with _reading(cell):
+    with host.hidden(), _reading(cell, host):
         return _resolve(cell, host, known or {})
 
 
 @contextmanager
-def _reading(cell: Cell) -> Iterator[None]:
+def _reading(cell: Cell, host: Host) -> Iterator[None]:
     """What an index or a wheel of it does wrong here is an error that names the cell."""
     try:
         yield
     except (Silent, Untrue, NotOfKind) as error:
-        what = f"a wheel can't be read off the index: {shown(error, 1000)}"
+        what = f"a wheel can't be read off the index: {shown(host.clean(str(error)), 1000)}"
         raise BuildError(what, where=cell.id, next_step=REACH) from None
 
 
@@ -59,6 +59,11 @@ def _resolve(cell: Cell, host: Host, known: dict[str, int]) -> Lock:
 
 def complete(lock: Lock, cell: Cell, host: Host) -> Lock:
     """Fill in what is unresolved from the PyTorch index; BuildError if it is silent or contradicts the lock."""
+    with host.hidden():
+        return _completed(lock, cell, host)
+
+
+def _completed(lock: Lock, cell: Cell, host: Host) -> Lock:
     pages = {p.name: pytorch.read_page(host, cell.flavour, p.name) for p in lock.packages if p.origin == PYTORCH}
     silent = [name for name, page in pages.items() if page is None]
     if silent:
@@ -66,7 +71,7 @@ def complete(lock: Lock, cell: Cell, host: Host) -> Lock:
         what = f"{host.pytorch_index} does not answer, and no hash is known of {names}"
         step = "build where it answers, or set TORCHDEV_PYTORCH_INDEX to a mirror of it"
         raise BuildError(what, where=cell.id, next_step=step)
-    with _reading(cell):
+    with host.hidden(), _reading(cell, host):
         filled = [_filled(p, pages[p.name] or [], cell, host) if p.origin == PYTORCH else p for p in lock.packages]
     return dataclasses.replace(lock, packages=tuple(filled))
 

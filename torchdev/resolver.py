@@ -28,7 +28,7 @@ from torchdev.wheels import machine_of
 REACH = ("check the network, proxies (HTTPS_PROXY) and index (pip config list); then ", build_py("doctor"))
 """What to do where an index does not answer."""
 UV_KEPT = ("UV_HTTP_TIMEOUT", "UV_HTTP_RETRIES", "UV_CACHE_DIR", "UV_KEYRING_PROVIDER", "UV_CONCURRENT_DOWNLOADS")
-"""uv's variables that do not change what is resolved; the indexes are in the uv.toml that is written for it."""
+"""uv's variables that do not change what is resolved; those that name the indexes are made for each call."""
 COMPILE = (
     "pip",
     "compile",
@@ -39,7 +39,6 @@ COMPILE = (
     "--no-header",
     "--only-binary=:all:",
     "--format=pylock.toml",
-    "--output-file=pylock.toml",
 )
 
 SECONDS = 1800
@@ -95,18 +94,20 @@ class Ended:
 
 
 def _run(host: Host, python: str, image: str, wanted: Wanted, arch: str = AMD64) -> Ended:
-    """What uv comes to, asked for a Python on the Debian of another Python's images; BuildError if it does not end."""
+    """What uv comes to, asked for a Python on the Debian of another Python's images; BuildError if it does not end.
+
+    What it has of URLs, indexes and the pylock.toml, is never in a file or a command line.
+    """
     major, minor = suite_of(image).glibc
     with _folder() as folder:
         for file, lines in (("in", wanted.requirements), ("at", wanted.constraints), ("over", wanted.overrides)):
             (folder / f"{file}.txt").write_text("".join(f"{line}\n" for line in lines))
-        (folder / "uv.toml").write_text(host.uv_toml())
         command = [_uv(), *COMPILE, "--python-version", LAST_PATCH.get(python, python)]
         command.append(f"--python-platform={machine_of(arch)}-manylinux_{major}_{minor}")
-        command += [f"--find-links={path}" for path in wanted.folders]
-        done = _ended(command, folder, _environment(host, folder))
-        lock = "" if done.returncode else (folder / "pylock.toml").read_text(encoding="utf-8")
-        return Ended(done.returncode, done.stderr, lock)
+        command += ["--no-index"] if host.no_index else []
+        command += ["--no-cache"] if host.clean.tokens else []  # uv notes the URLs of what it has cached
+        done = _ended(command, folder, _environment(host, wanted.folders))
+        return Ended(done.returncode, host.clean(done.stderr), "" if done.returncode else done.stdout)
 
 
 def _ended(command: "list[str]", folder: Path, environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
@@ -116,7 +117,7 @@ def _ended(command: "list[str]", folder: Path, environment: dict[str, str]) -> "
         what = f"uv was stopped: it had no answer within {SECONDS // 60} minutes"
         raise BuildError(what, next_step=REACH) from None
     except OSError as error:
-        step = "pip install --require-hashes --force-reinstall -r requirements.txt"
+        step = "pip install --require-hashes --only-binary :all: --force-reinstall -r requirements.txt"
         raise BuildError(f"uv can't be started: {error.strerror or error}", next_step=step) from None
 
 
@@ -137,13 +138,13 @@ def _uv() -> str:
     try:
         return str(find_uv_bin())
     except FileNotFoundError:
-        step = "pip install --require-hashes -r requirements.txt"
+        step = "pip install --require-hashes --only-binary :all: -r requirements.txt"
         raise BuildError("uv, which resolves here, is not installed", next_step=step) from None
 
 
-def _environment(host: Host, folder: Path) -> dict[str, str]:
+def _environment(host: Host, folders: "tuple[Path, ...]") -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("UV_") or key in UV_KEPT}
-    kept["UV_CONFIG_FILE"] = str(folder / "uv.toml")
+    kept |= host.uv_variables(folders)
     return kept | ({"SSL_CERT_FILE": str(host.ca_bundle)} if host.ca_bundle else {})
 
 

@@ -1,6 +1,7 @@
 """Where and how cells are built: an engine, this machine's settings, the bases that are there, what the user wants."""
 
 import dataclasses
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from torchdev.host import Host, read_host
 from torchdev.places import Places
 from torchdev.plan import Plan
 from torchdev.progress import Event, Line
+from torchdev.texts import shown
 from torchdev.turns import Disk, alone, cache_folder
 
 Say = Callable[[str], None]
@@ -150,6 +152,8 @@ def open_site(
         wanted = [base for plan in native or plans for base in plan.bases]
         made = bootstrap.choose(engine, wanted, forbid=not options.allow_bootstrap)
         host = reading.result()
+    for note in host.notes:
+        say(f"note: {note}")
     missing = make_bases(engine, host, made, places, meeting, say) if made and make and native else {}
     disk = Disk(engine.disk(), options.room)
     site = Site(engine, host, places, tuple(made), options, say, disk, meeting, missing, platforms, way, report)
@@ -160,9 +164,10 @@ def open_site(
 def way_of(engine: Engine, options: Options, logs: Path) -> "tuple[exports.Way, tuple[str, ...]]":
     """The builder that was asked for, and its platforms, the engine's own first; EngineError if it can't do it."""
     found = buildx.inspect(options.builder, logs / "platforms.log")
-    if not found and options.builder:
-        what = f"buildx has no builder {options.builder}"
-        raise EngineError(what, where="--builder", next_step="docker buildx ls; docker buildx create --name NAME ...")
+    variable = os.environ.get("BUILDX_BUILDER", "")
+    if not found and (named := options.builder or variable):
+        where, what = "--builder" if options.builder else "BUILDX_BUILDER", f"buildx has no builder {shown(named)}"
+        raise EngineError(what, where=where, next_step="docker buildx ls; docker buildx create --name NAME ...")
     driver, platforms = (found.driver, found.platforms) if found else (exports.OWN, ())
     store = exports.containerd_store(engine.info())
     way = exports.Way(options.builder, driver, store, options.cache_from, options.cache_to)

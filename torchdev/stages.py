@@ -1,7 +1,6 @@
 """The stages that build.py offers, each one function: from the files of a checkout to files, images, verdicts."""
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -46,8 +45,13 @@ Say = Callable[[str], None]
 
 def refresh_catalog(say: Say, *, accept_removed: bool) -> None:
     """Bring data/catalog.json up to date with the package indexes, or leave it as it is and say why."""
-    old = catalog.load()
-    new = sources.refresh(old, read_host(), facts.index_flavours(), say, accept_removed=accept_removed)
+    old, host = catalog.load(), read_host()
+
+    def tell(text: str) -> None:
+        say(host.clean(text))
+
+    with host.hidden():
+        new = sources.refresh(old, host, facts.index_flavours(), tell, accept_removed=accept_removed)
     lines = sources.changes(old, new)
     files.write(catalog.DATA, catalog.to_text(new))
     for line in [*lines, *sources.gaps(new)]:
@@ -62,6 +66,8 @@ def lock_cells(project: Project, cells: "tuple[Cell, ...]", say: Say) -> None:
     leaves the locks that were written by then.
     """
     host = read_host()
+    for note in host.notes:
+        say(f"note: {note}")
     known_locks = _known_locks(project)
     known = {
         package.sha256: package.installed
@@ -158,19 +164,6 @@ def build_cells(project: Project, cells: "tuple[Cell, ...]", options: Options, s
 
 def _without_lock(cell: Cell) -> Result:
     return Result(cell.id, State.FAILED, error=str(without_lock((cell,))), code=Exit.INPUT)
-
-
-def print_bake(project: Project, cells: "tuple[Cell, ...]", options: Options, say: Say) -> str:
-    """The bake file with which build_cells would build these cells here; what it refers to is under .torchdev/bake."""
-    plans = project.plans(cells)
-    site = open_site(project.places, plans, options, say)
-    for error in site.missing.values():
-        raise error
-    folder = project.places.work / "bake"
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    stands = {ref: stand for plan in plans for ref, stand in site.stands(plan).items()}
-    return json.dumps(builder.bake_file(plans, site.host, project.places, folder, stands, site.way), indent=2)
 
 
 def test_cells(project: Project, cells: "tuple[Cell, ...]", gpu: str, say: Say) -> "list[Result]":

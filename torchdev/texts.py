@@ -61,6 +61,11 @@ _RELEASE = rf"({_NUMBER}!)?{_NUMBER}(\.{_NUMBER})*((a|b|rc){_NUMBER})?(\.post{_N
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
 _PORT = r":(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
 _REGISTRY = rf"((localhost|{_LABEL}(\.{_LABEL})+)({_PORT})?|{_LABEL}{_PORT})/"
+_NETWORK_HOST = r"([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
+"""A host as networks have it: with underscores, or an IPv6 address."""
+_LOGIN = r"([A-Za-z0-9._~!$&()*+,;=:%-]*@)?"
+_URL = r"A-Za-z0-9._~:@&+,=%\-"
+"""What may stand in the path and the query of an index's URL, beside the slash; a login has some more."""
 _COMPONENT = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = rf"({_REGISTRY})?{_COMPONENT}(/{_COMPONENT})*"
 _IDENTIFIER = r"[0-9a-f]{64}"
@@ -103,6 +108,22 @@ OFFICIAL = Kind(
 )
 BUILDER = Kind("the name of a builder, as docker buildx ls has it", r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 PLATFORM = Kind("a platform such as linux/amd64", r"linux/[a-z0-9]+(/v[0-9]+)?")
+HOST_PORT = Kind("a host such as mirror.example:8080", rf"{_NETWORK_HOST}({_PORT})?", 300)
+INDEX_URL = Kind(
+    "a URL such as https://mirror.example/simple, with http or https, a host, and other characters percent-encoded",
+    rf"https?://{_LOGIN}{_NETWORK_HOST}({_PORT})?(/[{_URL}/]*)?(\?[{_URL}/?]*)?",
+    2000,
+)
+PROXY = Kind(
+    "a proxy such as http://proxy.example:3128, with other characters percent-encoded",
+    rf"((https?|socks[45][ah]?)://)?{_LOGIN}{_NETWORK_HOST}({_PORT})?/?",
+    400,
+)
+UNPROXIED = Kind(
+    "a host, a domain or a network that needs no proxy, or *",
+    rf"(\*|(\*?\.)?{_NETWORK_HOST}({_PORT})?(/[0-9]{{1,3}})?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(/[0-9]{{1,3}})?)",
+    300,
+)
 SERIES = Kind('a Python series such as "3.11"', r"3\.(0|[1-9][0-9]{0,2})")
 FLAVOUR = Kind("a PyTorch flavour such as cu130, or cpu", r"(cpu|cu[1-9][0-9]{2})")
 RELEASE = Kind('a full version such as "2.13.0"', rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}")

@@ -4,7 +4,6 @@ Names of public package indexes are in many packages' own files, so they are no 
 public authorities.
 """
 
-import netrc
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -39,8 +38,8 @@ def traces(host: Host) -> dict[str, str]:
     found |= _of_urls("a proxy", (value for name, value in host.proxies if name != "NO_PROXY"))
     # One right below the root, such as /wheels, has a name that may stand anywhere.
     found |= {str(folder): "a folder of wheels" for folder in host.folders if len(folder.parts) > 2}
-    if host.netrc:
-        found |= dict(_of_netrc(host.netrc))
+    found |= {login.password: "a password of .netrc" for login in host.logins}
+    found |= dict.fromkeys(host.clean.tokens, "a token of an index's address")
     if host.ca_bundle:
         found |= dict.fromkeys(private_certificates(host.ca_bundle), "a certificate of this machine's CA bundle")
     return {text: what for text, what in found.items() if len(text) >= SHORTEST}
@@ -55,15 +54,6 @@ def _of_urls(what: str, urls: Iterable[str]) -> Iterator[tuple[str, str]]:
         if parts.password:
             yield parts.password, f"a password of {what}"
             yield unquote(parts.password), f"a password of {what}"
-
-
-def _of_netrc(path: Path) -> Iterator[tuple[str, str]]:
-    """The passwords of a .netrc; of one that can't be read, nothing is used in a build either."""
-    try:
-        entries = netrc.netrc(path).hosts.values()
-    except (netrc.NetrcParseError, OSError):
-        return
-    yield from ((password, "a password of .netrc") for _, _, password in entries if password)
 
 
 def private_certificates(bundle: Path) -> "list[str]":

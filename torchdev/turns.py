@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from torchdev import process
+from torchdev import process, variables
 from torchdev.errors import BuildError
 
 POLL = 0.5
@@ -21,8 +21,7 @@ RESERVE = 2_000_000_000
 
 def cache_folder(engine_id: str) -> Path:
     """Where runs of this user against one engine meet."""
-    root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    folder = root / "torchdev" / engine_id.replace(":", "")
+    folder = variables.cache_root(os.environ) / engine_id.replace(":", "")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -1,11 +1,18 @@
 """A real engine; without one these tests are skipped, with the reason."""
 
+import json
+import os
+import shutil
 import subprocess
-from collections.abc import Callable
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.engine.bridge import bridge
 from tests.unit.conftest import ROOT
 from torchdev import bootstrap
 from torchdev.bases import Base
@@ -13,6 +20,9 @@ from torchdev.engine import Engine
 from torchdev.errors import EngineError
 from torchdev.plan import Plan
 from torchdev.project import Project, open_project
+
+PATIENCE = 30
+"""Seconds for an engine to start."""
 
 
 @pytest.fixture(scope="session")
@@ -82,3 +92,44 @@ def build(engine: Engine, tmp_path: Path) -> "Callable[..., Path]":
         return log
 
     return run
+
+
+@dataclass(frozen=True)
+class Second:
+    """An engine of the tests' own: its socket, its process, and a builder that leads to its BuildKit."""
+
+    socket: Path
+    process: int
+    builder: str
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Second]:
+    """It runs in a network of its own, and has nothing of the other engine's."""
+    if os.geteuid() or not all(map(shutil.which, ("dockerd", "unshare", "ip"))):
+        pytest.skip("needs root, dockerd, unshare and ip, for an engine of its own")
+    apart = subprocess.run(["unshare", "--net", "ip", "link", "set", "lo", "up"], capture_output=True, text=True)
+    if apart.returncode:
+        pytest.skip(f"needs a network of its own: {apart.stderr.strip()}")
+    folder = tmp_path_factory.mktemp("second")
+    (folder / "daemon.json").write_text(json.dumps({"features": {"containerd-snapshotter": True}}))
+    paths = f"--config-file={folder}/daemon.json --data-root={folder}/data --exec-root={folder}/exec"
+    where = f"--host=unix://{folder}/docker.sock --pidfile={folder}/pid --ip6tables=false"
+    name = f"torchdev-test-{uuid.uuid4().hex[:8]}"
+    # Where the machine has a containerd of its own, both engines are its clients.
+    names = f"--containerd-namespace={name} --containerd-plugins-namespace={name}-plugins"
+    command = f"ip link set lo up && exec dockerd {paths} {where} {names}"
+    with (folder / "log").open("w") as log, bridge(str(folder / "docker.sock"), folder / "buildkit.sock") as address:
+        engine = subprocess.Popen(["unshare", "--net", "sh", "-c", command], stdout=log, stderr=log)
+        try:
+            until = time.monotonic() + PATIENCE
+            while not (folder / "docker.sock").exists():
+                if engine.poll() is not None or time.monotonic() > until:
+                    pytest.fail(f"a second engine does not start: {(folder / 'log').read_text()[-500:]}")
+                time.sleep(0.2)
+            subprocess.run(["docker", "buildx", "create", "--name", name, "--driver", "remote", address], check=True)
+            yield Second(folder / "docker.sock", engine.pid, name)
+        finally:
+            subprocess.run(["docker", "buildx", "rm", name], check=False)
+            engine.terminate()
+            engine.wait(PATIENCE)

@@ -54,7 +54,9 @@ RECORD = "cat /usr/local/lib/python/site-packages/torch-*.dist-info/RECORD | sha
 
 
 @pytest.fixture
-def derive(engine: Engine, small: Plan, build: "Callable[..., Path]", tmp_path: Path) -> "Iterator[Callable[..., str]]":
+def derive(
+    engine: Engine, small: Plan, build: "Callable[..., Path]", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> "Iterator[Callable[..., str]]":
     """Build a Dockerfile of the page on the small image, with this machine's CA and indexes; the new image's name."""
     made = []
 
@@ -66,7 +68,9 @@ def derive(engine: Engine, small: Plan, build: "Callable[..., Path]", tmp_path: 
         (tmp_path / "uv.toml").write_text("system-certs = true\n" + host.uv_toml())
         secrets = [f"--secret=id={name},src={tmp_path / name}" for name in ("pip.conf", "uv.toml")]
         secrets += [f"--secret=id=ca,src={host.ca_bundle}"] if host.ca_bundle else []
-        arguments = [f"--build-arg={name}={value}" for name, value in host.proxies]
+        for name, value in host.proxies:
+            monkeypatch.setenv(name, value)
+        arguments = [f"--build-arg={name}" for name, _ in host.proxies]
         text = re.sub(r"^FROM .*", f"FROM {small.tags[0]}", DOCKERFILES[tool])
         made.append(f"torchdev-test-derived:{tmp_path.name[-40:].strip('-_.').lower()}")
         build(text, made[0], *secrets, *arguments, context=context)

@@ -41,6 +41,8 @@ class FakeIndex:
     broken: "dict[str, str]" = field(default_factory=dict)
     fetched: "list[str]" = field(default_factory=list)
     url: str = ""
+    released: threading.Event = field(default_factory=threading.Event)
+    """What a path waits for whose fault is `stall`."""
 
     def put(self, page: str, file: str, content: bytes) -> None:
         """List a file on a page."""
@@ -68,7 +70,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.index.fetched.append(path)
         fault = self.index.broken.get(path)
         content = b'{"message": "welcome"}' if fault == "other" else self._content(path)
-        if fault == "stop":
+        if fault == "stall":
+            self.index.released.wait(120)
+        if fault in ("stop", "stall"):
             self.close_connection = True
         elif fault == "redirect":
             self._send(302, b"", Location="http://localhost:9/other/")

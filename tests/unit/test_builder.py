@@ -10,8 +10,9 @@ from torchdev.builder import ATTEMPTS, INPUTS_LABEL, LAYERS_LABEL, LOST_STEP, LO
 from torchdev.errors import BuildError
 from torchdev.forecast import below, chain, needed
 from torchdev.plan import Plan, base_labels
+from torchdev.redact import Private
 
-STANDS = {"torchdev-bootstrap:debian": ("sha256:d", {}), "torchdev-bootstrap:python": ("sha256:p", {})}
+STANDS = {"torchdev.invalid/bootstrap:debian": ("sha256:d", {}), "torchdev.invalid/bootstrap:python": ("sha256:p", {})}
 
 
 def built(plan: Plan, inputs: str = "now", debian: str = "sha256:d", python: str = "sha256:p") -> builder.Names:
@@ -96,7 +97,7 @@ class Fails:
         """The words of its failures."""
         self.words, self.commands = list(words), list[list[str]]()
 
-    def buildx(self, arguments: "list[str]", log: Path, _: object) -> None:
+    def buildx(self, arguments: "list[str]", log: Path, *_: object) -> None:
         """Fail, or not."""
         self.commands.append(arguments)
         if self.words:
@@ -111,7 +112,7 @@ def test_what_is_lost_is_made_again(
     """Wheels by one more bake file, from the first time that they are missed."""
     monkeypatch.setattr(builder, "RETRY_AFTER", 0)
     engine = Fails(*words)
-    builder._bake(engine, ["bake"], first, tmp_path / "log", None, tmp_path)  # type: ignore[arg-type]
+    builder._bake(engine, ["bake"], first, tmp_path / "log", None, tmp_path, Private())  # type: ignore[arg-type]
     again = [f"--file={tmp_path / 'fetch-again.json'}"]
     since = words.index(LOST_WHEELS) + 1
     assert engine.commands == [["bake"]] * since + [["bake", *again]] * (len(words) + 1 - since)
@@ -127,5 +128,5 @@ def test_other_faults_and_too_many_end_the_build(
     monkeypatch.setattr(builder, "RETRY_AFTER", 0)
     engine = Fails(*words)
     with pytest.raises(BuildError):
-        builder._bake(engine, ["bake"], first, tmp_path / "log", None, tmp_path)  # type: ignore[arg-type]
+        builder._bake(engine, ["bake"], first, tmp_path / "log", None, tmp_path, Private())  # type: ignore[arg-type]
     assert len(engine.commands) == tries

@@ -195,9 +195,7 @@ def test_options_that_pip_may_not_be_told_end_a_build(tmp_path: Path, option: st
     """The step that fetches looks at every line; what it refuses is shown, and not obeyed."""
     (tmp_path / "options.txt").write_text(f"--implementation=cp\n{option}\n")
     script = (TEMPLATES / "steps" / "fetch-wheels").read_text()
-    script = script.replace("/pip-options.txt", str(tmp_path / "options.txt")).replace(
-        "/steps/pip-settings", "/missing"
-    )
+    script = script.replace("/pip-options.txt", str(tmp_path / "options.txt")).replace("/steps/settings", "/missing")
     done = subprocess.run(["bash", "-c", script, "fetch-wheels", "torch"], capture_output=True, text=True)
     assert done.returncode == 1
     assert "refused: fetch/torch.txt: " in done.stderr

@@ -11,14 +11,15 @@ from torchdev.imports import imported
 PACKAGE = ROOT / "torchdev"
 ORDER = (
     "commands", "errors", "texts", "values", "streams", "faults",
-    "refusals", "files", "imports", "process", "jsonfile", "amounts", "document",
+    "refusals", "files", "imports", "process", "jsonfile",
+    "redact", "settings", "variables", "logins", "pip_settings", "uv_settings", "amounts", "document",
     "schema", "ids", "catalog", "facts", "releases", "terms", "reasons", "explain", "grid", "cells", "bases",
     "claims", "matrix", "places", "host", "traces", "remote", "archives", "indexes", "wheels", "pytorch", "lock",
     "lockfile", "pylock", "resolver", "resolve", "sources", "slimming", "contract", "checks", "plan", "forecast",
     "waves", "backlog", "pages", "listed", "trees", "render", "containers", "jobs", "recipes", "project", "diagnosis",
-    "buildlog", "progress", "gpus", "buildx", "exports", "engine", "builder", "prefix", "bootstrap", "verify",
-    "memory", "report", "turns", "outlook", "names", "site", "push", "pipeline", "batches", "display", "stages",
-    "rendering", "launch", "doctor", "machine", "selftest",
+    "buildlog", "progress", "gpus", "buildx", "exports", "connection", "engine", "builder", "prefix", "bootstrap",
+    "verify", "memory", "report", "turns", "outlook", "names", "site", "push", "pipeline", "batches", "display",
+    "stages", "rendering", "baking", "launch", "doctor", "machine", "selftest",
 )  # fmt: skip
 """Lowest first: a module imports only from those before it."""
 STANDALONE = ("environment", "arguments")
@@ -44,7 +45,11 @@ def test_imports_point_one_way() -> None:
 
 def test_only_the_engine_and_its_gpus_import_docker() -> None:
     """And only render imports Jinja; YAML is for matrices, facts and tests."""
-    owners = {"docker": {"engine", "gpus"}, "jinja2": {"render"}, "yaml": {"checks", "document", "facts", "slimming"}}
+    owners = {
+        "docker": {"connection", "engine", "gpus"},
+        "jinja2": {"render"},
+        "yaml": {"checks", "document", "facts", "slimming"},
+    }
     for library, owner in owners.items():
         users = {path.stem for path in PACKAGE.glob("*.py") if library in {n.split(".")[0] for n in imported(path)}}
         assert users == owner

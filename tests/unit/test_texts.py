@@ -34,6 +34,10 @@ GOOD = [
     (texts.ARCH, ["amd64", "arm64"]),
     (texts.COMPANION, ["torchvision", "torchaudio"]),
     (texts.GPU_ARCHITECTURE, ["sm_70", "sm_90a", "compute_120"]),
+    (texts.HOST_PORT, ["mirror", "my_mirror.corp:8080", "10.0.0.1", "[::1]:80"]),
+    (texts.INDEX_URL, ["https://u:p%40s$!@h.example:8443/a/b+c/simple/", "http://[::1]:3/", "https://h?x=1"]),
+    (texts.PROXY, ["proxy:3128", "http://u:p!@proxy:3128/", "socks5h://10.0.0.1:1080"]),
+    (texts.UNPROXIED, ["*", ".corp.example", "*.corp", "10.0.0.0/8", "::1", "fe80::/10", "localhost:8080", "[::1]"]),
 ]  # fmt: skip
 SEEN = [
     "Python 3.8 had its last fix in October 2024",
@@ -81,6 +85,13 @@ EDGES = [
         "torch-1-cp311-cp311-linux_x86_64.whl\n", "torch-1-cp311-cp311-linux_x86_64.tar.gz", "a/b-1-py3-none-any.whl",
     ]),
     (texts.DIGEST, ["sha256:" + "A" * 64, "sha512:" + "a" * 128, "a" * 64]),
+    (texts.HOST_PORT, ["https://a", "a/", "a:0", "a:99999", "u:p@a", ".a"]),
+    (texts.INDEX_URL, [
+        "ftp://h/x", "https://", "https:///x", "h/simple", "https://h:99999/", "https://h/a b", "https://h/a'b",
+        "https://h/$(id)", "https://u:'@h",
+    ]),
+    (texts.PROXY, ["ftp://h:1", "http://", "h:port", "http://h/path", "u:p@", "http://h:1:2"]),
+    (texts.UNPROXIED, ["http://h", "a b", "a/b", "*x", "h:99999"]),
 ]  # fmt: skip
 KINDS = [value for value in vars(texts).values() if isinstance(value, texts.Kind)]
 
@@ -146,7 +157,7 @@ def test_kinds_refuse_what_could_be_obeyed(kind: texts.Kind) -> None:
 def test_a_good_text_with_something_hostile_in_it_is_refused(kind: texts.Kind, good: "list[str]") -> None:
     """Before it, behind it, within it."""
     for text in good:
-        if kind in (texts.REQUIREMENT, texts.ADDRESS):
+        if kind in (texts.REQUIREMENT, texts.ADDRESS, texts.INDEX_URL):
             continue  # one may hold spaces and quotes, the other /../; no command line sees them
         for bad in ("\n", " ", "$(id)", ";", "\x1b", "/../", "'"):
             assert not any(kind.matches(mixed) for mixed in (bad + text, text + bad, text[:1] + bad + text[1:]))

@@ -8,6 +8,7 @@ from pypi_simple import PYPI_SIMPLE_ENDPOINT
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from torchdev.host import Host
+from torchdev.logins import Login
 from torchdev.traces import traces
 
 PRIVATE = "-----BEGIN CERTIFICATE-----\nfirstline\nmiddleline\nlastline\n-----END CERTIFICATE-----\n"
@@ -39,10 +40,15 @@ def test_addresses_and_passwords_are_traces(settings: dict[str, object], expecte
     assert set(traces(dataclasses.replace(Host(), **settings))) == expected  # type: ignore[arg-type]
 
 
-def test_passwords_of_netrc_are_traces(tmp_path: Path) -> None:
+def test_passwords_of_netrc_are_traces() -> None:
     """Names of users are not: they are words like any other."""
-    (tmp_path / "netrc").write_text("machine pypi.corp login reader password hunter2hunter2\n")
-    assert set(traces(Host(netrc=tmp_path / "netrc"))) == {"hunter2hunter2"}
+    assert set(traces(Host(logins=(Login("pypi.corp", "reader", "hunter2hunter2"),)))) == {"hunter2hunter2"}
+
+
+def test_tokens_in_paths_are_traces() -> None:
+    """Other parts of a path are not."""
+    host = Host(index="https://pypi.corp/artifactory/api/T0ken-in-path/simple")
+    assert set(traces(host)) == {"pypi.corp", "T0ken-in-path"}
 
 
 def test_a_certificate_of_ones_own_is_a_trace(tmp_path: Path) -> None:

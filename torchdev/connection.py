@@ -1,0 +1,113 @@
+"""Which Docker Engine is meant: that of DOCKER_HOST or a docker context, as for the docker command; never another."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+from docker.errors import DockerException
+from docker.tls import TLSConfig
+
+from torchdev import texts, variables
+from torchdev.settings import refusal
+
+LIST = "docker context ls"
+DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An engine's address, and the files by which it is known; empty for the address that docker has for itself."""
+
+    host: str = ""
+    tls: "TLSConfig | None" = None
+
+
+def client(environment: Mapping[str, str], timeout: int) -> docker.DockerClient:
+    """A client of the engine that is meant; nothing is asked of it yet. InputError if none can be told."""
+    where, named = endpoint(environment)
+    try:
+        if not named.host:
+            return docker.from_env(timeout=timeout, environment=dict(environment), use_context=False)
+        return docker.DockerClient(
+            base_url=named.host, tls=named.tls or False, timeout=timeout, use_ssh_client=named.host.startswith("ssh:")
+        )
+    except (DockerException, ValueError) as error:
+        if not where or _silent(error):
+            raise
+        raise refusal(f"names no engine: {texts.shown(error)}", where, LIST) from None
+
+
+def _silent(error: BaseException) -> bool:
+    """Whether an engine was named well, and does not answer."""
+    return "Error while fetching server API version" in str(error)
+
+
+def endpoint(environment: Mapping[str, str]) -> "tuple[str, Endpoint]":
+    """The setting that names the engine, and what it says: DOCKER_HOST, DOCKER_CONTEXT or the current context."""
+    if host := environment.get("DOCKER_HOST"):
+        return f"DOCKER_HOST={texts.shown(host)}", Endpoint()
+    folder = _folder(environment)
+    if name := environment.get("DOCKER_CONTEXT"):
+        where = f"DOCKER_CONTEXT={texts.shown(name)}"
+    else:
+        name, where = _current(folder / "config.json")
+    return where, _context(folder, name, where) if name != DEFAULT else Endpoint()
+
+
+def _folder(environment: Mapping[str, str]) -> Path:
+    """Where the docker command keeps its configuration."""
+    if named := environment.get("DOCKER_CONFIG"):
+        return Path(named)
+    return (variables.home_folder(environment) or Path("/nonexistent")) / ".docker"
+
+
+def _current(file: Path) -> "tuple[str, str]":
+    """The current context, and the file that names it."""
+    if not file.exists():
+        return DEFAULT, ""
+    name = _read(file).get("currentContext") or DEFAULT
+    if not isinstance(name, str):
+        raise refusal(f"its currentContext is no name: {texts.shown(name)}", str(file), LIST)
+    return name, f"{file}, currentContext {texts.quoted(name)}"
+
+
+def _context(folder: Path, name: str, where: str) -> Endpoint:
+    """A context by name, out of the files that `docker context create` writes."""
+    key = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()
+    file = folder / "contexts" / "meta" / key / "meta.json"
+    if not file.exists():
+        raise refusal("docker has no context of that name", where, LIST)
+    meta = _read(file)
+    try:
+        named = meta["Endpoints"]["docker"]
+        host, unverified = named["Host"], bool(named.get("SkipTLSVerify"))
+    except (KeyError, TypeError, AttributeError):
+        raise refusal("names no engine's address", str(file), LIST) from None
+    if not isinstance(host, str) or "://" not in host:
+        raise refusal(f"{texts.quoted(host)} is no engine's address", str(file), LIST)
+    return Endpoint(host, _tls(folder / "contexts" / "tls" / key / "docker", unverified=unverified))
+
+
+def _tls(folder: Path, *, unverified: bool) -> "TLSConfig | None":
+    """The certificates of a context, if it has any."""
+    if not folder.is_dir():
+        return None
+    files = (folder / name for name in ("ca.pem", "cert.pem", "key.pem"))
+    ca, cert, key = (str(path) if path.is_file() else None for path in files)
+    return TLSConfig(client_cert=(cert, key) if cert and key else None, ca_cert=ca, verify=not unverified)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """A JSON object of the docker command's."""
+    try:
+        table = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        why = getattr(error, "strerror", None) or type(error).__name__
+        raise refusal(f"can't be read: {why}", str(file), f"mend it; {LIST}") from None
+    if not isinstance(table, dict):
+        raise refusal("is no JSON object", str(file), f"mend it; {LIST}")
+    return table
