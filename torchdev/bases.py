@@ -16,8 +16,10 @@ from torchdev.errors import InputError
 TOOL_PYTHON = "3.11"
 """The one Python that unpacks wheels which do not depend on Python, for every cell of every matrix."""
 
-PREFIX = "torchdev-bootstrap/"
-"""Repository prefix of the images made here; they never take the name of the official ones."""
+PREFIX = "torchdev.invalid/bootstrap/"
+"""Repository prefix of the images made here. RFC 2606 keeps .invalid out of the DNS, so no registry can have it."""
+FORMER_PREFIX = "torchdev-bootstrap/"
+"""What it was before: a name of docker.io that anybody may register."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,11 @@ class Base:
     def stand_in(self) -> str:
         """The name of the image that is made here where no registry answers."""
         return PREFIX + self.name
+
+    @property
+    def former(self) -> str:
+        """The name that an earlier torchdev gave it."""
+        return FORMER_PREFIX + self.name
 
     @property
     def series(self) -> "str | None":

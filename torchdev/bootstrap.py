@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from torchdev import prefix, process
+from torchdev import prefix, process, redact
 from torchdev.bases import SOURCE_PINS, SOURCE_SUITES, Base, Suite
 from torchdev.commands import Command, build_py
 from torchdev.diagnosis import explain
-from torchdev.engine import Engine
-from torchdev.errors import BuildError, EngineError, TorchdevError
+from torchdev.engine import Engine, Image
+from torchdev.errors import BuildError, EngineError, InputError, TorchdevError
 from torchdev.host import Host
 from torchdev.places import Places
 from torchdev.plan import EPOCH
@@ -34,6 +34,8 @@ UNNEEDED = (
     "/usr/share/linda/*",
 )
 """Left out of the base, as in the official slim image, except for copyright files."""
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+"""Debian's keys, of the package debian-archive-keyring: no other signs what a base is made of."""
 OPTIONS = (
     "--variant=minbase",
     "--format=tar",
@@ -145,12 +147,24 @@ def _filled(file: Path, suite: Suite) -> str:
 
 def _wanted(engine: Engine, base: Base, recipe: str, say: Say) -> bool:
     """Whether a stand-in must be made: there is none, or its recipe has changed since."""
-    there = engine.image(base.stand_in)
+    there = engine.image(base.stand_in) or _taken_over(engine, base, recipe)
     if there and there.labels.get(RECIPE_LABEL) == recipe:
         say(f"{base.name}: bootstrapped before, as {base.stand_in}")
         return False
     say(f"{base.name}: bootstrapping {base.stand_in}, which is not the official image")
     return True
+
+
+def _taken_over(engine: Engine, base: Base, recipe: str) -> "Image | None":
+    """A stand-in of the same recipe under its former name, given the present one.
+
+    That name could be had from docker.io: one that a registry knows, as far as the engine can tell, is left alone.
+    """
+    there = engine.image(base.former)
+    if not there or there.pushed or there.labels.get(RECIPE_LABEL) != recipe:
+        return None
+    engine.tag(there.id, base.stand_in)
+    return there
 
 
 def _digest(recipe: str) -> str:
@@ -170,14 +184,17 @@ def _debian(engine: Engine, base: Base, host: Host, labels: dict[str, str]) -> N
             f"no registry answers for {base.name}, and mmdebstrap, which would make it, is not installed",
             next_step=("apt-get install mmdebstrap, or ", build_py("quickstart")),
         )
+    if not KEYRING.is_file():
+        what = f"no registry answers for {base.name}, and there are no keys of Debian to make it by: {KEYRING}"
+        raise EngineError(what, next_step=("apt-get install debian-archive-keyring, or ", build_py("quickstart")))
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder, "root.tar")
-        options = [*OPTIONS, base.suite.name, str(archive), *_sources(base.suite)]
+        options = [*OPTIONS, f"--keyring={KEYRING}", base.suite.name, str(archive), *_sources(base.suite)]
         proxies = {key: value for name, value in host.proxies for key in (name, name.lower())}  # apt reads the latter
         environment = {**proxies, "SOURCE_DATE_EPOCH": str(EPOCH)}
         output: list[str] = []
         if process.run(["mmdebstrap", *options], output.append, env=environment):
-            tail = "".join(f"  {line}" for line in output[-8:]).rstrip()
+            tail = host.clean("".join(f"  {line}" for line in output[-8:]).rstrip())
             raise BuildError(f"mmdebstrap failed\n{tail}", where=base.stand_in, next_step=build_py("doctor"))
         engine.load_root(archive, base.stand_in, labels)
 
@@ -205,7 +222,7 @@ def _build(
 ) -> None:
     """Build a Python's stand-in by a Dockerfile of templates/bootstrap."""
     debian = Base(base.suite.image, None)
-    arguments = {"DEBIAN": debian.stand_in, "VERSION": base.series or "", **arguments, **dict(host.proxies)}
+    arguments = {"DEBIAN": debian.stand_in, "VERSION": base.series or "", **arguments}
     folder = places.templates / "bootstrap"
     command = [
         "build",
@@ -217,14 +234,13 @@ def _build(
         *(f"--label={key}={value}" for key, value in labels.items()),
         *options,
     ]
-    if host.ca_bundle:
-        command.append(f"--secret=id=ca,src={host.ca_bundle}")
+    command += [f"--secret={secret}" for secret in host.secret_options("proxies")]
     log = places.work / "logs" / f"bootstrap-python{base.series}.log"
     with tempfile.TemporaryDirectory() as name:
         dockerfile = Path(name, file)
         dockerfile.write_text(_filled(folder / file, base.suite), encoding="utf-8")
         try:
-            engine.buildx([*command, "--file", str(dockerfile), str(folder)], log)
+            engine.buildx([*command, "--file", str(dockerfile), str(folder)], log, None, host.private("proxies"))
         except BuildError:
             raise explain(base.stand_in, log.read_text(encoding="utf-8"), log) from None
 
@@ -233,6 +249,9 @@ def _sources(suite: Suite) -> "list[str]":
     """The suites of Debian on the mirror that this machine's own apt uses; nothing means mmdebstrap's default."""
     found = debian_sites()
     wanted = (suite.name, f"{suite.name}-updates", f"{suite.name}-security")
+    for site in (found[name] for name in wanted if "@" in found.get(name, "")):
+        what = f"apt's mirror has a password in its address, which would stay in every image: {redact.urls(site)}"
+        raise InputError(what, where="/etc/apt", next_step="have a mirror without one, or a proxy that adds it")
     return [f"deb {found[name]} {name} main" for name in wanted] if all(name in found for name in wanted) else []
 
 

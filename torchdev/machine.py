@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torchdev import files, remote
-from torchdev.bootstrap import debian_sites
+from torchdev.bootstrap import KEYRING, debian_sites
 from torchdev.commands import build_py
 from torchdev.engine import Engine
 from torchdev.errors import EngineError, Exit
@@ -35,7 +35,6 @@ NEWER_SUITE = "trixie"
 DEBIAN_PACKAGES = ("docker.io", "docker-cli", "docker-buildx")
 APT_PATIENCE = ("-o", "Acquire::http::Timeout=30", "-o", "Acquire::https::Timeout=30", "-o", "Acquire::Retries=3")
 """How apt-get is told to give a silent mirror up."""
-KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
 @dataclass(frozen=True)
@@ -79,14 +78,14 @@ def ensure_engine(consent: Consent, say: Say) -> "Started | None":
 
 
 def ensure_mmdebstrap(consent: Consent, say: Say) -> None:
-    """The tool that makes a Debian base where no registry gives one."""
-    if shutil.which("mmdebstrap"):
+    """The tool that makes a Debian base where no registry gives one, and the keys that it trusts."""
+    if shutil.which("mmdebstrap") and KEYRING.is_file():
         return
     _need_apt("mmdebstrap")
     consent.ask("Install mmdebstrap, to make the base that no registry gives")
     say("installing mmdebstrap")
     _apt("update")
-    _apt("install", "mmdebstrap")
+    _apt("install", "mmdebstrap", "debian-archive-keyring")
 
 
 def quickstart(project: Project, cells: "tuple[Cell, ...]", consent: Consent, say: Say) -> int:
@@ -142,7 +141,7 @@ def _install_engine(consent: Consent, say: Say) -> None:
         _apt("update")
         _apt("install", *DOCKER_PACKAGES)
     elif codename == "bookworm":
-        _add_source("torchdev-trixie", _debian_site(), NEWER_SUITE, "main", KEYRING)
+        _add_source("torchdev-trixie", _debian_site(), NEWER_SUITE, "main", str(KEYRING))
         preference = f"Package: *\nPin: release n={NEWER_SUITE}\nPin-Priority: 100\n"
         files.write(Path("/etc/apt/preferences.d/torchdev-trixie"), preference)
         _apt("update")

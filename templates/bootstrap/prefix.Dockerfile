@@ -11,7 +11,8 @@ FROM ${DEBIAN} AS runtime
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 # The libraries that CPython's extension modules load, as in the official slim image.
 # hadolint ignore=DL3008
-RUN --mount=type=secret,id=ca \
+RUN --mount=type=secret,id=ca --mount=type=secret,id=proxies \
+    if [ -e /run/secrets/proxies ]; then . /run/secrets/proxies; fi; \
     if [ -e /run/secrets/ca ]; then echo 'Acquire::https::CAInfo "/run/secrets/ca";' > /tmp/apt.conf; export APT_CONFIG=/tmp/apt.conf; fi; \
     apt-get update -qq; \
     apt-get install -y -qq --no-install-recommends \
@@ -21,7 +22,8 @@ RUN --mount=type=secret,id=ca \
 FROM runtime AS made
 ARG VERSION
 # hadolint ignore=DL3008
-RUN --mount=type=secret,id=ca \
+RUN --mount=type=secret,id=ca --mount=type=secret,id=proxies \
+    if [ -e /run/secrets/proxies ]; then . /run/secrets/proxies; fi; \
     if [ -e /run/secrets/ca ]; then echo 'Acquire::https::CAInfo "/run/secrets/ca";' > /etc/apt/apt.conf.d/99ca; fi; \
     apt-get update -qq; \
     apt-get install -y -qq --no-install-recommends binutils patchelf > /dev/null

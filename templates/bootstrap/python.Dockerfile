@@ -17,7 +17,8 @@ ARG SUITES
 ARG PINNED=
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 # hadolint ignore=DL3008
-RUN --mount=type=secret,id=ca \
+RUN --mount=type=secret,id=ca --mount=type=secret,id=proxies \
+    if [ -e /run/secrets/proxies ]; then . /run/secrets/proxies; fi; \
     if [ -e /run/secrets/ca ]; then echo 'Acquire::https::CAInfo "/run/secrets/ca";' > /etc/apt/apt.conf.d/99ca; fi; \
     apt-get update -qq; \
     apt-get install -y -qq --no-install-recommends \
@@ -25,7 +26,8 @@ RUN --mount=type=secret,id=ca \
         libnsl-dev libreadline-dev libsqlite3-dev libssl-dev libtirpc-dev make patch pkg-config uuid-dev \
         xz-utils zlib1g-dev > /dev/null
 WORKDIR /src
-RUN --mount=type=bind,source=fetch-source,target=/fetch-source --mount=type=secret,id=ca \
+RUN --mount=type=bind,source=fetch-source,target=/fetch-source --mount=type=secret,id=ca --mount=type=secret,id=proxies \
+    if [ -e /run/secrets/proxies ]; then . /run/secrets/proxies; fi; \
     /fetch-source "${VERSION}" "${PINNED}" ${SUITES}
 # One fix uses a private header in pyexpat, which Debian compiles as a part of the interpreter.
 # hadolint ignore=DL3003
@@ -60,7 +62,8 @@ FROM ${DEBIAN}
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 # The libraries that CPython's extension modules load, as in the official slim image.
 # hadolint ignore=DL3008
-RUN --mount=type=secret,id=ca \
+RUN --mount=type=secret,id=ca --mount=type=secret,id=proxies \
+    if [ -e /run/secrets/proxies ]; then . /run/secrets/proxies; fi; \
     if [ -e /run/secrets/ca ]; then echo 'Acquire::https::CAInfo "/run/secrets/ca";' > /tmp/apt.conf; export APT_CONFIG=/tmp/apt.conf; fi; \
     apt-get update -qq; \
     apt-get install -y -qq --no-install-recommends \

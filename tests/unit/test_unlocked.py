@@ -9,7 +9,7 @@ import pytest
 
 import build
 from tests.unit.conftest import ROOT
-from torchdev import commands, rendering, stages
+from torchdev import baking, commands, rendering, stages
 from torchdev.errors import Exit, InputError
 from torchdev.listed import LIST
 from torchdev.places import Places
@@ -54,7 +54,7 @@ NEEDS: "dict[str, Callable[[Project], object]]" = {
     "render --check": lambda project: rendering.render_images(project, check=True, say=quiet),
     "plan": lambda project: stages.look_ahead(project, project.matrix.cells, None),
     "plan of some": lambda project: rendering.name_unlocked(project, project.matrix.cells, quiet),
-    "bake": lambda project: stages.print_bake(project, project.matrix.cells, Options(), quiet),
+    "bake": lambda project: baking.bake(project, project.matrix.cells, Options(), [], quiet),
     "test and run": lambda project: project.plans(project.matrix.cells),
 }
 
