@@ -98,9 +98,8 @@ def _unpushed(result: Result) -> Result:
 
 def _pushed(site: Site, plan: Plan, result: Result) -> Result:
     """Push a cell that holds; what became of it then."""
-    if result.state is State.FAILED:
+    if result.state is State.FAILED or result.image is None:  # a cell that holds has an image
         return result
-    assert result.image, "a cell that holds has an image"
     site.report(Phase(plan.cell.id, PUSHING))
     keep = not (site.options.prune and result.state is State.BUILT)
     try:
