@@ -12,6 +12,7 @@ from torchdev.host import Host
 from torchdev.matrix import Cell
 from torchdev.project import Project
 from torchdev.site import Options, open_site
+from torchdev.streams import show
 
 Say = Callable[[str], None]
 BAKE = ("--", "docker", "buildx", "bake", "--file", "-")
@@ -25,7 +26,7 @@ def bake(project: Project, cells: "tuple[Cell, ...]", options: Options, command:
     """
     text, host = _text(project, cells, options, say)
     if not command:
-        print(text)
+        show(text)
         return int(Exit.OK)
     environment = {**os.environ, **buildx.VARIABLES, **host.private().variables}
     try:
