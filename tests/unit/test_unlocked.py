@@ -9,7 +9,7 @@ import pytest
 
 import build
 from tests.unit.conftest import ROOT
-from torchdev import baking, commands, rendering, stages
+from torchdev import baking, commands, faults, rendering, stages
 from torchdev.errors import Exit, InputError
 from torchdev.listed import LIST
 from torchdev.places import Places
@@ -144,7 +144,8 @@ def test_command_line_tells_it(
     (folder / "images" / CELL / "lock.json").unlink()
     for words in (["plan"], ["plan", "--json"], ["render"], ["render", "--check"], [CELL]):
         stage = [] if words == [CELL] else words[:1]
-        assert build.main([*stage, "--matrix-file", str(folder / "matrix.yaml"), *words[len(stage) :]]) == 2
+        typed = [*stage, "--matrix-file", str(folder / "matrix.yaml"), *words[len(stage) :]]
+        assert faults.ended(lambda typed=typed: build.main(typed), ROOT, build.logs) == 2  # type: ignore[misc]
         told = capsys.readouterr()
         assert "no lock yet" in told.err + told.out
         assert "Traceback" not in told.err
