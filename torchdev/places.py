@@ -1,6 +1,7 @@
 """Where things are on this disk: a checkout of torchdev, and the folder of the matrix file that is in use."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 
@@ -11,7 +12,7 @@ class Places:
     checkout: Path
     matrix_file: Path
 
-    @property
+    @cached_property
     def images(self) -> Path:
         """Generated files, locks and base digests: a folder for each matrix file, and no two have the same.
 

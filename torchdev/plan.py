@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from torchdev import facts, releases, slimming
 from torchdev.bases import Base, suite_of
@@ -153,7 +154,7 @@ class Plan:
         """What is installed of Debian, by the names of the release that the image stands on."""
         return (*DEBIAN_TOOLS, *suite_of(self.cell.python).libraries)
 
-    @property
+    @cached_property
     def below_python(self) -> tuple[Layer, ...]:
         """The layers that cells of several Pythons can share."""
         names = [layer.name for layer in self.layers]
@@ -164,7 +165,7 @@ class Plan:
         """What fetches and installs wheels."""
         return self.lock.uv, FETCHER
 
-    @property
+    @cached_property
     def shared(self) -> str:
         """sha256 of all that lies below Python: cells with the same one have these layers in common."""
         pins = [(layer.name, layer.pins) for layer in self.below_python]
@@ -194,7 +195,7 @@ class Plan:
         known = " ".join(found.build.architectures) if found else ""
         return known or ("not known" if cell.cuda else "none")
 
-    @property
+    @cached_property
     def labels(self) -> dict[str, str]:
         """Labels that say what is inside; those of the bases are for the official images."""
         versions = {
@@ -265,7 +266,7 @@ def layers(cell: Cell, lock: Lock) -> tuple[Layer, ...]:
 
     def take(names: tuple[str, ...], *, shared: bool = False) -> tuple[Package, ...]:
         taken = tuple(p for p in rest if p.name.startswith(names) and (p.any_python or not shared))
-        rest[:] = [p for p in rest if p not in taken]
+        rest[:] = [p for p in rest if not any(p is one for one in taken)]
         return taken
 
     devel = take(DEVEL) if cell.devel else ()
@@ -273,7 +274,7 @@ def layers(cell: Cell, lock: Lock) -> tuple[Layer, ...]:
     communication = take(COMMUNICATION, shared=True)
     cuda = take(CUDA, shared=True)
     torch = tuple(p for p in rest if p.name in (*TORCH, *COMPANIONS))
-    others = tuple(p for p in rest if p not in torch)
+    others = tuple(p for p in rest if p.name not in (*TORCH, *COMPANIONS))
     found = (
         Layer("cuda", "shared-wheels", "CUDA libraries: the same for every Python", cuda),
         Layer("cudnn", "shared-wheels", "cuDNN, apart from CUDA, so that another version costs only itself", cudnn),

@@ -1,7 +1,7 @@
 """A checkout and its matrix: plans, and every generated file as it should be."""
 
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from torchdev import bases, ids, lock, lockfile, pages, recipes, render, trees
@@ -9,7 +9,7 @@ from torchdev.commands import build_py
 from torchdev.errors import InputError
 from torchdev.matrix import Cell, Matrix, load
 from torchdev.places import Places
-from torchdev.plan import Plan, make_plan
+from torchdev.plan import Plan, Templates, make_plan
 from torchdev.schema import SCHEMA_FILE, json_schema
 from torchdev.trees import File, Files, Tree
 
@@ -84,6 +84,11 @@ class Project:
         there = {cell for cell in cells if lockfile.there(self.images / cell.id / "lock.json")}
         return tuple(c for c in cells if c in there), tuple(c for c in cells if c not in there)
 
+    @cached_property
+    def _templates(self) -> Templates:
+        """What the templates were when this run first planned."""
+        return render.digests(self.places.templates)
+
     def require_locks(self, cells: "tuple[Cell, ...]") -> None:
         """Raise InputError if none of some cells has a lock."""
         locked, unlocked = self.by_lock(cells)
@@ -112,14 +117,13 @@ class Project:
         if unlocked := self.by_lock(cells)[1]:
             raise without_lock(unlocked)
         digests = bases.read_digests(self.places.bases)
-        templates = render.digests(self.places.templates)
         locks = {cell: self._lock(cell) for cell in cells}
         image = self.matrix.image
         made = (
             make_plan(image, cell, locks[cell], bases.bases_of(cell.python, digests), self.matrix.aliases_of(cell))
             for cell in cells
         )
-        return tuple(replace(plan, templates=templates) for plan in made)
+        return tuple(replace(plan, templates=self._templates) for plan in made)
 
 
 @cache
