@@ -2,6 +2,7 @@
 
 import tomllib
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -13,12 +14,13 @@ from torchdev.texts import NotOfKind, quoted
 
 @dataclass(frozen=True)
 class Link:
-    """A wheel file: where it can be read, by URL or path, its sha256 and bytes, as far as the index gives them."""
+    """A wheel file: where it can be read, by URL or path, its sha256, bytes, time, if the index gives them."""
 
     file: str
     place: str
     sha256: "str | None"
     size: "int | None"
+    uploaded: "datetime | None" = None
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ class Resolved:
     def links(self) -> dict[str, Link]:
         """The wheels by their file names."""
         return {link.file: link for link in self.wheels}
+
+    @property
+    def uploaded(self) -> "datetime | None":
+        """When the first of its wheels was put on the index, if that is told."""
+        return min((link.uploaded for link in self.wheels if link.uploaded), default=None)
 
 
 def read(text: str) -> "list[Resolved]":
@@ -61,5 +68,6 @@ def _link(wheel: "dict[str, Any]", name: str, version: str) -> Link:
     found = parse_wheel_filename(texts.WHEEL.of(file))[:2]
     if (found[0], str(found[1])) != (name, version):
         raise NotOfKind(f"{file} is listed as a wheel of {name} {version}")
-    sha256, size = wheel.get("hashes", {}).get("sha256"), wheel.get("size")
-    return Link(file, place, None if sha256 is None else texts.SHA256.of(sha256), size)
+    sha256, size, uploaded = wheel.get("hashes", {}).get("sha256"), wheel.get("size"), wheel.get("upload-time")
+    time = uploaded if isinstance(uploaded, datetime) and uploaded.tzinfo else None
+    return Link(file, place, None if sha256 is None else texts.SHA256.of(sha256), size, time)

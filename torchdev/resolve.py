@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from torchdev import process, pytorch, releases, terms, wheels
+from torchdev import neighbours, process, pytorch, releases, terms, wheels
 from torchdev.bases import TOOL_PYTHON
 from torchdev.commands import build_py
 from torchdev.errors import BuildError, InputError
@@ -44,6 +44,7 @@ def _reading(cell: Cell, host: Host) -> Iterator[None]:
 def _resolve(cell: Cell, host: Host, known: dict[str, int]) -> Lock:
     if releases.is_on_pypi(cell.torch, cell.flavour, cell.arch):
         found = compile_cell(cell, host, _wanted(cell))
+        neighbours.check(cell, host, _wanted(cell), found)
         packages = _pinned(found, cell, host, known)
         bundled = None if runtime_cuda(packages) else _bundled_cuda(found, cell, host)
     else:
@@ -93,6 +94,7 @@ def _resolve_elsewhere(cell: Cell, host: Host, known: dict[str, int]) -> tuple[P
         exact = tuple(f"torch=={version}" if r.startswith("torch==") else r for r in asked.requirements)
         wanted = dataclasses.replace(asked, requirements=exact, folders=(Path(folder),))
         found = compile_cell(cell, host, wanted)
+        neighbours.check(cell, host, wanted, found)
     rest = _pinned([release for release in found if release.name not in own], cell, host, known)
     flavoured = (_package(own[r.name], r.name, r.version, cell, host) for r in found if r.name in own)
     return tuple(sorted((*rest, *flavoured), key=lambda package: package.name))

@@ -10,16 +10,15 @@ from torchdev.imports import imported
 
 PACKAGE = ROOT / "torchdev"
 ORDER = (
-    "commands", "errors", "texts", "values", "streams", "faults",
-    "refusals", "files", "imports", "process", "jsonfile",
-    "redact", "settings", "variables", "logins", "pip_settings", "uv_settings", "amounts", "document",
+    "commands", "errors", "texts", "values", "streams", "faults", "refusals", "files", "imports", "process",
+    "jsonfile", "redact", "settings", "variables", "logins", "pip_settings", "uv_settings", "amounts", "document",
     "schema", "ids", "catalog", "facts", "releases", "terms", "reasons", "explain", "grid", "cells", "bases",
     "claims", "matrix", "places", "host", "traces", "remote", "archives", "indexes", "wheels", "pytorch", "lock",
-    "lockfile", "pylock", "resolver", "resolve", "sources", "slimming", "contract", "checks", "plan", "forecast",
-    "waves", "backlog", "pages", "listed", "trees", "render", "containers", "jobs", "recipes", "project", "diagnosis",
-    "buildlog", "progress", "gpus", "buildx", "exports", "connection", "engine", "builder", "prefix", "bootstrap",
-    "verify", "memory", "report", "turns", "outlook", "names", "site", "push", "pipeline", "batches", "display",
-    "stages", "rendering", "baking", "launch", "doctor", "machine", "selftest",
+    "lockfile", "pylock", "resolver", "neighbours", "resolve", "sources", "slimming", "contract", "checks", "plan",
+    "forecast", "waves", "backlog", "pages", "listed", "trees", "render", "containers", "jobs", "recipes", "project",
+    "diagnosis", "buildlog", "progress", "gpus", "buildx", "exports", "connection", "engine", "builder", "prefix",
+    "bootstrap", "verify", "memory", "report", "turns", "outlook", "names", "site", "push", "pipeline", "batches",
+    "display", "stages", "rendering", "baking", "launch", "doctor", "machine", "selftest",
 )  # fmt: skip
 """Lowest first: a module imports only from those before it."""
 STANDALONE = ("environment", "arguments")
@@ -74,6 +73,7 @@ OLDEST = (3, 7)
 """The oldest grammar that ast knows; 3.6, which some cells have, differs from it in nothing that is used here."""
 OF_IMAGES = (
     "workloads/*.py", "templates/override/*", "templates/bootstrap/check-python", "templates/files/doctor/*.py",
+    "templates/files/*.py", "templates/files/torchdev-unguard", "templates/steps/guard", "templates/steps/link-needed",
     "templates/scripts/strip-symbols", "templates/scripts/records.py", "tests/image/programs/*.py",
 )  # fmt: skip
 
