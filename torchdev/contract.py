@@ -16,7 +16,9 @@ from torchdev.releases import Combination
 
 SCHEMA = 1
 SITE_PACKAGES = "/usr/local/lib/python/site-packages"
-"""The same folder for every Python (docs/decisions/0001-one-site-packages.md)."""
+"""PyTorch and CUDA, the same folder for every Python (docs/decisions/0001-one-site-packages.md)."""
+PACKAGES = "/usr/local/lib/python/packages"
+"""What comes and goes, and where installers see what is installed (docs/decisions/0011-the-guard.md)."""
 HOME = "/home/dev"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CUDA_PATH = "/usr/local/cuda/bin"
@@ -66,7 +68,7 @@ def make_contract(cell: Cell, lock: Lock) -> Contract:
             "site_packages": SITE_PACKAGES,
         },
         "torch": torch,
-        "packages": {package.name: package.version for package in lock.packages},
+        "packages": {package.name: said_version(cell, package.name, package.version) for package in lock.packages},
         **{how: list(paths) for how, paths in lacks.items()},
         "user": {"name": USER, "uid": 1000, "gid": 1000, "groups": [1000, 0], "home": HOME},
         "environment": {
@@ -95,7 +97,7 @@ def _torch(cell: Cell, lock: Lock, own: "Combination | None") -> "dict[str, Any]
     driver = facts.driver(cell.cuda) if cell.cuda else None
     nccl = next((p.version for p in lock.packages if p.name.startswith("nvidia-nccl-")), None)
     return {
-        "distribution": lock.version("torch"),
+        "distribution": version(cell, lock.version("torch") or cell.torch),
         "version": version(cell, lock.version("torch") or cell.torch),
         "cuda": cell.cuda,
         "cudnn": lock.cudnn or (build.cudnn if build else None),
@@ -110,6 +112,11 @@ def version(cell: Cell, distribution: str) -> str:
     """What torch.__version__ says: the flavour, too, except in older wheels for ARM on PyPI."""
     nameless = cell.arch == ARM64 and "+" not in distribution and numbers(cell.torch)[:2] < NAMELESS
     return distribution if nameless or "+" in distribution else f"{distribution}+{cell.flavour}"
+
+
+def said_version(cell: Cell, name: str, distribution: str) -> str:
+    """The version that an installed package has: its wheel's, but for torch, which has that of torch.__version__."""
+    return version(cell, distribution) if name == "torch" else distribution
 
 
 def size_limit(cell: Cell, lock: Lock) -> "int | None":

@@ -17,7 +17,13 @@ BASE = 122_000_000
 BYTECODE = {"torch": 65_000_000, "packages": 59_000_000}
 """Bytes of bytecode in layers with modules (measured with PyTorch 2.14.1 on Python 3.11)."""
 
-MADE_BY = {"debian": ("steps/",), "override": ("override/",), "user": ("files/",), PREPARED: ("layers/wheels.j2",)}
+MADE_BY = {
+    "debian": ("steps/",),
+    "python": ("steps/",),
+    "override": ("override/",),
+    "user": ("files/", "steps/"),
+    PREPARED: ("layers/wheels.j2", "steps/"),
+}
 """Templates, or folders of them, that make a layer beside those of every layer: by the layer's own template."""
 OF_EVERY_LAYER = ("Dockerfile.j2", "layers/macros.j2", "scripts/")
 

@@ -291,8 +291,3 @@ def layers(cell: Cell, lock: Lock) -> tuple[Layer, ...]:
     without = {"override": not cell.cudnn, "cuda-home": not devel}
     chosen = (replace(layer, slim=cell.slim) for layer in found)
     return tuple(x for x in chosen if x.packages or not ("wheels" in x.template or without.get(x.name)))
-
-
-def guarded(lock: Lock) -> "tuple[Package, ...]":
-    """The packages that pip and uv must not replace in the image: PyTorch, its companions and CUDA."""
-    return tuple(p for p in lock.packages if p.name in (*TORCH, *COMPANIONS) or p.name.startswith("nvidia-"))

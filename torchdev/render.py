@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 from torchdev import trees
 from torchdev.contract import make_contract, to_text
 from torchdev.errors import InputError
-from torchdev.plan import EPOCH, Plan, Templates, guarded
+from torchdev.plan import EPOCH, Plan, Templates
 from torchdev.texts import quoted
 from torchdev.trees import RENDER as RENDER
 from torchdev.trees import Changes, File, Files, Tree
@@ -103,7 +103,7 @@ class _Sources:
 
 
 def _cell_files(plan: Plan, sources: _Sources) -> Files:
-    values = {"plan": plan, "epoch": EPOCH, "guarded": guarded(plan.lock)}
+    values = {"plan": plan, "epoch": EPOCH}
     files = {"Dockerfile": sources.file("Dockerfile.j2", values)}
     for folder in RAN:
         if folder != "override" or plan.cell.cudnn:

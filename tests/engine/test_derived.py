@@ -50,7 +50,7 @@ options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar"
 lightning.Trainer(accelerator="cpu", max_epochs=20, **options).fit(model, batches)
 model.eval(); print("learnt", loss() < before)
 """
-RECORD = "cat /usr/local/lib/python/site-packages/torch-*.dist-info/RECORD | sha256sum"
+RECORD = "cat /usr/local/share/torchdev/records/torch-*.csv | sha256sum"
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_a_project_on_top_keeps_torch(
     contract = json.loads((places.images / small.cell.id / CONTRACT_FILE).read_text())
     listing = engine.run(image, ["pip", "list", "--format", "json"])[1]
     found = {canonicalize_name(package["name"]): package["version"] for package in json.loads(listing)}
-    packages = {name: version for name, version in found.items() if name != "pip"} | contract["packages"]
+    packages = {name: version for name, version in found.items() if name not in ("pip", "uv")} | contract["packages"]
     assert {"transformers", "lightning"} < packages.keys() - contract["packages"].keys()
     held = tmp_path / "contract.json"
     held.write_text(json.dumps({**contract, "packages": packages, "size_limit": None}))
@@ -111,3 +111,44 @@ def test_a_project_that_wants_another_torch_is_not_built(
     with pytest.raises(BuildError):
         derive(tool, "torch==2.8.0\n")
     assert str(small.lock.version("torch")) in (tmp_path / "log").read_text()
+
+
+ROGUE = """
+import zipfile
+files = ("torch/__init__.py", "torch/version.py", "torch/lib/libtorch_cpu.so")
+info = "rogue-1.0.dist-info"
+with zipfile.ZipFile("/tmp/rogue-1.0-py3-none-any.whl", "w") as archive:
+    for path in files:
+        archive.writestr(path, "raise OSError")
+    archive.writestr(info + "/METADATA", "Metadata-Version: 2.1\\nName: rogue\\nVersion: 1.0\\n")
+    archive.writestr(info + "/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+    archive.writestr(info + "/RECORD", "".join(path + ",,\\n" for path in files) + info + "/RECORD,,\\n")
+"""
+DERIVED = f"""
+FROM {{image}}
+USER {{user}}
+RUN python <<'EOF'
+{ROGUE}
+EOF
+RUN {{install}} /tmp/rogue-1.0-py3-none-any.whl
+RUN pip uninstall --yes torch || uv pip uninstall torch || true
+USER 1000
+"""
+
+
+@pytest.mark.parametrize("user", ["0", "1000"])
+@pytest.mark.parametrize("install", ["pip install --no-index", "uv pip install --offline --no-index --link-mode copy"])
+def test_what_a_derived_image_installs_leaves_torch_alone(
+    engine: Engine, small: Plan, build: "Callable[..., Path]", user: str, install: str
+) -> None:
+    """A package with files of torch, as root, too: they lie beside torch's, which is imported; the doctor agrees."""
+    name = f"torchdev-test-derived:rogue-{user}-{install[0]}"
+    build(DERIVED.format(image=small.tags[0], user=user, install=install), name)
+    try:
+        ask = 'python -c "import torch; print(torch.ones(2).sum().item())" && torchdev-doctor'
+        status, output = engine.run(name, ["sh", "-c", ask], network_mode="none")
+    finally:
+        engine.untag(name)
+    assert status == 0, output
+    assert output.startswith("2.0")
+    assert "of PyTorch and CUDA are as the build wrote them" in output

@@ -10,16 +10,17 @@ from typing import Any, NamedTuple
 import pytest
 from docker.models.containers import Container
 
+from torchdev.contract import PACKAGES
+from torchdev.contract import SITE_PACKAGES as SITE
 from torchdev.engine import Engine
 from torchdev.plan import Plan
 
 Levels = dict[str, str]
-SITE = "/usr/local/lib/python/site-packages"
 FAKE = "/tmp/fake"
 FAKE_DRIVER = Path(__file__).parent / "fake_cuda.c"
 HEALTHY: Levels = {
     "gpu": "can't", "shm": "ok", "user": "ok", "home": "ok", "compiler": "ok", "machine": "ok", "network": "can't",
-    "packages": "ok", "guard": "ok",
+    "packages": "ok", "guard": "ok", "files": "ok",
 }  # fmt: skip
 """What is found where nothing is wrong but that there is neither a GPU nor a network. The gravest by subject."""
 GRAVEST = ("fault", "can't", "note", "ok")
@@ -61,22 +62,55 @@ SITUATIONS = (
     Situation("a share of the cores", {"machine": "can't"}, "OMP_NUM_THREADS=1", options={"nano_cpus": 500_000_000}),
     Situation("a folder that is gone", {"folder": "fault"}, "cd to one", before="mkdir x && cd x && rmdir ../x &&"),
     Situation(
-        "another torch", {"packages": "fault"}, "torch is 2.0.0, not",
-        f"mv {SITE}/torch-*.dist-info {SITE}/torch-2.0.0.dist-info"
+        "another torch", {"packages": "fault", "files": "fault"}, "torch is 2.0.0, not",
+        f"mv {PACKAGES}/torch-*.dist-info {PACKAGES}/torch-2.0.0.dist-info"
     ),
-    Situation("two torches", {"packages": "fault"}, "torch is 2.0.0 and ", f"mkdir {SITE}/torch-2.0.0.dist-info"),
+    Situation("two torches", {"packages": "fault"}, "torch is 2.0.0 and ", f"mkdir {PACKAGES}/torch-2.0.0.dist-info"),
     Situation(
-        "CUDA of another version added", {"packages": "fault"}, "nvidia-cublas-cu12 12.1 was added",
-        f"mkdir {SITE}/nvidia_cublas_cu12-12.1.dist-info",
+        "CUDA of another version beside", {"packages": "note"}, "nvidia-cublas-cu12",
+        f"mkdir {PACKAGES}/nvidia_cublas_cu12-12.1.dist-info",
+    ),
+    Situation(
+        "a library of CUDA replaced", {"files": "fault"}, "nvidia/nccl/lib/libnccl.so.2",
+        f"touch {SITE}/nvidia/nccl/lib/libnccl.so.2",
+    ),
+    Situation(
+        "a module of PyTorch removed", {"files": "fault"}, "torch/hub.py", f"rm {SITE}/torch/hub.py",
     ),
     Situation(
         "NumPy replaced, a package more, a Debian package", {"packages": "note", "debian": "note"}, "numpy 1.0 (was ",
-        f"cd {SITE}; mv numpy-*.dist-info numpy-1.0.dist-info; mkdir more-1.0.dist-info; touch /var/lib/dpkg/status",
+        f"cd {PACKAGES}; mv numpy-*.dist-info numpy-1.0.dist-info; mkdir more-1.0.dist-info; "
+        "touch /var/lib/dpkg/status",
     ),
-    Situation("no guard", {"guard": "fault"}, "pip would replace PyTorch", "rm /usr/local/pip.conf"),
     Situation(
-        "uv without its guard", {"guard": "fault"}, "uv would", "cp /usr/local/libexec/torchdev/uv /usr/local/bin/uv"
+        "what PyTorch needs is too old", {"packages": "note", "needed": "fault"}, "PyTorch needs typing-extensions>=",
+        f"mv {PACKAGES}/typing_extensions-*.dist-info {PACKAGES}/typing_extensions-4.5.0.dist-info",
     ),
+    Situation(
+        "what PyTorch needs was removed", {"packages": "note", "needed": "note"}, "sympy was removed; PyTorch goes on",
+        f"rm -r {PACKAGES}/sympy {PACKAGES}/sympy-*.dist-info",
+    ),
+    Situation("pip without its bounds", {"guard": "fault"}, "pip would replace PyTorch", f"rm -r {SITE}/pip"),
+    Situation(
+        "bounds that are gone", {"guard": "fault"}, "pip would replace PyTorch; uv would replace PyTorch",
+        ": > /usr/local/share/torchdev/constraints.txt",
+    ),
+    Situation(
+        "uv may do anything", {"guard": "fault"}, "uv would replace PyTorch",
+        "rm /usr/local/lib/python3*/EXTERNALLY-MANAGED",
+    ),
+    Situation(
+        "another uv", {}, "pip and uv keep PyTorch as it is", "cp /usr/local/libexec/torchdev/uv /usr/local/bin/uv"
+    ),
+    Situation(
+        "another order of folders", {"guard": "fault"}, "Python would import torch from",
+        f"rm {PACKAGES}/zzz-torchdev.pth && mkdir {PACKAGES}/torch && touch {PACKAGES}/torch/__init__.py",
+    ),
+    Situation(
+        "a RECORD by which installers remove", {"guard": "fault"}, "installers may remove torch-",
+        f"touch {PACKAGES}/torch-2*.dist-info/RECORD",
+    ),
+    Situation("unguarded", {"guard": "note"}, "taken away by torchdev-unguard", "torchdev-unguard"),
     Situation(
         "a project that asks for torch", {"project": "note"}, "uv sync and uv run install one of its own",
         """echo '[project]\ndependencies = ["torch>=2"]' > /workspace/pyproject.toml""",
@@ -187,12 +221,13 @@ def test_doctor_is_quick_and_leaves_torch_alone(engine: Engine, plan: Plan) -> N
         _, said, text = doctor(container)
         assert time.monotonic() - began < 3
     assert levels(said)["packages"] == "ok", text
+    assert levels(said)["files"] == "fault", text
 
 
 def test_full_examination_uses_torch(engine: Engine, plan: Plan) -> None:
     """It computes, compiles and finds the one file that was edited; a torch that can't be imported is a fault."""
     with engine.container(plan.tags[0], network_mode="none") as container:
-        container.exec_run(["sh", "-c", f"echo >> {SITE}/numpy/version.py"], user="0")
+        container.exec_run(["sh", "-c", f"echo >> {PACKAGES}/numpy/version.py"], user="0")
         status, output = container.exec_run(["torchdev-doctor", "--full"])
         text = output.decode()
         assert status == 0, text

@@ -21,6 +21,8 @@ OF_BASES = (
 """Labels that depend on the bases an image was really built from."""
 FROM_BASE = "pip"
 """The one distribution that comes from the Python base, where no lock names it."""
+BESIDE = {FROM_BASE, "uv"}
+"""What is installed beside the packages of the lock."""
 
 
 def numbers(version: str, count: int = 3) -> tuple[int, ...]:
@@ -160,8 +162,8 @@ def test_glibc_is_new_enough(contract: Contract, facts: dict[str, Any]) -> None:
 
 @pytest.mark.proves("packages")
 def test_every_locked_package_is_installed_and_no_other(contract: Contract, facts: dict[str, Any]) -> None:
-    """Each once, in the locked version; beside them the pip of the Python base alone."""
-    from_base = {FROM_BASE} - contract["packages"].keys()
+    """Each once, in the locked version; beside them pip and uv alone."""
+    from_base = BESIDE - contract["packages"].keys()
     found = [[name, version] for name, version in facts["distributions"] if name not in from_base]
     assert sorted(found) == sorted([name, version] for name, version in contract["packages"].items())
 

@@ -22,7 +22,7 @@ def test_doctor_finds_no_fault(engine: Engine, image: str, gpu: Gpu) -> None:
     assert {name for name, level in found.items() if level != "ok"} - QUIET == (
         {"gpu"} - ({"gpu"} if gpu.present else set())
     )
-    assert {"packages", "guard", "compiler", "home", "shm"} <= found.keys()
+    assert {"packages", "guard", "files", "compiler", "home", "shm"} <= found.keys()
     assert seconds < 3
 
 

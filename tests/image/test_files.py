@@ -14,7 +14,7 @@ from testinfra.host import Host
 
 from tests.image.conftest import result
 from tests.image.programs.elf import loaded
-from tests.image.test_contract import FROM_BASE, matches
+from tests.image.test_contract import BESIDE, FROM_BASE, matches
 from torchdev.contract import make_contract
 from torchdev.host import find_wheels, read_host
 from torchdev.plan import Plan
@@ -50,14 +50,15 @@ def test_installed_files_are_those_of_their_records(records: dict[str, Any], con
     found = {name: records[name] for name in ("changed", "unlisted", "unhashed", "unrecorded")} | {"gone": gone}
     assert found == {name: [] for name in found}
     infos = [name.removesuffix(".dist-info").rpartition("-")[0].replace("_", "-").lower() for name in records["rows"]]
-    assert sorted(set(infos) | {FROM_BASE}) == sorted({*(n.replace("_", "-") for n in contract["packages"]), FROM_BASE})
+    assert sorted(BESIDE | set(infos)) == sorted(BESIDE | {n.replace("_", "-") for n in contract["packages"]})
 
 
 def test_records_are_those_of_the_locked_wheels(records: dict[str, Any], plan: Plan) -> None:
     """A RECORD in the image is that of the wheel with the locked sha256, where this machine has the wheel itself.
 
-    uv adds the scripts that it makes; a cuDNN other than the one torch pins is written into torch's METADATA. Of
-    libraries without their symbol tables, what a loader maps is that of the wheel's.
+    uv adds the scripts that it makes. torch's METADATA has another version (docs/decisions/0011-the-guard.md), and a
+    cuDNN other than the one that torch pins; what the guard shows has an INSTALLER of its own. Of libraries
+    without their symbol tables, what a loader maps is that of the wheel's.
     """
     wanted = [(package.name, package.file, package.sha256) for package in plan.lock.packages]
     wheels = find_wheels(read_host(), wanted)
@@ -68,9 +69,11 @@ def test_records_are_those_of_the_locked_wheels(records: dict[str, Any], plan: P
         found = {path: sha256 for path, sha256, _ in records["rows"].get(info, []) if path != f"{info}/RECORD"}
         stripped = loaded_of(wheel, records["loaded"].keys())
         assert stripped == {path: records["loaded"][path] for path in stripped}
-        changed = stripped.keys() | ({f"{info}/METADATA"} if plan.cell.cudnn else set())
+        changed = stripped.keys() | ({f"{info}/METADATA"} if info.startswith("torch-") or plan.cell.cudnn else set())
         differ = {path for path, sha256 in expected.items() if found.get(path) != sha256} - changed
-        added = {path for path in found.keys() - expected.keys() if not path.startswith("../../../")}
+        added = {path for path in found.keys() - expected.keys() if not path.startswith("../../../")} - {
+            f"{info}/INSTALLER"
+        }
         assert (wheel.name, differ, added) == (wheel.name, set(), set())
 
 

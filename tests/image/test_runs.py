@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.image.conftest import PROGRAMS, Engine
+from torchdev.contract import PACKAGES
 
 COMPUTE = "import torch; x = torch.arange(6.0).reshape(2, 3); print((x @ x.T).tolist())"
 COMPUTED = "[[5.0, 14.0], [14.0, 50.0]]"
@@ -30,9 +31,9 @@ def test_torch_computes_when_locked_down(engine: Engine, image: str, options: di
     assert engine.run(image, ["python", "-c", COMPUTE], **options) == (0, f"{COMPUTED}\n")
 
 
-def test_an_edited_module_takes_effect(engine: Engine, image: str, contract: dict[str, Any]) -> None:
+def test_an_edited_module_takes_effect(engine: Engine, image: str) -> None:
     """The user may edit an installed module, and Python takes the source, not the bytecode that was there before."""
-    module = f"{contract['python']['site_packages']}/typing_extensions.py"
+    module = f"{PACKAGES}/typing_extensions.py"
     ask = "python -c 'import typing_extensions as t; print(t.__cached__ is not None, getattr(t, \"EDITED\", None))'"
     script = f"{ask}; echo 'EDITED = 1' >> {module}; {ask}"
     assert engine.run(image, ["sh", "-c", script]) == (0, "True None\nTrue 1\n")

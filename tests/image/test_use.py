@@ -4,36 +4,40 @@ import base64
 import io
 import os
 import zipfile
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from testinfra.host import Host
 
 from tests.image.conftest import compiles
-from torchdev.contract import SITE_PACKAGES
+from torchdev.contract import PACKAGES, SITE_PACKAGES, make_contract
 from torchdev.plan import Plan
 
 IMPORT = "python -c 'import torch; print(torch.__version__)'"
 
 
-def wheel(name: str, version: str) -> bytes:
-    """A pure wheel of one empty module."""
+def wheel(name: str, version: str, files: "Sequence[str]" = ()) -> bytes:
+    """A pure wheel of one empty module, or of the files that are named, which hold nonsense."""
+    named = dict.fromkeys(files, "raise OSError('replaced')\n") or {f"{name}.py": ""}
     info = f"{name}-{version}.dist-info"
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr(f"{name}.py", "")
+        for path, text in named.items():
+            archive.writestr(path, text)
         archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
         archive.writestr(
             f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )
-        archive.writestr(f"{info}/RECORD", f"{name}.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
+        rows = [*named, f"{info}/METADATA", f"{info}/WHEEL", f"{info}/RECORD"]
+        archive.writestr(f"{info}/RECORD", "".join(f"{row},,\n" for row in rows))
     return buffer.getvalue()
 
 
-def put_wheel(host: Host, folder: str, name: str, version: str) -> str:
+def put_wheel(host: Host, folder: str, name: str, version: str, files: "Sequence[str]" = ()) -> str:
     """Path, in the container, of a new wheel."""
     path = f"{folder}/{name}-{version}-py3-none-any.whl"
-    encoded = base64.b64encode(wheel(name, version)).decode()
+    encoded = base64.b64encode(wheel(name, version, files)).decode()
     host.check_output(f"mkdir -p {folder} && echo {encoded} | base64 -d > {path}")
     return path
 
@@ -109,8 +113,9 @@ def test_dependencies_agree(host: Host, check: str) -> None:
 
 def whole(host: Host, plan: Plan) -> bool:
     """Whether the one torch that is installed is the locked one, and its modules are there."""
-    found = host.check_output(f"cd {SITE_PACKAGES} && ls -d torch-*.dist-info torch/__init__.py torch/version.py")
-    return found.split() == [f"torch-{plan.lock.version('torch')}.dist-info", "torch/__init__.py", "torch/version.py"]
+    host.check_output(f"ls {SITE_PACKAGES}/torch/__init__.py {SITE_PACKAGES}/torch/version.py")
+    version = make_contract(plan.cell, plan.lock)["torch"]["version"]
+    return host.check_output(f"cd {PACKAGES} && ls -d torch-*.dist-info") == f"torch-{version}.dist-info"
 
 
 @pytest.mark.parametrize("install", ["pip install --no-index", "uv pip install --offline --no-index"])
@@ -178,16 +183,16 @@ def test_uv_ends_in_a_folder_that_is_gone(host: Host) -> None:
 
 
 BARE = """
-import importlib.util, pathlib, torch
+import importlib.util, pathlib, sysconfig, torch
 def parses(source):
     try:
         compile(source.read_bytes(), source, "exec")
     except SyntaxError:
         return False
     return True
-site = pathlib.Path(torch.__file__).parent.parent
+sites = [pathlib.Path(torch.__file__).parent.parent, pathlib.Path(sysconfig.get_path("purelib"))]
 own = lambda s: "tests" in s.parts or "torch/testing/_internal" in s.as_posix()
-sources = [s for s in site.rglob("*.py") if not own(s)]
+sources = [s for site in sites for s in site.rglob("*.py") if not own(s)]
 bare = [s for s in sources if not pathlib.Path(importlib.util.cache_from_source(s)).exists() and parses(s)]
 print(len(sources) > 2000, [str(s) for s in bare])
 """

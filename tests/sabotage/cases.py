@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from torchdev.contract import SITE_PACKAGES
+from torchdev.contract import PACKAGES, SITE_PACKAGES
 
 FILE = Path(__file__).parent / "cases.yaml"
 LEFT_OUT = ("test_workloads.py", "test_cnn.py", "test_devel.py")
@@ -53,7 +53,8 @@ def read_cases() -> "list[Case]":
 def dockerfile(case: Case, image: str) -> str:
     """The Dockerfile of a case, on top of a sound image; it runs as the image's own user, unless its steps say else."""
     user = "" if "\nUSER " in f"\n{case.steps}" else "USER 1000\n"
-    return f"FROM {image}\nUSER 0\n{case.steps.rstrip()}\n{user}".replace("SITE", SITE_PACKAGES)
+    text = f"FROM {image}\nUSER 0\n{case.steps.rstrip()}\n{user}"
+    return text.replace("SITE", SITE_PACKAGES).replace("PACKAGES", PACKAGES)
 
 
 def options(case: Case) -> "list[str]":

@@ -23,7 +23,7 @@ from torchdev.trees import File
 def test_torch_is_described_by_lock_and_catalog(cell: Cell, lock: Lock) -> None:
     """Versions from the lock; architectures and glibc from the catalog; the driver from the facts."""
     assert make_contract(cell, lock)["torch"] == {
-        "distribution": "2.13.0",
+        "distribution": "2.13.0+cu130",
         "version": "2.13.0+cu130",
         "cuda": "13.0",
         "cudnn": "9.20.0.48",

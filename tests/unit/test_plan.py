@@ -6,7 +6,7 @@ from tests.unit.conftest import make_package
 from torchdev.contract import make_contract
 from torchdev.lock import Lock
 from torchdev.matrix import Cell
-from torchdev.plan import Plan, base_labels, guarded, layers
+from torchdev.plan import Plan, base_labels, layers
 
 
 def names(cell: Cell, lock: Lock) -> dict[str, list[str]]:
@@ -119,11 +119,3 @@ def test_base_labels_can_replace_those_of_the_official_bases(plan: Plan) -> None
     assert "docker.io" not in merged
     assert "1" * 64 not in merged
     assert "2" * 64 not in merged
-
-
-def test_guard_covers_torch_and_cuda(lock: Lock) -> None:
-    """What must not be replaced, and nothing else."""
-    assert {package.name for package in guarded(lock)} == {
-        "nvidia-cublas", "nvidia-cuda-runtime", "nvidia-cudnn-cu13", "nvidia-nccl-cu13", "nvidia-nvshmem-cu13",
-        "torch", "triton",
-    }  # fmt: skip

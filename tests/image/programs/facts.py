@@ -7,11 +7,14 @@ import os
 import platform
 import re
 import sys
+import sysconfig
 
 import elf
 import torch
 
 SITE = os.path.realpath(os.path.dirname(os.path.dirname(torch.__file__)))
+PACKAGES = os.path.realpath(sysconfig.get_path("purelib"))
+"""Where installers work, and see what is installed."""
 LEGACY = {"manylinux1": 5, "manylinux2010": 12, "manylinux2014": 17}
 
 
@@ -35,7 +38,7 @@ def needed_glibc():
     """The minor version of glibc 2 that torch's libraries ask for, or that its wheel's tag names, if that is newer."""
     libraries = glob.glob(SITE + "/torch/lib/*.so*") + glob.glob(SITE + "/torch/_C*.so")
     found = [int(n) for path in libraries for n in re.findall(rb"\0GLIBC_2\.(\d+)", dynamic_strings(path))]
-    for path in glob.glob(SITE + "/torch-*.dist-info/WHEEL"):
+    for path in glob.glob(PACKAGES + "/torch-*.dist-info/WHEEL"):
         with open(path) as file:
             for tag in re.findall("manylinux[0-9_]*", file.read()):
                 found.append(int(tag.split("_")[2]) if "_2_" in tag else LEGACY.get(tag.rstrip("_"), 0))
@@ -45,7 +48,7 @@ def needed_glibc():
 def distributions():
     """[name, version] of every installed distribution, as its METADATA says, one that is there twice, too."""
     found = []
-    for path in sorted(glob.glob(SITE + "/*.dist-info/METADATA")):
+    for path in sorted(glob.glob(PACKAGES + "/*.dist-info/METADATA") + glob.glob(SITE + "/*.dist-info/METADATA")):
         with open(path, encoding="utf-8") as file:
             head = file.read().split("\n\n")[0]
         name = re.search("^Name: *(.+)$", head, re.MULTILINE).group(1)
@@ -57,11 +60,13 @@ def distributions():
 def recorded():
     """Paths below site-packages that RECORDs list: those that are there, and those that are not."""
     found = {"there": [], "absent": []}
-    for record in glob.glob(SITE + "/*.dist-info/RECORD"):
+    records = [(PACKAGES, path) for path in glob.glob(PACKAGES + "/*.dist-info/RECORD")]
+    records += [(SITE, path) for path in glob.glob("/usr/local/share/torchdev/records/*.csv")]
+    for site, record in records:
         with open(record, newline="", encoding="utf-8") as file:
             for row in csv.reader(file):
                 if not row[0].startswith("..") and not row[0].endswith(".pyc"):
-                    found["there" if os.path.exists(os.path.join(SITE, row[0])) else "absent"].append(row[0])
+                    found["there" if os.path.exists(os.path.join(site, row[0])) else "absent"].append(row[0])
     return found
 
 

@@ -17,6 +17,16 @@ from concurrent.futures import ThreadPoolExecutor
 import elf
 
 SITE = "/usr/local/lib/python/site-packages"
+PACKAGES = "/usr/local/lib/python/packages"
+KEPT = "/usr/local/share/torchdev/records/"
+"""RECORDs of what the guard keeps, which lies below SITE; others are among PACKAGES, as installers have left them."""
+OWN = (
+    PACKAGES + "/zzz-torchdev.pth",
+    SITE + "/torchdev_paths.py",
+    SITE + "/pip/__init__.py",
+    SITE + "/nvidia/__init__.py",
+)  # fmt: skip
+"""What the guard itself has put there (docs/decisions/0011-the-guard.md)."""
 
 
 def source_of(bytecode):
@@ -35,23 +45,35 @@ def digest(path):
 
 
 def rows_of_records():
-    """Folder of metadata to the rows (path, hash, size) of its RECORD."""
+    """Folder of metadata to the rows (path, hash, size) of its RECORD, with paths that are whole."""
     found = {}
-    for record in sorted(glob.glob(SITE + "/*.dist-info/RECORD")):
+    for record in sorted(glob.glob(PACKAGES + "/*.dist-info/RECORD") + glob.glob(KEPT + "*.csv")):
+        kept = record.startswith(KEPT)
+        info = os.path.basename(record)[:-4] + ".dist-info" if kept else os.path.basename(os.path.dirname(record))
         with open(record, newline="", encoding="utf-8") as file:
-            found[os.path.basename(os.path.dirname(record))] = [row[:3] for row in csv.reader(file)]
+            rows = [row[:3] for row in csv.reader(file)]
+        site = SITE if kept else PACKAGES
+        found[info] = [[os.path.normpath(os.path.join(site, row[0]))] + row[1:] for row in rows]
     return found
 
 
+def in_wheel(path):
+    """How a wheel's own RECORD names an installed file; what the guard has changed of a .dist-info's name is undone."""
+    for folder in (SITE, PACKAGES):
+        if path.startswith(folder + "/"):
+            return re.sub(r"^(torch-[^/+]*)[+][^/]*[.]dist-info/", r"\1.dist-info/", os.path.relpath(path, folder))
+    return os.path.relpath(path, SITE)
+
+
 def unlisted(listed):
-    """Files of site-packages that no RECORD lists; bytecode counts by its source."""
+    """Files of both folders that no RECORD lists; bytecode counts by its source."""
     found = []
-    for folder, _, names in os.walk(SITE):
+    for folder, _, names in (one for site in (SITE, PACKAGES) for one in os.walk(site)):
         for name in names:
             path = os.path.join(folder, name)
             if os.path.basename(folder) == "__pycache__":
                 path = source_of(path)
-            if path not in listed:
+            if path not in listed and path not in OWN:
                 found.append(os.path.join(folder, name))
     return sorted(found)
 
@@ -62,11 +84,10 @@ def main():
     wanted, owners, unhashed = {}, {}, []
     for info, rows in records.items():
         for path, sha256, _ in rows:
-            place = os.path.normpath(os.path.join(SITE, path))
-            wanted.setdefault(place, set())
-            owners[place] = info
+            wanted.setdefault(path, set())
+            owners[path] = info
             if sha256:
-                wanted[place].add(sha256)
+                wanted[path].add(sha256)
             elif not path.endswith(("/RECORD", ".pyc")):
                 unhashed.append(info + ": " + path)
     there = [path for path in wanted if os.path.isfile(path)]
@@ -81,11 +102,16 @@ def main():
         "unlisted": unlisted(wanted),
         "unhashed": unhashed,
         "unrecorded": sorted(
-            os.path.basename(path) for path in glob.glob(SITE + "/*.dist-info") if os.path.basename(path) not in records
+            os.path.basename(path)
+            for path in glob.glob(PACKAGES + "/*.dist-info") + glob.glob(SITE + "/*.dist-info")
+            if os.path.basename(path) not in records
         ),
     }
     if "--rows" in sys.argv:
-        result["rows"] = records
+        result["rows"] = {}
+        for info, rows in records.items():
+            name = in_wheel(PACKAGES + "/" + info + "/x").partition("/")[0]
+            result["rows"][name] = [[in_wheel(row[0])] + row[1:] for row in rows]
         libraries = {path for pattern in sys.argv[2:] for path in glob.glob(os.path.join(SITE, pattern))}
         result["loaded"] = {os.path.relpath(path, SITE): elf.loaded(path) for path in sorted(libraries)}
     json.dump(result, sys.stdout)

@@ -12,6 +12,7 @@ import os
 import sys
 import time
 
+PACKAGES = "/usr/local/lib/python/packages"
 OK, NOTE, LIMIT, FAULT = "ok", "note", "can't", "fault"
 
 
@@ -90,10 +91,12 @@ def digest(path):
 def files(site):
     """Every file of site-packages is the one that its wheel named; large ones are compared by size."""
     changed, count = [], 0
-    for record in glob.glob(site + "/*.dist-info/RECORD"):
+    packages, kept = PACKAGES + "/*.dist-info/RECORD", "/usr/local/share/torchdev/records/*.csv"
+    found = [(PACKAGES, path) for path in glob.glob(packages)] + [(site, path) for path in glob.glob(kept)]
+    for folder, record in sorted(found):
         with open(record, newline="", encoding="utf-8") as file:
             for path, sha256, size in (row[:3] for row in csv.reader(file)):
-                place = os.path.normpath(os.path.join(site, path))
+                place = os.path.normpath(os.path.join(folder, path))
                 if not sha256 or path.endswith(".pyc"):
                     continue
                 count += 1

@@ -6,18 +6,12 @@ import re
 import subprocess
 
 from finding import fault, limit, note, ok
+from guard import BUILT, OTHER, PACKAGES, text_of
 
-BUILT = 1577836800
-"""The time of every file that the build wrote (2020-01-01 UTC)."""
-CONSTRAINTS = "/usr/local/share/torchdev/constraints.txt"
-GUARDS = {"pip": ("/usr/local/pip.conf", CONSTRAINTS), "uv": ("/usr/local/bin/uv", CONSTRAINTS)}
-"""The file that makes each keep PyTorch as it is, and what must stand in it."""
 LIBRARIES = ("libcudnn", "libcublas", "libcudart", "libnccl")
+BESIDE = ("pip", "uv")
+"""Packages of every image that are not among the cell's."""
 SHADOWED = ("torch", "torchvision", "torchaudio", "triton", "numpy")
-OTHER = (
-    "for another PyTorch, an environment of your own: "
-    "python -m venv --system-site-packages ~/env && . ~/env/bin/activate"
-)
 AGAIN = "for the image's own again, start a new container; " + OTHER
 PROJECT = (
     "to use the image's: uv venv --system-site-packages, then uv pip install -r pyproject.toml, and uv run --no-sync"
@@ -29,8 +23,7 @@ def read(contract):
     site = contract["python"]["site_packages"]
     above = folders_above()
     return {
-        "installed": installed(site),
-        "guards": {name: line in text_of(path) for name, (path, line) in GUARDS.items()},
+        "installed": installed(),
         "environments": {path: torch_of(path) for path in environments(above)},
         "project": next((path for path in above if wants_torch(path)), None),
         "shadows": [path for path in shadows(contract, above[:1]) if not path.startswith(site)],
@@ -41,19 +34,10 @@ def read(contract):
     }
 
 
-def text_of(path):
-    """The text of a file; empty where it can't be read."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
-
-
-def installed(site):
+def installed():
     """Name to the versions of each distribution, by the names of their folders."""
     found = {}
-    for path in sorted(glob.glob(site + "/*.dist-info")):
+    for path in sorted(glob.glob(PACKAGES + "/*.dist-info")):
         name, _, version = os.path.basename(path)[: -len(".dist-info")].rpartition("-")
         found.setdefault(re.sub("[-_.]+", "-", name).lower(), []).append(version)
     return found
@@ -137,7 +121,7 @@ def first_python():
 
 def judge(contract, found):
     """What no longer is as the tag says, and what is used in its place."""
-    findings = guarded(contract, found["installed"]) + others(contract, found) + guards(found["guards"])
+    findings = guarded(contract, found["installed"]) + others(contract, found)
     findings += [environment(contract, path, torch) for path, torch in found["environments"].items()]
     if found["project"] and not found["environments"]:
         what = "the project in {} asks for torch: uv sync and uv run install one of its own into .venv, unguarded"
@@ -178,8 +162,6 @@ def guarded(contract, installed):
         found = installed.get(name, [])
         if is_guarded(name) and found != [version]:
             wrong.append("{} is {}, not {}".format(name, " and ".join(found) or "gone", version))
-    extra = [name for name in installed if name.startswith("nvidia-") and name not in contract["packages"]]
-    wrong += [f"{name} {installed[name][0]} was added" for name in sorted(extra)]
     if wrong:
         return [fault("packages", "no longer what the tag says: {}".format("; ".join(wrong)), AGAIN)]
     return [ok("packages", "torch {} and what belongs to it are the locked ones".format(contract["packages"]["torch"]))]
@@ -193,7 +175,7 @@ def others(contract, found):
         for name, version in locked.items()
         if not is_guarded(name) and installed.get(name) != [version]
     ]
-    added = [name for name in installed if name not in locked and name != "pip" and not name.startswith("nvidia-")]
+    added = [name for name in installed if name not in locked and name not in BESIDE]
     findings = []
     if changed:
         findings.append(note("packages", "changed since the image was built: {}".format("; ".join(changed))))
@@ -203,20 +185,6 @@ def others(contract, found):
     if found["debian"]:
         findings.append(note("debian", "Debian packages were installed, updated or removed since the image was built"))
     return findings
-
-
-def guards(found):
-    """Whether pip and uv still keep PyTorch as it is."""
-    off = [name for name, there in sorted(found.items()) if not there]
-    if off:
-        return [
-            fault(
-                "guard",
-                "{} would replace PyTorch: its guard is gone".format(" and ".join(off)),
-                "start a new container",
-            )
-        ]
-    return [ok("guard", "pip and uv pip keep PyTorch as it is", OTHER)]
 
 
 def environment(contract, path, torch):

@@ -12,6 +12,7 @@ import threading
 
 import container
 import gpu
+import guard
 import network
 import packages
 from finding import FAULT, LIMIT, NOTE, OK, Finding, fault, limit
@@ -33,6 +34,8 @@ def read(contract):
         "container": container.read,
         "network": network.read,
         "packages": lambda: packages.read(contract),
+        "guard": lambda: guard.read(contract),
+        "files": lambda: guard.read_files(contract),
     }
 
     def one(name, look):
@@ -52,14 +55,22 @@ def read(contract):
 def examine(contract, found):
     """Every finding, in the order of the subjects."""
     findings = []
-    for name, module in (("gpu", gpu), ("container", container), ("network", network), ("packages", packages)):
+    subjects = {
+        "gpu": gpu.judge,
+        "container": container.judge,
+        "network": network.judge,
+        "packages": packages.judge,
+        "guard": guard.judge,
+        "files": guard.judge_files,
+    }
+    for name, judge in subjects.items():
         if name not in found:
             findings.append(limit(name, f"no answer within {ANSWER} seconds"))
         elif isinstance(found[name], Exception):
             what = f"could not be examined: {type(found[name]).__name__}: {found[name]}"
             findings.append(fault(name, what))
         else:
-            findings += module.judge(contract, found[name])
+            findings += judge(contract, found[name])
     return findings
 
 

@@ -1,0 +1,245 @@
+"""PyTorch and CUDA stay what the tag says, whatever installs, upgrades or removes packages, as whatever user."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import testinfra
+from testinfra.host import Host
+
+from tests.image.test_use import old_pip, put_wheel, whole
+from torchdev.contract import PACKAGES, SITE_PACKAGES, make_contract
+from torchdev.engine import Engine
+from torchdev.plan import Plan
+
+USERS = {"dev": "1000:1000", "root": "0:0", "another uid": "12345:0"}
+"""Who may install into the image's own Python; the groups are those that Docker gives, and group 0 for dev."""
+REAL = "/usr/local/libexec/torchdev/uv"
+FREED = "--system --break-system-packages"
+"""What uv must be told before it touches a Python that is externally managed."""
+OFFLINE = "--offline --no-index --find-links /tmp/wheels"
+INSTALLERS = (
+    "pip install --no-index",
+    "python3 -m pip install --no-index --ignore-installed --no-deps",
+    f"uv pip install {OFFLINE}",
+    f"uv pip install --link-mode copy --reinstall {OFFLINE}",
+    f"{REAL} pip install {FREED} {OFFLINE}",
+    f"{REAL} pip install {FREED} --link-mode symlink {OFFLINE}",
+)
+REMOVERS = (
+    "pip uninstall --yes",
+    "python3 -m pip uninstall --yes",
+    "uv pip uninstall",
+    "python3 -m uv pip uninstall",
+    f"{REAL} pip uninstall {FREED}",
+)
+ROGUE = ("torch/__init__.py", "torch/version.py", "torch/lib/libtorch_cpu.so", "nvidia/nccl/lib/libnccl.so.2")
+"""Files of PyTorch and CUDA that another project has, too, as nvidia-nccl-cu12 has some of nvidia-nccl-cu13."""
+
+
+CHANGED = """
+import json, sys
+sys.path.insert(0, "/usr/local/libexec/torchdev/doctor")
+import guard
+contract = json.load(open("/usr/local/share/torchdev/contract.json"))
+found = guard.read_files(contract)
+assert found["count"] > 1000, found
+print(found["changed"])
+"""
+"""What the doctor looks at, without the time after which it gives up on a busy machine."""
+
+
+def started(engine: Engine, image: str, user: str) -> "Iterator[Host]":
+    """A container of its own for a user, without a network."""
+    own = "1000" if user == USERS["dev"] else user
+    with engine.container(image, user=own, network_mode="none", environment={"HOME": "/tmp"}) as running:
+        yield testinfra.get_host(f"docker://{own}@{running.id}")
+
+
+@pytest.fixture(params=USERS.values(), ids=USERS.keys())
+def anyone(request: pytest.FixtureRequest, engine: Engine, image: str) -> "Iterator[Host]":
+    """A container for one test, for each kind of user."""
+    yield from started(engine, image, request.param)
+
+
+@pytest.fixture
+def root(engine: Engine, image: str) -> "Iterator[Host]":
+    """A container for one test, as root, whom no mode of a file stops."""
+    yield from started(engine, image, USERS["root"])
+
+
+@pytest.fixture(scope="module", params=[USERS["dev"], USERS["root"]], ids=["dev", "root"])
+def refusing(request: pytest.FixtureRequest, engine: Engine, image: str, plan: Plan) -> "Iterator[Host]":
+    """A container for tests that try what must be refused; at the end nothing may have changed."""
+    for host in started(engine, image, request.param):
+        yield host
+        kept(host, plan)
+
+
+def kept(host: Host, plan: Plan) -> None:
+    """Torch is imported in the version of the tag, installers see that one alone, and no file of it has changed."""
+    version = make_contract(plan.cell, plan.lock)["torch"]["version"]
+    ask = "import torch; from torch.version import __version__; print(__version__, torch.ones(2).sum().item())"
+    assert host.check_output(f'cd / && python -c "{ask}"') == f"{version} 2.0"
+    assert host.check_output(f"python3 -IBS -c '{CHANGED}'") == "[]"
+
+
+@pytest.mark.parametrize("install", INSTALLERS)
+def test_another_package_with_files_of_torch_leaves_them_alone(root: Host, plan: Plan, install: str) -> None:
+    """It is installed and removed; what it has beside lies elsewhere."""
+    path = put_wheel(root, "/tmp/wheels", "rogue", "1.0", [*ROGUE, "rogue.py"])
+    root.check_output(f"cd / && {install} {path}")
+    kept(root, plan)
+    assert root.run(f"test -e {PACKAGES}/rogue.py").rc == 0
+    root.check_output("cd / && pip uninstall --yes rogue")
+    assert whole(root, plan)
+    kept(root, plan)
+
+
+@pytest.mark.parametrize("remove", REMOVERS)
+def test_torch_cannot_be_removed(refusing: Host, plan: Plan, remove: str) -> None:
+    """Nor can what belongs to it; installers are told that they must not."""
+    names = [name for name in ("torch", "triton", "nvidia-nccl-cu13") if plan.lock.version(name)]
+    for name in names:
+        done = refusing.run(f"cd / && {remove} {name}")
+        assert (done.rc != 0, "RECORD" in done.stdout + done.stderr) == (True, True), done.stdout + done.stderr
+    assert whole(refusing, plan)
+
+
+PROJECT = '[project]\nname = "p"\nversion = "0"\nrequires-python = ">=3.6"\ndependencies = []\n'
+
+
+@pytest.mark.parametrize("variables", ["UV_PROJECT_ENVIRONMENT=/usr/local", "VIRTUAL_ENV=/usr/local"])
+@pytest.mark.parametrize("uv", ["uv", REAL])
+def test_torch_outlives_a_sync(root: Host, plan: Plan, uv: str, variables: str) -> None:
+    """The image's uv refuses. The real one removes all that a project does not list, but PyTorch."""
+    active = "--active" if "VIRTUAL" in variables else ""
+    command = f"cd /tmp/p && {variables} {uv} sync --offline {active}"
+    done = root.run(f"mkdir -p /tmp/p && printf '{PROJECT}' > /tmp/p/pyproject.toml && {command}")
+    if uv == "uv":
+        assert done.rc != 0
+        assert "would remove" in done.stderr
+        assert root.run(f"test -e {PACKAGES}/numpy").rc == 0
+    assert whole(root, plan)
+    kept(root, plan)
+
+
+@pytest.mark.parametrize("command", [
+    f"uv pip install --python python3 --system {OFFLINE}",
+    f"uv pip install -p /usr/local/bin/python {OFFLINE}",
+    f"uv pip install --python=/usr/local {OFFLINE}",
+    f"uv --no-config pip install --system --python-preference only-system {OFFLINE}",
+    f"UV_PYTHON=/usr/local/bin/python3 uv pip install {OFFLINE}",
+    f"UV_CONSTRAINT= uv pip install {OFFLINE}",
+    f"UV_BREAK_SYSTEM_PACKAGES=1 uv pip install {OFFLINE}",
+    f"uv pip install {FREED} {OFFLINE}",
+    f"VIRTUAL_ENV=/usr/local uv pip install {OFFLINE}",
+    f"python -m uv pip install {OFFLINE}",
+    f"{REAL} pip install --system {OFFLINE}",
+    f"{REAL} pip install --python /usr/local/bin/python3 {OFFLINE}",
+    "pip install --no-index --find-links /tmp/wheels --ignore-installed",
+    "PIP_CONSTRAINT= pip install --no-index --find-links /tmp/wheels",
+    "PIP_CONSTRAINT=/tmp/none.txt pip3 install --no-index --find-links /tmp/wheels",
+    "PIP_CONFIG_FILE=/dev/null python3 -m pip install --no-index --find-links /tmp/wheels",
+    "python -c 'import sys, runpy; runpy.run_module(\"pip\", run_name=\"__main__\")' install --no-index -f /tmp/wheels",
+])  # fmt: skip
+def test_another_torch_is_refused_however_it_is_asked_for(refusing: Host, plan: Plan, command: str) -> None:
+    """By every way in which Python, pip and uv can be told of the image's own Python."""
+    put_wheel(refusing, "/tmp/wheels", "torch", "0.0.1")
+    done = refusing.run(f": > /tmp/none.txt; cd / && {command} torch==0.0.1")
+    assert done.rc != 0 or ("pip install" in command and old_pip(refusing))
+    assert whole(refusing, plan)
+
+
+@pytest.mark.parametrize("own", [
+    "PIP_CONSTRAINT=/tmp/own.txt pip install --no-index --find-links /tmp/wheels",
+    "mkdir -p ~/.config/pip && printf '[install]\\nconstraint = /tmp/own.txt\\n' > ~/.config/pip/pip.conf && "
+    "pip install --no-index --find-links /tmp/wheels",
+    "pip install --constraint /tmp/own.txt --no-index --find-links /tmp/wheels",
+    f"UV_CONSTRAINT=/tmp/own.txt uv pip install {OFFLINE}",
+    f"uv pip install --constraint /tmp/own.txt {OFFLINE}",
+])  # fmt: skip
+def test_bounds_of_ones_own_are_added(refusing: Host, plan: Plan, own: str) -> None:
+    """They hold, and so does the guard."""
+    for name, version in (("tiny", "1.0"), ("tiny", "2.0"), ("torch", "0.0.1")):
+        put_wheel(refusing, "/tmp/wheels", name, version)
+    refusing.check_output(f"echo 'tiny<2' > /tmp/own.txt && cd / && {own} tiny")
+    assert refusing.run(f"test -e {PACKAGES}/tiny-1.0.dist-info").rc == 0
+    assert refusing.run(f"cd / && {own} torch==0.0.1").rc != 0 or old_pip(refusing)
+    assert whole(refusing, plan)
+
+
+@pytest.mark.parametrize(("install", "remove"), [
+    ("pip install --no-index", "pip uninstall --yes"), (f"uv pip install {OFFLINE}", "uv pip uninstall"),
+])  # fmt: skip
+def test_other_packages_come_and_go(anyone: Host, plan: Plan, install: str, remove: str) -> None:
+    """They are installed, upgraded and removed, those that came with the image, too."""
+    for version in ("1.0", "2.0"):
+        anyone.check_output(f"cd / && {install} {put_wheel(anyone, '/tmp/wheels', 'tiny', version)}")
+        assert anyone.run(f"test -e {PACKAGES}/tiny-{version}.dist-info").rc == 0
+    anyone.check_output(f"cd / && {install} {put_wheel(anyone, '/tmp/wheels', 'numpy', '999.0')}")
+    anyone.check_output(f"cd / && {remove} tiny numpy")
+    assert anyone.run("cd / && python -c 'import tiny'").rc != 0
+    assert anyone.run("cd / && python -c 'import numpy'").rc != 0
+    assert whole(anyone, plan)
+    kept(anyone, plan)
+
+
+@pytest.mark.parametrize("install", ["pip install --no-index --find-links /tmp/wheels", f"uv pip install {OFFLINE}"])
+def test_what_torch_needs_stays_within_its_bounds(refusing: Host, install: str) -> None:
+    """Those that torch itself names."""
+    bounds = refusing.check_output("cat /usr/local/share/torchdev/constraints.txt").splitlines()
+    asked = [line.partition(">=")[0] for line in bounds if ">=" in line]
+    for name in asked[:2]:
+        put_wheel(refusing, "/tmp/wheels", name.replace("-", "_"), "0.0.1")
+        assert refusing.run(f"cd / && {install} {name}==0.0.1").rc != 0 or old_pip(refusing)
+
+
+def test_torch_goes_on_without_what_it_needs(root: Host, plan: Plan) -> None:
+    """Who removes it gets a note from the doctor, and torch another copy; what is installed instead is used."""
+    root.check_output("cd / && pip uninstall --yes typing_extensions")
+    kept(root, plan)
+    path = put_wheel(root, "/tmp/wheels", "typing_extensions", "999.0")
+    root.check_output(f"cd / && pip install --no-index {path}")
+    found = root.check_output("cd / && python -c 'import typing_extensions as t; print(t.__file__)'")
+    assert "/python/needed/" not in found
+
+
+@pytest.mark.parametrize("install", ["pip install --no-index", f"uv pip install {OFFLINE}"])
+def test_the_version_that_torch_says_is_accepted(host: Host, facts: dict[str, Any], install: str) -> None:
+    """torch==2.14.1+cu130 and torch==2.14.1 are the image's own."""
+    for version in (facts["torch"], facts["torch"].partition("+")[0]):
+        host.check_output(f"cd / && {install} --no-deps torch=={version}")
+    host.check_output(f"cd / && {install} --no-deps 'torch>={facts['torch']}'")
+
+
+@pytest.mark.parametrize("version", ["999.0", "0.1"])
+def test_uv_stays_guarded_when_uv_is_installed(refusing: Host, plan: Plan, version: str) -> None:
+    """It is a package of the image, which keeps it, too."""
+    put_wheel(refusing, "/tmp/wheels", "uv", version, [f"uv-{version}.data/scripts/uv"])
+    refusing.check_output("cd / && pip install --no-index --find-links /tmp/wheels --upgrade uv || true")
+    assert refusing.check_output("head -c 2 $(command -v uv)") == "#!"
+    assert refusing.check_output("uv --version").split()[1] == plan.lock.uv.version
+
+
+def test_the_guard_can_be_taken_away(engine: Engine, image: str, plan: Plan) -> None:
+    """By a program that says what it does; then another torch is installed, imported, and told by the doctor."""
+    with engine.container(image, user="0", network_mode="none") as running:
+        host = testinfra.get_host(f"docker://0@{running.id}")
+        path = put_wheel(host, "/tmp/wheels", "torch", "999.0")
+        assert host.run(f"cd / && pip install --no-index --no-deps {path}").rc != 0 or old_pip(host)
+        host.check_output("torchdev-unguard")
+        host.check_output(f"cd / && uv pip install {OFFLINE} --no-deps {path}")
+        assert not whole(host, plan)
+        assert host.run("cd / && python -c 'import torch; torch.__version__'").rc != 0
+        assert "taken away by torchdev-unguard" in host.run("torchdev-doctor").stdout
+
+
+def test_nothing_names_the_kept_folder_as_a_place_to_install(host: Host) -> None:
+    """Installers write where sysconfig says; Python looks there after the kept folder."""
+    ask = "import site, sys, sysconfig; print(sysconfig.get_path('purelib'), sysconfig.get_path('platlib'))"
+    for path in host.check_output(f'cd / && python -c "{ask}"').split():
+        assert host.check_output(f"realpath {path}") == PACKAGES
+    ask = "import os, sys; print(*[os.path.realpath(path) for path in sys.path if path])"
+    order = host.check_output(f'cd / && python -c "{ask}"').split()
+    assert order.index(SITE_PACKAGES) < order.index(PACKAGES)
