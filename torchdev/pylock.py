@@ -59,10 +59,20 @@ def _resolved(entry: "dict[str, Any]") -> Resolved:
     return Resolved(name, version, tuple(_link(wheel, name, version) for wheel in entry["wheels"]))
 
 
+def _place(wheel: "dict[str, Any]") -> "tuple[str, bool]":
+    """Where a wheel is, and whether that is a URL; one of this machine uv names by a path or a file: URL."""
+    if "url" not in wheel:
+        return str(wheel["path"]), False
+    url = str(wheel["url"])
+    if url.startswith("file:///"):
+        return unquote(urlsplit(url).path), False
+    return texts.ADDRESS.of(url), True
+
+
 def _link(wheel: "dict[str, Any]", name: str, version: str) -> Link:
     """A wheel of a release; uv takes its name from the address, and so do pip and the builds."""
-    place = texts.ADDRESS.of(wheel["url"]) if "url" in wheel else str(wheel["path"])
-    file = unquote(urlsplit(place).path.rpartition("/")[2]) if "url" in wheel else place.rpartition("/")[2]
+    place, remote = _place(wheel)
+    file = unquote(urlsplit(place).path.rpartition("/")[2]) if remote else place.rpartition("/")[2]
     if wheel.get("name", file) != file:
         raise NotOfKind(f"{quoted(wheel['name'])} of {name} is at {quoted(place)}, the address of another file")
     found = parse_wheel_filename(texts.WHEEL.of(file))[:2]

@@ -41,7 +41,7 @@ COMPILE = (
     "--format=pylock.toml",
 )
 
-SECONDS = 1800
+SECONDS = 900
 """How long one resolution may take, all that uv fetches for it included."""
 
 LAST_PATCH = {"3.6": "3.6.15"}

@@ -120,7 +120,7 @@ def read(place: "str | Path", host: Host, work: Callable[[zipfile.ZipFile], T]) 
     Silent or Untrue if it can't be read.
     """
     try:
-        if not isinstance(place, Path):
+        if isinstance(place, str) and "://" in place:
             return remote.read_wheel(host, place, work)
         with remote.unpacking(), zipfile.ZipFile(place) as archive:
             return work(archive)
