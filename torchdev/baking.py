@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable
 
 from torchdev import builder, buildx
@@ -12,33 +13,49 @@ from torchdev.host import Host
 from torchdev.matrix import Cell
 from torchdev.project import Project
 from torchdev.site import Options, open_site
-from torchdev.streams import show
+from torchdev.streams import say, show
 
 Say = Callable[[str], None]
 BAKE = ("--", "docker", "buildx", "bake", "--file", "-")
 """What takes a bake file from standard input."""
 
 
-def bake(project: Project, cells: "tuple[Cell, ...]", options: Options, command: "list[str]", say: Say) -> int:
+def bake(project: Project, cells: "tuple[Cell, ...]", options: Options, command: "list[str]", tell: Say) -> int:
     """Print the bake file with which `build` would build these cells here; what it refers to is under .torchdev/bake.
 
     A command, if there is one, gets it on standard input and the secrets in its environment; its exit code is returned.
     """
-    text, host = _text(project, cells, options, say)
+    text, host = _text(project, cells, options, tell)
     if not command:
         show(text)
         return int(Exit.OK)
-    environment = {**os.environ, **buildx.VARIABLES, **host.private().variables}
     try:
-        return subprocess.run(command, input=text, text=True, env=environment, check=False).returncode
+        return _given(text, command, host)
     except OSError as error:
         step = build_py("bake", *(cell.id for cell in cells), *BAKE)
         raise InputError(f"can't be started: {error.strerror}", where=command[0], next_step=step) from None
 
 
-def _text(project: Project, cells: "tuple[Cell, ...]", options: Options, say: Say) -> "tuple[str, Host]":
+def _given(text: str, command: "list[str]", host: Host) -> int:
+    """Run a command with a bake file on its standard input and the secrets in its environment; its exit code.
+
+    What it says on standard error, as buildx does, is cleaned of them.
+    """
+    environment = {**os.environ, **buildx.VARIABLES, **host.private().variables}
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
+        file.write(text)
+        file.seek(0)
+        with subprocess.Popen(
+            command, env=environment, stdin=file, stderr=subprocess.PIPE, text=True, errors="replace"
+        ) as child:
+            for line in child.stderr or ():
+                say(host.clean(line.rstrip("\n")))
+    return child.returncode
+
+
+def _text(project: Project, cells: "tuple[Cell, ...]", options: Options, tell: Say) -> "tuple[str, Host]":
     plans = project.plans(cells)
-    site = open_site(project.places, plans, options, say)
+    site = open_site(project.places, plans, options, tell)
     for error in site.missing.values():
         raise error
     folder = project.places.work / "bake"
