@@ -172,7 +172,7 @@ def _context(host: Host, plan: Plan, places: Places, folder: Path) -> Path:
     """The cell's folder, or a copy with the wheels that this machine's own folders hold beside their pins."""
     source = places.images / plan.cell.id
     wanted = [(layer.name, package) for layer in plan.layers for package in layer.packages]
-    wanted += [("tools", tool) for tool in plan.tools]
+    wanted += [("pip", plan.pip), *(("tools", tool) for tool in plan.tools)]
     found = find_wheels(host, [(package.name, package.file, package.sha256) for _, package in wanted])
     if not found:
         return source

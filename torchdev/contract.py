@@ -10,7 +10,7 @@ from typing import Any
 from torchdev import facts, releases, slimming
 from torchdev.catalog import numbers
 from torchdev.ids import ARM64
-from torchdev.lock import Lock
+from torchdev.lock import Lock, pip_for
 from torchdev.matrix import Cell
 from torchdev.releases import Combination
 
@@ -20,8 +20,10 @@ SITE_PACKAGES = "/usr/local/lib/python/site-packages"
 PACKAGES = "/usr/local/lib/python/packages"
 """What comes and goes, and where installers see what is installed (docs/decisions/0011-the-guard.md)."""
 HOME = "/home/dev"
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PATH = f"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:{HOME}/.local/bin"
 CUDA_PATH = "/usr/local/cuda/bin"
+STUBS = "/usr/local/cuda/lib64/stubs"
+"""Where compilers, and no loaders, find libraries of the driver."""
 NAMELESS = (2, 6)
 """The first PyTorch whose wheels for ARM on PyPI name their flavour in torch.__version__ (read off the wheels)."""
 
@@ -66,6 +68,7 @@ def make_contract(cell: Cell, lock: Lock) -> Contract:
             "series": cell.python,
             "executable": PYTHON,
             "site_packages": SITE_PACKAGES,
+            "pip": pip_for(cell.python).version,
         },
         "torch": torch,
         "packages": {package.name: said_version(cell, package.name, package.version) for package in lock.packages},
@@ -74,11 +77,10 @@ def make_contract(cell: Cell, lock: Lock) -> Contract:
         "environment": {
             "PATH": f"{CUDA_PATH}:{PATH}" if cell.devel else PATH,
             "LANG": "C.UTF-8",
-            "HOME": HOME,
-            "USER": USER,
+            **({"LIBRARY_PATH": STUBS} if cell.devel else {}),
         },
         "labels": _labels(cell, lock, torch),
-        "entrypoint": ["/usr/bin/tini", "-g", "--", "/usr/local/bin/torchdev-entrypoint"],
+        "entrypoint": ["/usr/bin/tini", "-s", "-g", "--", "/usr/local/bin/torchdev-entrypoint"],
         "cmd": ["bash"],
         "workdir": "/workspace",
         "size_limit": size_limit(cell, lock),

@@ -219,7 +219,7 @@ class Engine:
             raise container_error(image, str(error.explanation or error)) from None
         finally:
             if made:
-                made.remove(force=True)
+                made.remove(force=True, v=True)
 
     @contextmanager
     def network(self, name: str) -> Iterator[str]:
@@ -241,7 +241,7 @@ class Engine:
             status = int(made.wait()["StatusCode"])
             return status, made.logs().decode(errors="replace")
         finally:
-            made.remove(force=True)
+            made.remove(force=True, v=True)
 
     def created_with(self, image: str, **options: Any) -> dict[str, Any]:
         """The host configuration that the engine notes for a container with these options, which is not started."""

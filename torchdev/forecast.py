@@ -157,7 +157,9 @@ def _made(plan: Plan, layer: Layer, stored: int) -> "dict[Hashable, int]":
 
 def _made_of(plan: Plan, layer: Layer) -> "list[object]":
     """What a layer is made from beside its wheels: its own inputs, the tools that install, its templates."""
-    own = {"debian": plan.debian_packages, "python": plan.python.ref, "user": plan.cell.id}.get(layer.name)
+    own = {"debian": plan.debian_packages, "python": [plan.python.ref, plan.pip.sha256], "user": plan.cell.id}.get(
+        layer.name
+    )
     tools = [plan.tool.ref, *(tool.sha256 for tool in plan.tools)] if layer.packages or layer.name == "user" else []
     names = (*OF_EVERY_LAYER, f"layers/{layer.template}.j2", *MADE_BY.get(layer.template, ()))
     if layer.packages:

@@ -109,6 +109,26 @@ def requirements(cell: Cell) -> tuple[str, ...]:
     return (*cell.requirements, *(DEVEL if cell.devel else ()))
 
 
+def _pip(version: str, sha256: str, size: int, installed: int) -> Package:
+    return Package("pip", version, f"pip-{version}-py3-none-any.whl", sha256, size, installed)
+
+
+PIPS = {
+    "3.10": _pip("26.3", "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13", 1950951, 6187545),
+    "3.9": _pip("26.0.1", "bdb1b08f4274833d62c1aa29e20907365a2ceb950410df15fc9521bad440122b", 1787723, 5478753),
+    "3.8": _pip("25.0.1", "c46efd13b6aa8279f33f2864459c8ce587ea6a1a59ee20de055868d8f7688f7f", 1841526, 5757974),
+    "3.7": _pip("24.0", "ba0d021a166865d2265246961bec0152ff124de910c5cc39f1156ce3fa7c69dc", 2110226, 7122471),
+    "3.6": _pip("21.3.1", "deaf32dcd9ab821e359cd8330786bcd077604b5c5730c0b096eda46f95c24a2d", 1723581, 5797679),
+}
+"""By the first Python series that it serves, the newest pip that does: read off PyPI on 2026-11-27. Images have it, so
+that pip does the same in all of them, whatever the bases bring (Debian's Python 3.9: 20.2)."""
+
+
+def pip_for(python: str) -> Package:
+    """The pip of the images of a Python series."""
+    return next(pip for first, pip in PIPS.items() if catalog.numbers(python) >= catalog.numbers(first))
+
+
 def inputs_digest(cell: Cell) -> str:
     """sha256 of everything that a cell's resolution depends on; another digest makes the lock stale."""
     inputs = {

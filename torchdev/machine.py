@@ -101,10 +101,15 @@ def quickstart(project: Project, cells: "tuple[Cell, ...]", consent: Consent, sa
     if exit_code(results) == Exit.OK:
         short = min(results[0].tags, key=len)
         refusal = engine.gpu_refusal(results[0].tags[0])
-        show(f'\nTo use it:\n\n  docker run --rm -it {"" if refusal else "--gpus all "}-v "$PWD":/workspace {short}\n')
+        show(f"\nTo use it:\n\n  {command_to_use(short, gpu=not refusal)}\n")
         if refusal:
             show(f"Without --gpus all, since {refusal}")
     return exit_code(results)
+
+
+def command_to_use(tag: str, *, gpu: bool) -> str:
+    """What to type in a folder to work in it: as its owner, who may be root, so that files can be written there."""
+    return f'docker run --rm -it {"--gpus all " if gpu else ""}-v "$PWD":/workspace -u $(id -u):$(id -g) {tag}'
 
 
 def registry_answers(engine: Engine, project: Project, cells: "tuple[Cell, ...]") -> bool:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from torchdev import facts, releases, slimming
-from torchdev.bases import Base, suite_of
-from torchdev.lock import PYTORCH, Lock, Package
+from torchdev.bases import TOOL_PYTHON, Base, suite_of
+from torchdev.lock import PYTORCH, Lock, Package, pip_for
 from torchdev.matrix import Cell
 from torchdev.wheels import parsed
 
@@ -30,24 +30,16 @@ DEVEL = ("ninja", "nvidia-cuda-cccl", "nvidia-cuda-crt", "nvidia-cuda-nvcc", "nv
 """What the devel variant has beside the plain one: on top, so that both share all that lies below."""
 
 DEBIAN_TOOLS = (
-    # torch.compile and C++ extensions
-    "g++",
-    "gcc",
-    "libc6-dev",
-    # work: sources from git, TLS, one process that reaps the others
-    "ca-certificates",
-    "git",
-    "tini",
+    *("g++", "gcc", "libc6-dev"),  # torch.compile and C++ extensions
+    *("ca-certificates", "git", "openssh-client", "tini"),  # TLS, sources, one process that reaps the others
 )
 """Debian packages of every image, beside the libraries that CPython loads."""
 
 DEV_CONTAINER = "devcontainer.metadata"
 """The label by which tools for dev containers know how an image is worked in."""
 
-
-PIP_SHA256 = "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13"
-FETCHER = Package("pip", "26.3", "pip-26.3-py3-none-any.whl", PIP_SHA256, 1_800_000, None)
-"""The pip that fetches wheels in builds, since uv keeps no wheel files; it is in no image."""
+FETCHER = pip_for(TOOL_PYTHON)
+"""The pip that fetches wheels in builds, since uv keeps no wheel files."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +156,11 @@ class Plan:
     def tools(self) -> tuple[Package, ...]:
         """What fetches and installs wheels."""
         return self.lock.uv, FETCHER
+
+    @property
+    def pip(self) -> Package:
+        """The pip of the image, whatever its Python base has."""
+        return pip_for(self.cell.python)
 
     @cached_property
     def shared(self) -> str:
@@ -284,10 +281,11 @@ def layers(cell: Cell, lock: Lock) -> tuple[Layer, ...]:
         Layer("torch", "wheels", "PyTorch, its companions and Triton", torch),
         Layer("override", "override", "PyTorch told that it has another cuDNN than the one it pins"),
         Layer("packages", PREPARED, "Everything else", others),
-        Layer("devel", "wheels", "nvcc and CUDA's headers", devel),
-        Layer("cuda-home", "cuda-home", "CUDA as compilers look for it: links to the files of the wheels"),
+        Layer(
+            "devel", "devel-wheels", "nvcc and CUDA's headers, in /usr/local/cuda, where compilers look for them", devel
+        ),
         Layer("user", "user", "The user, uv, the entry point, and the guard against a replaced PyTorch"),
     )
-    without = {"override": not cell.cudnn, "cuda-home": not devel}
+    without = {"override": not cell.cudnn}
     chosen = (replace(layer, slim=cell.slim) for layer in found)
     return tuple(x for x in chosen if x.packages or not ("wheels" in x.template or without.get(x.name)))

@@ -117,6 +117,7 @@ def _cell_files(plan: Plan, sources: _Sources) -> Files:
 def _wheel_lists(plan: Plan) -> "dict[str, str]":
     """What the tools and each layer install, and what of it the image lacks."""
     files = {"wheels/tools/requirements.txt": "".join(f"{tool.requirement}\n" for tool in plan.tools)}
+    files["wheels/pip/requirements.txt"] = f"{plan.pip.requirement}\n"
     if plan.cell.cudnn:
         files["override/pin.txt"] = f"{plan.lock.cudnn_name}=={plan.lock.cudnn}\n"
     for layer in plan.layers:

@@ -50,7 +50,10 @@ SITUATIONS = (
         options={"network_mode": "bridge"}, variables={"HTTPS_PROXY": "http://127.0.0.1:9"},
     ),
     Situation("root", {"user": "can't"}, "belongs to root", user="0"),
-    Situation("a user without a home", {"home": "fault", "folder": "can't"}, "HOME is /home/dev", user="12345:12345"),
+    Situation("a user without a home", {"home": "fault", "folder": "can't"}, "torchdev-entrypoint", user="12345:12345"),
+    Situation(
+        "root's cache", {"home": "can't"}, "chown -R 1000:0 /home/dev/.cache/uv", "chown 0 /home/dev/.cache/uv",
+    ),
     Situation(
         "a read-only root",
         {"home": "fault", "folder": "can't", "temporary": "fault", "compiler": "can't"}, "--tmpfs /tmp",

@@ -20,7 +20,7 @@ OF_BASES = (
 )  # fmt: skip
 """Labels that depend on the bases an image was really built from."""
 FROM_BASE = "pip"
-"""The one distribution that comes from the Python base, where no lock names it."""
+"""The one distribution that no lock names: the contract has it apart from them."""
 BESIDE = {FROM_BASE, "uv"}
 """What is installed beside the packages of the lock."""
 
@@ -87,6 +87,12 @@ def test_python_is_where_it_must_be(contract: Contract, shell: dict[str, Any]) -
 def test_packages_lie_where_they_must(contract: Contract, facts: dict[str, Any]) -> None:
     """Torch was imported from there."""
     assert facts["site_packages"] == contract["python"]["site_packages"]
+
+
+@pytest.mark.proves("python.pip")
+def test_pip_is_the_locked_one(contract: Contract, facts: dict[str, Any]) -> None:
+    """Whatever pip the Python base has."""
+    assert installed(facts, FROM_BASE) == [contract["python"]["pip"]]
 
 
 @pytest.mark.proves("torch.distribution")

@@ -9,6 +9,7 @@ import glob
 import hashlib
 import json
 import os
+import pathlib
 import sys
 import time
 
@@ -88,16 +89,21 @@ def digest(path):
     return "sha256=" + base64.urlsafe_b64encode(found.digest()).rstrip(b"=").decode()
 
 
-def files(site):
+def left_out(path, contract):
+    """Whether the image lacks a file of its wheels on purpose, as the contract says; * stops at a slash."""
+    return any(pathlib.PurePosixPath(path).match(glob) for glob in contract["left_out"])
+
+
+def files(contract):
     """Every file of site-packages is the one that its wheel named; large ones are compared by size."""
-    changed, count = [], 0
+    site, changed, count = contract["python"]["site_packages"], [], 0
     packages, kept = PACKAGES + "/*.dist-info/RECORD", "/usr/local/share/torchdev/records/*.csv"
     found = [(PACKAGES, path) for path in glob.glob(packages)] + [(site, path) for path in glob.glob(kept)]
     for folder, record in sorted(found):
         with open(record, newline="", encoding="utf-8") as file:
             for path, sha256, size in (row[:3] for row in csv.reader(file)):
                 place = os.path.normpath(os.path.join(folder, path))
-                if not sha256 or path.endswith(".pyc"):
+                if not sha256 or path.endswith(".pyc") or left_out(path, contract):
                     continue
                 count += 1
                 try:
@@ -130,7 +136,7 @@ def main():
     if hasattr(torch, "compile"):
         for device in ["cpu"] + devices[:1]:
             attempt("compile", compiles, device)
-    files(contract["python"]["site_packages"])
+    files(contract)
 
 
 if __name__ == "__main__":

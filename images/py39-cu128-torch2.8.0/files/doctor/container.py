@@ -12,6 +12,10 @@ from finding import fault, limit, ok
 GIGABYTE = 1 << 30
 CGROUP = "/sys/fs/cgroup/"
 PATIENCE = 2
+KEPT = (".cache", ".config", ".local")
+"""Where programs keep caches, settings and what users install, in a home."""
+DEPTH, MOST = 3, 2000
+"""How deep, and in how many folders, is looked for what can't be written: a cache may have many thousands."""
 
 
 def read():
@@ -24,6 +28,7 @@ def read():
         "groups": sorted(set(os.getgroups()) | {os.getgid()}),
         "name": name_of(os.getuid()),
         "home": home,
+        "closed": {path: owner_of(path) for path in closed({home, home_of(os.getuid())} - {"", "/"})},
         "writable": {path: writable(path) for path in {home, folder(), tempfile_folder()} - {""}},
         "folder": folder(),
         "temporary": tempfile_folder(),
@@ -49,6 +54,35 @@ def name_of(uid):
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return None
+
+
+def home_of(uid):
+    """The home that the image has for a user; empty where it does not know it."""
+    try:
+        return pwd.getpwuid(uid).pw_dir
+    except KeyError:
+        return ""
+
+
+def owner_of(path):
+    """The user id that a folder belongs to."""
+    return os.stat(path).st_uid
+
+
+def closed(homes):
+    """The topmost folders that can't be written of those in homes where programs keep files; a mount may be one."""
+    waiting = [(os.path.join(home, name), 1) for home in sorted(homes) for name in KEPT]
+    found, seen = [], 0
+    while waiting and seen < MOST:
+        path, depth = waiting.pop(0)
+        if os.path.islink(path) or not os.path.isdir(path):
+            continue
+        seen += 1
+        if not os.access(path, os.W_OK):
+            found.append(path)
+        elif depth < DEPTH:
+            waiting += [(os.path.join(path, name), depth + 1) for name in sorted(os.listdir(path))]
+    return found
 
 
 def folder():
@@ -166,11 +200,12 @@ def folders(found):
             home or "not set"
         )
         step = (
-            "keep the image's entry point, which gives every user a home; it needs a /tmp: docker run --tmpfs /tmp:exec"
+            "keep the image's entry point, which gives every user a home (docker exec CONTAINER torchdev-entrypoint "
+            "COMMAND); it needs a /tmp: docker run --tmpfs /tmp:exec"
         )
         findings.append(fault("home", what, step))
     else:
-        findings.append(ok("home", f"{home} can be written"))
+        findings += inside(found) or [ok("home", f"{home} can be written, and what it has for caches and settings")]
     if not current:
         findings.append(fault("folder", "the current folder is there no longer", "cd to one that is"))
     elif not found["writable"].get(current):
@@ -184,6 +219,16 @@ def folders(found):
                 "docker run --tmpfs /tmp:exec",
             )
         )
+    return findings
+
+
+def inside(found):
+    """Folders in HOME that take no files: of a volume that the engine made for root, or that root has made."""
+    findings = []
+    for path, owner in sorted(found["closed"].items()):
+        what = f"{path} belongs to uid {owner}, and can't be written by uid {found['uid']}: programs keep nothing there"
+        step = f"docker exec -u 0 CONTAINER chown -R {found['uid']}:0 {path}"
+        findings.append(limit("home", what, step + "; new volumes are dev's where the image has a folder"))
     return findings
 
 
