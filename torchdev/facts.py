@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from packaging.requirements import Requirement
 
 from torchdev.catalog import Source, minor, numbers
 
@@ -166,6 +167,31 @@ def companion(torch: str, name: str) -> "str | None":
     entry = _of("companions", torch)
     found = entry.get(name) if entry else None
     return str(found) if found else None
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A requirement that a release has and its wheel does not tell: newer versions of a package break it."""
+
+    requirement: str
+    fact: Fact
+
+    def __str__(self) -> str:
+        return f"{self.requirement}: {self.fact}"
+
+    @property
+    def name(self) -> str:
+        """The package."""
+        return Requirement(self.requirement).name
+
+
+def bounds(torch: str) -> tuple[Bound, ...]:
+    """What a release must be resolved with beside its own requirements."""
+    return tuple(
+        Bound(requirement, Fact(f"PyTorch {torch}: {entry['why']}", (source(entry["source"]),)))
+        for requirement, entry in _data()["bounds"].items()
+        if numbers(entry.get("since", "0")) <= numbers(torch) < numbers(entry["before"])
+    )
 
 
 def end_of_life(python: str) -> "tuple[str, Source] | None":

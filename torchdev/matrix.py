@@ -8,7 +8,7 @@ from itertools import product
 from math import prod
 from pathlib import Path
 
-from torchdev import claims, explain, ids, releases
+from torchdev import claims, explain, facts, ids, releases
 from torchdev.catalog import numbers
 from torchdev.cells import Cell as Cell
 from torchdev.commands import build_py
@@ -113,7 +113,8 @@ def _cells(file: MatrixFile, document: Document, section: str, rows: "list[Row]"
             requirements = (f"torch=={t}", *companions, *ALWAYS, *file.packages, *row.packages)
             place = document.place(path)
             chosen = (d, v or ids.PLAIN, a or ids.AMD64, row.legacy, file.slim, row.unlocked)
-            yield _possible(Cell(p or "", c or "", t or "", requirements, place, constraints, *chosen), path, document)
+            bounds = (*constraints, *(bound.requirement for bound in facts.bounds(t or "")))
+            yield _possible(Cell(p or "", c or "", t or "", requirements, place, bounds, *chosen), path, document)
 
 
 def _values(row: Row, axes: Axes, axis: str, path: Trail, document: Document) -> "list[str | None]":

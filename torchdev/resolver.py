@@ -13,7 +13,7 @@ from pathlib import Path
 from pypi_simple import PYPI_SIMPLE_ENDPOINT
 from uv import find_uv_bin
 
-from torchdev import process, pylock
+from torchdev import facts, process, pylock
 from torchdev.bases import TOOL_PYTHON, suite_of
 from torchdev.commands import build_py
 from torchdev.errors import BuildError, Step
@@ -75,7 +75,11 @@ def compile_cell(cell: Cell, host: Host, wanted: Wanted, python: str = "") -> "l
         raise BuildError(error.what, where=cell.id, next_step=error.steps) from None
     if done.status:
         what, step = refusal(cell, done.status, done.output)
-        raise BuildError(f"{what}\n{printable(done.output.strip())}", where=cell.id, next_step=step)
+        said = [
+            printable(done.output.strip()),
+            *(str(bound) for bound in facts.bounds(cell.torch) if bound.name in done.output),
+        ]
+        raise BuildError("\n".join([what, *said]), where=cell.id, next_step=step)
     try:
         return pylock.read(done.lock)
     except ValueError as error:

@@ -80,6 +80,8 @@ def lock_cells(project: Project, cells: "tuple[Cell, ...]", say: Say) -> None:
         try:
             found = lock.completed_by(resolve.resolve(cell, host, known), known_locks)
             say(_write_lock(project, lockfile.sound(found, cell)))
+            for bound in facts.bounds(cell.torch):
+                say(f"  {bound}")
         except TorchdevError as error:
             if len(cells) > 1:
                 say(f"error: {error}")

@@ -34,7 +34,7 @@ def wheel(name: str, version: str, files: "Mapping[str, str] | None" = None) -> 
 
 
 def put_wheel(host: Host, folder: str, name: str, version: str, files: "Sequence[str]" = ()) -> str:
-    """Path, in the container, of a new wheel: of an empty module, or of the files that are named, which hold nonsense."""
+    """Path, in the container, of a new wheel: of an empty module, or of the named files, which hold nonsense."""
     path = f"{folder}/{name}-{version}-py3-none-any.whl"
     nonsense = dict.fromkeys(files, "raise OSError('replaced')\n")
     encoded = base64.b64encode(wheel(name, version, nonsense or None)).decode()

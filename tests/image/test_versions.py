@@ -1,5 +1,6 @@
 """PyTorch's companions are of its release and its flavour."""
 
+import pytest
 from testinfra.host import Host
 
 from torchdev.plan import Plan
@@ -9,6 +10,14 @@ import torch
 from torchvision.ops import nms
 boxes = torch.tensor([[0., 0., 10., 10.], [1., 1., 10., 10.], [20., 20., 30., 30.]])
 print(nms(boxes, torch.tensor([0.9, 0.8, 0.7]), 0.5).tolist(), torch.ops.torchvision._cuda_version())
+"""
+BRIDGE = """
+import numpy, torch
+print(torch.from_numpy(numpy.ones(2)).add(1).tolist(), torch.ones(2).numpy().tolist())
+"""
+EXTENSION = """
+from torch.utils.cpp_extension import BuildExtension, CppExtension
+print(len(CppExtension("own", ["own.cpp"]).include_dirs) > 1)
 """
 DECIBEL = """
 import torch, torchaudio
@@ -24,6 +33,18 @@ def test_torchvision_is_of_the_cells_flavour(host: Host, plan: Plan) -> None:
         assert host.check_output(f"python -c '{NMS}'") == f"[0, 2] {expected}"
     else:
         assert host.run("python -c 'import torchvision'").rc != 0
+
+
+def test_torch_and_numpy_exchange_arrays(host: Host, plan: Plan) -> None:
+    """torch.from_numpy and Tensor.numpy(), which a PyTorch before 2.3 can't with NumPy 2, though it imports."""
+    if not plan.lock.version("numpy"):
+        pytest.skip("the cell has no NumPy")
+    assert host.check_output(f"python -W error -c '{BRIDGE}'") == "[2.0, 2.0] [1.0, 1.0]"
+
+
+def test_cpp_extension_is_usable(host: Host) -> None:
+    """It imports, which before PyTorch 2.2 takes pkg_resources of an older setuptools, and names what it would run."""
+    assert host.check_output(f"python -c '{EXTENSION}'") == "True"
 
 
 def test_torchaudio_works(host: Host, plan: Plan) -> None:

@@ -196,6 +196,24 @@ def test_a_cell_and_an_option_that_agree() -> None:
     assert explain.answer("py311-cu130-cudnn9", {"cudnn": "9.24"}).query["cudnn"] == "9.24"
 
 
+@pytest.mark.parametrize(("torch", "bounds"), [
+    ("1.10.2", ["numpy<2", "setuptools<70"]),
+    ("1.13.1", ["numpy<2", "setuptools<70"]),
+    ("2.0.1", ["numpy<2", "setuptools<70", "sympy<1.13"]),
+    ("2.1.2", ["numpy<2", "setuptools<70", "sympy<1.13"]),
+    ("2.2.2", ["numpy<2", "sympy<1.13"]),
+    ("2.3.0", ["sympy<1.13"]),
+    ("2.4.1", ["sympy<1.13"]),
+    ("2.5.0", []),
+    ("2.15.0", []),
+])  # fmt: skip
+def test_old_releases_are_kept_from_what_came_after_them(torch: str, bounds: "list[str]") -> None:
+    """Each with its reason and its source; releases of today are bounded by nothing but their own wheels."""
+    found = facts.bounds(torch)
+    assert [bound.requirement for bound in found] == bounds
+    assert all(torch in str(bound) and "read 20" in str(bound) for bound in found)
+
+
 def test_every_flavour_has_a_driver_and_a_toolkit_and_every_fact_its_source() -> None:
     """No query can meet a gap in the facts."""
     for c in releases.all_combinations():

@@ -105,6 +105,13 @@ def test_constraints_are_those_of_the_matrix_and_the_row(matrix_of: MatrixOf) ->
     assert matrix_of(text).cells[-1].constraints == ("numpy<3", "scipy<2")
 
 
+def test_an_old_release_has_bounds_of_its_own(matrix_of: MatrixOf) -> None:
+    """Beside those that the matrix names; they are a part of what a lock depends on."""
+    rows = '  - {cuda: cu121, torch: "2.2.2", python: "3.11", constraints: [scipy<2]}\n'
+    old = matrix_of("image: x\nrows:\n" + rows).cells[0]
+    assert old.constraints == ("scipy<2", "numpy<2", "sympy<1.13")
+
+
 def test_500_cells_load_in_two_seconds(matrix_of: MatrixOf) -> None:
     """A row a cell, which is the slowest form; of processor time, whatever else the machine does."""
     existing = [c for c in all_combinations() if c.arch == "amd64"][:500]
