@@ -145,7 +145,7 @@ def refuse_blocked(tree: Tree, changes: Changes) -> None:
     """Raise InputError if something that was not written here stands where a file should be written."""
     if changes.blocked:
         reasons = [f"{tree.shown(name)}: {reason}" for name, reason in changes.blocked.items()]
-        what = f"{len(reasons)} files can't be written, and nothing was:\n{few(reasons)}"
+        what = f"these files can't be written, and nothing was:\n{few(reasons)}"
         raise InputError(what, where=str(tree.root), next_step=("move away what is there, then: ", RENDER))
 
 
