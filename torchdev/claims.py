@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from torchdev import bases, ids, releases
+from torchdev import bases, facts, ids, releases, terms
 from torchdev.catalog import minor
 from torchdev.cells import Cell
 
@@ -39,8 +39,8 @@ def untrue(tag: str, cell: Cell) -> str:
     """What a tag says that is not so of a cell's image, in a phrase; empty if all that it says is so."""
     negated = re.sub(r"(?<![a-z])(no|non|without)[-_](?=(cuda|gpu)(?![a-z]))", "no", tag.lower())
     text = negated.replace("x86-64", "x86_64")
-    found = (*_of_versions(text, cell), *_of_words(text, cell), *_of_numbers(text, cell), *_of_ids(tag, cell))
-    return next(iter(found), "")
+    judges = (_of_versions, _of_words, _of_numbers, _of_gpus)
+    return next((phrase for judge in judges for phrase in judge(text, cell)), next(_of_ids(tag, cell), ""))
 
 
 def _of_versions(text: str, cell: Cell) -> "Iterator[str]":
@@ -71,6 +71,16 @@ def _of_numbers(text: str, cell: Cell) -> "Iterator[str]":
         what = _known().get(minor(version))
         if what and not any(_agree(version, has) for has in _versions(cell).values()):
             yield f"{version} is a {what}, and not one of its versions"
+
+
+def _of_gpus(text: str, cell: Cell) -> "Iterator[str]":
+    """What is not so of GPUs, such as v100: the cell must serve them, as far as is known."""
+    found = releases.find(cell.torch, cell.flavour, cell.arch, cell.python)
+    for word in re.split("[-_.]", text) if found else ():
+        if found and len(word) > 2 and word[0].isalpha() and facts.gpu(word):
+            refusal = terms.gpu_refusal(word, cell.cudnn, found)
+            if refusal:
+                yield f"it names {word}, and {refusal.text}"
 
 
 def _of_ids(tag: str, cell: Cell) -> "Iterator[str]":

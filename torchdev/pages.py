@@ -175,13 +175,14 @@ repositories: the hashes of many wheels, and for some releases what they require
 
 - **Hashes are missing**: the first build where the PyTorch index answers fills them in, and refuses a file that differs
   from what is known. Until then all that lies below PyTorch is built.
-- **No lock**: what PyTorch of that flavour requires is not known. `python build.py lock CELL` makes it where the index
+- **No lock**: for the reason that the matrix gives (`unlocked`). `python build.py lock CELL` makes it where the index
   answers (`TORCHDEV_PYTORCH_INDEX` names a mirror), or where the wheels lie in a folder that pip is told of.
 """
 
 
 def _unlocked(cell: Cell, lock: "Lock | None") -> "Iterable[str]":
     if lock is None:
-        yield f"| {cell.id} | no lock: what PyTorch {cell.torch}+{cell.flavour} requires is not known |"
+        why = (cell.unlocked or "not made yet").replace("|", "\\|")
+        yield f"| {cell.id} | no lock: {why} |"
     elif lock.unresolved:
         yield f"| {cell.id} | hashes of {', '.join(f'{p.name} {p.version}' for p in lock.unresolved)} |"

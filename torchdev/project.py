@@ -61,14 +61,17 @@ class Project:
         return schema | pages.pages(self.places.checkout, self.matrix, locks)
 
     def examples(self) -> Files:
-        """The committed recipes, of the cell that `latest` or else the group default names first; by path."""
+        """The committed recipes, of the cell that `latest` or else the group default names first; by path.
+
+        None, so that those that are there stay, while this cell has no lock.
+        """
         matrix = self.matrix
-        usual = self.by_lock(tuple(filter(None, (matrix.aliases.get("latest"), *matrix.groups["default"]))))[0]
-        if not self._own or not usual:
+        usual = matrix.aliases.get("latest") or matrix.groups["default"][0]
+        if not self._own or not self.by_lock((usual,))[0]:
             return {}
-        aliases = {tag: cell for tag, cell in matrix.aliases.items() if cell.arch == usual[0].arch}
-        tags = sorted(aliases, key=lambda tag: (aliases[tag] != usual[0], tag))
-        return recipes.examples(self.plans(usual[:1])[0], tags, self.job_files(), self.places.templates)
+        aliases = {tag: cell for tag, cell in matrix.aliases.items() if cell.arch == usual.arch}
+        tags = sorted(aliases, key=lambda tag: (aliases[tag] != usual, tag))
+        return recipes.examples(self.plans((usual,))[0], tags, self.job_files(), self.places.templates)
 
     def job_files(self) -> "dict[str, bytes]":
         """The files of the training job, by name."""
