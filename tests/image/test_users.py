@@ -78,14 +78,17 @@ def test_a_mounted_cache_is_used_by_any_user(engine: Engine, image: str) -> None
 
 @pytest.mark.parametrize("user", USERS)
 def test_programs_that_users_install_are_found(engine: Engine, image: str, user: str) -> None:
-    """By their names, whoever installs them; where site-packages is closed to a user, pip takes ~/.local by itself."""
+    """By their names, whoever installs them; where the image's packages are closed to a user, into ~/.local."""
     script = f"""
-        {program("one")}; {program("two")}; {program("three")}
+        {program("one")}; {program("two")}; {program("three")}; {program("four")}
         pip install --quiet --no-index --no-warn-script-location /tmp/one-1.0-py3-none-any.whl > /tmp/said 2>&1; one
         pip install --quiet --no-index --no-warn-script-location --user /tmp/two-1.0-py3-none-any.whl; two
         uv tool install --quiet --offline --no-index /tmp/three-1.0-py3-none-any.whl; three
+        uv pip install --quiet --offline --no-index /tmp/four-1.0-py3-none-any.whl; four
+        uv pip uninstall --quiet four; if four; then exit 1; fi
+        if uv pip install --offline --no-index torch==0.0.1; then exit 1; fi
     """
-    assert shell(engine, image, script, user=user).split().count("runs") == 3
+    assert shell(engine, image, script, user=user).split().count("runs") == 4
 
 
 def test_what_dev_may_write_on_roots_path(engine: Engine, image: str, contract: dict[str, Any]) -> None:
