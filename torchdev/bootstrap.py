@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from torchdev import prefix, process, redact
+from torchdev import debsource, prefix, process, redact
 from torchdev.bases import SOURCE_PINS, SOURCE_SUITES, Base, Suite
 from torchdev.commands import Command, build_py
 from torchdev.diagnosis import explain
@@ -119,8 +119,12 @@ def _of_source(engine: Engine, host: Host, base: Base, places: Places, say: Say)
         say(f"{base.name}: bootstrapped before from a local prefix, as {base.stand_in}{'' if current else renew}")
         return
     wanted = recipe(base.suite, places, SOURCE_FILES)
+    labels = dict(there.labels) if there else {}
     if _wanted(engine, base, wanted, say):
-        _compile(engine, host, base, places, {RECIPE_LABEL: wanted, ORIGIN_LABEL: "source"})
+        labels = {RECIPE_LABEL: wanted, ORIGIN_LABEL: "source"}
+        labels |= _compile(engine, host, base, places, labels, debsource.had(there.labels) if there else "")
+    if debsource.NOTICE_LABEL in labels:
+        say(f"{base.name}: {labels[debsource.NOTICE_LABEL]}")
 
 
 def _of_prefix(engine: Engine, host: Host, base: Base, given: prefix.Prefix, places: Places, say: Say) -> None:
@@ -130,7 +134,8 @@ def _of_prefix(engine: Engine, host: Host, base: Base, given: prefix.Prefix, pla
         wanted = recipe(base.suite, places, PREFIX_FILES, content)
         if _wanted(engine, base, wanted, say):
             labels = {RECIPE_LABEL: wanted, ORIGIN_LABEL: "prefix", CONTENT_LABEL: content}
-            _build(engine, host, base, places, "prefix.Dockerfile", {}, labels, f"--build-context=prefix={folder}")
+            options = (*_kept(base, labels), f"--build-context=prefix={folder}")
+            _build(engine, host, base, places, "prefix.Dockerfile", {}, *options)
 
 
 def recipe(suite: Suite, places: Places, files: "tuple[str, ...]", content: str = "") -> str:
@@ -199,15 +204,30 @@ def _debian(engine: Engine, base: Base, host: Host, labels: dict[str, str]) -> N
         engine.load_root(archive, base.stand_in, labels)
 
 
-def _compile(engine: Engine, host: Host, base: Base, places: Places, labels: dict[str, str]) -> None:
-    """CPython compiled from Debian's source package, on the bootstrapped Debian."""
+def _compile(
+    engine: Engine, host: Host, base: Base, places: Places, labels: dict[str, str], had: str
+) -> "dict[str, str]":
+    """CPython compiled from Debian's source package, on the bootstrapped Debian; the labels that tell of the source.
+
+    The source is fetched first, by itself: what was found goes into labels. It is not older than the one `had` before.
+    """
     series = base.series or ""
     if series not in SOURCE_SUITES:
         what = f"no registry answers for {base.name}, and Debian has no source package of that Python"
         have = f"if you have one that was compiled on Debian {base.suite.name} or an older one, in FOLDER: "
         raise EngineError(what, next_step=(f"docker pull {base.ref}; or, {have}", _command(base)))
-    arguments = {"SUITES": " ".join(SOURCE_SUITES[series]), "PINNED": SOURCE_PINS.get(series, "")}
-    _build(engine, host, base, places, "python.Dockerfile", arguments, labels)
+    arguments = {"SUITES": " ".join(SOURCE_SUITES[series]), "PINNED": SOURCE_PINS.get(series, ""), "HAD": had}
+    with tempfile.TemporaryDirectory() as folder:
+        options = ("--target=source", "--no-cache-filter=fetch", f"--output=type=local,dest={folder}")
+        _build(engine, host, base, places, "python.Dockerfile", arguments, *options)
+        source = debsource.parse(Path(folder, "source").read_text(encoding="utf-8"))
+    _build(engine, host, base, places, "python.Dockerfile", arguments, *_kept(base, labels | source.labels))
+    return source.labels
+
+
+def _kept(base: Base, labels: "dict[str, str]") -> "tuple[str, ...]":
+    """Options of a build whose image stays, as a stand-in with labels."""
+    return ("--tag", base.stand_in, "--load", *(f"--label={key}={value}" for key, value in labels.items()))
 
 
 def _build(
@@ -217,21 +237,16 @@ def _build(
     places: Places,
     file: str,
     arguments: dict[str, str],
-    labels: dict[str, str],
     *options: str,
 ) -> None:
-    """Build a Python's stand-in by a Dockerfile of templates/bootstrap."""
+    """Build a Python's stand-in, or a stage of it, by a Dockerfile of templates/bootstrap."""
     debian = Base(base.suite.image, None)
     arguments = {"DEBIAN": debian.stand_in, "VERSION": base.series or "", **arguments}
     folder = places.templates / "bootstrap"
     command = [
         "build",
-        "--tag",
-        base.stand_in,
-        "--load",
         "--provenance=false",
         *(f"--build-arg={key}={value}" for key, value in arguments.items()),
-        *(f"--label={key}={value}" for key, value in labels.items()),
         *options,
     ]
     command += [f"--secret={secret}" for secret in host.secret_options("proxies")]

@@ -5,11 +5,11 @@ import json
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torchdev import process
+from torchdev import debsource, process
 from torchdev.bases import Base
 from torchdev.buildx import OnLine
 from torchdev.diagnosis import explain
@@ -42,12 +42,14 @@ OWN_WAY = Way()
 class StandIn:
     """An image of this engine, by name and id, that stands in for an official one.
 
-    `layout` is where it lies as an OCI layout, FOLDER@DIGEST, for builders that don't see the engine's images.
+    `layout` is where it lies as an OCI layout, FOLDER@DIGEST, for builders that don't see the engine's images. `source`
+    are the labels by which an image tells what its Python was compiled from.
     """
 
     name: str
     id: str
     layout: str = ""
+    source: "Mapping[str, str]" = field(default_factory=dict, hash=False)
 
     @property
     def context(self) -> str:
@@ -152,7 +154,7 @@ def override(plan: Plan, host: Host, places: Places, folder: Path, stands: Stand
     if stands:
         target["contexts"] = {ref: stand.context for ref, stand in stands.items()}
         own = [(stands[base.ref].name, stands[base.ref].id) for base in (plan.debian, plan.python)]
-        target["labels"] |= base_labels(BOOTSTRAPPED, own[0], own[1])
+        target["labels"] |= base_labels(BOOTSTRAPPED, own[0], own[1]) | dict(stands[plan.python.ref].source)
     target["secret"] = host.secret_options()
     return {key: value for key, value in target.items() if value}
 
@@ -188,7 +190,12 @@ def stand_ins(engine: Engine, bases: "Iterable[Base]", layouts: "Path | None" = 
     """The bootstrapped images that are there, of these bases; if asked for, as OCI layouts below a folder, too."""
     images = {base: engine.image(base.stand_in) for base in bases}
     return {
-        base: StandIn(base.stand_in, image.id, engine.layout(image.id, layouts) if layouts else "")
+        base: StandIn(
+            base.stand_in,
+            image.id,
+            engine.layout(image.id, layouts) if layouts else "",
+            debsource.of_image(image.labels),
+        )
         for base, image in images.items()
         if image
     }

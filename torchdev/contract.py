@@ -40,6 +40,8 @@ SLIMMED = 0.5
 """The share that is counted on of what slimming takes away: a version that was not looked at may have less to lose."""
 
 PYTHON = "/usr/local/bin/python3"
+SOURCE = "/usr/local/share/torchdev/python-source"
+"""Where an image on a Python that was compiled from Debian's source says which version was named, and which taken."""
 USER = "dev"
 
 DEV_CONTAINER = {
@@ -69,6 +71,7 @@ def make_contract(cell: Cell, lock: Lock) -> Contract:
             "executable": PYTHON,
             "site_packages": SITE_PACKAGES,
             "pip": pip_for(cell.python).version,
+            "source": SOURCE,
         },
         "torch": torch,
         "packages": {package.name: said_version(cell, package.name, package.version) for package in lock.packages},

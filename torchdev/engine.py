@@ -125,7 +125,7 @@ class Engine:
             self.untag(name)
 
     def push(self, name: str) -> str:
-        """Push a tag to the registry that its name begins with; the digest of what was sent.
+        """Push a tag to the registry that its name begins with; the digest of what was sent, if the engine tells.
 
         BuildError with the registry's words if it refuses, or is lost on the way.
         """
@@ -139,8 +139,6 @@ class Engine:
         except (APIError, OSError) as error:
             what = error.explanation if isinstance(error, APIError) else short(error)
             raise BuildError(f"the engine does not push it: {what}", where=name, next_step=step) from None
-        if not digest:
-            raise BuildError("the engine does not say what it has pushed", where=name, next_step=DOCTOR)
         return str(digest)
 
     def layer_sizes(self, name: "str | Image") -> "list[tuple[str, int]]":

@@ -107,6 +107,8 @@ OFFICIAL = Kind(
     "an official base image such as debian:bookworm-slim", r"(debian:[a-z]+-slim|python:3\.[0-9]{1,2}-slim-[a-z]+)"
 )
 BUILDER = Kind("the name of a builder, as docker buildx ls has it", r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+DEBIAN_VERSION = Kind("the version of a Debian package such as 3.11.2-6+deb12u8", r"[0-9][A-Za-z0-9.+~:-]*")
+SUITE = Kind("a suite of Debian such as bookworm-security", r"[a-z]+(-[a-z]+)*")
 PLATFORM = Kind("a platform such as linux/amd64", r"linux/[a-z0-9]+(/v[0-9]+)?")
 HOST_PORT = Kind("a host such as mirror.example:8080", rf"{_NETWORK_HOST}({_PORT})?", 300)
 INDEX_URL = Kind(

@@ -6,15 +6,29 @@
 #
 #   DEBIAN    the base image, itself bootstrapped
 #   VERSION   the Python series, such as 3.11
-#   SUITES    the Debian suites to try for its source, first come first served: "bookworm-security bookworm"
+#   SUITES    the Debian suites that may name its source, of which the newest is taken: "bookworm-security bookworm"
 #   PINNED    a source package to take if none of them has it: "python3.11_3.11.2-6.dsc SHA256"
+#   HAD       the version that the stand-in had before: an older one is refused
 
 ARG DEBIAN=debian:bookworm-slim
 
-FROM ${DEBIAN} AS build
+FROM ${DEBIAN} AS fetch
 ARG VERSION
 ARG SUITES
 ARG PINNED=
+ARG HAD=
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+WORKDIR /src
+RUN --mount=type=bind,source=fetch-source,target=/fetch-source --mount=type=secret,id=ca --mount=type=secret,id=proxies \
+    if [ -e /run/secrets/proxies ]; then . /run/secrets/proxies; fi; \
+    if [ -e /run/secrets/ca ]; then echo 'Acquire::https::CAInfo "/run/secrets/ca";' > /etc/apt/apt.conf.d/99ca; fi; \
+    /fetch-source "${VERSION}" "${PINNED}" "${HAD}" ${SUITES}
+
+# What was named and what was taken, for those who build: the image gets it as labels.
+FROM scratch AS source
+COPY --from=fetch /src/source /
+
+FROM ${DEBIAN} AS build
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 # hadolint ignore=DL3008
 RUN --mount=type=secret,id=ca --mount=type=secret,id=proxies \
@@ -26,9 +40,7 @@ RUN --mount=type=secret,id=ca --mount=type=secret,id=proxies \
         libnsl-dev libreadline-dev libsqlite3-dev libssl-dev libtirpc-dev make patch pkg-config uuid-dev \
         xz-utils zlib1g-dev > /dev/null
 WORKDIR /src
-RUN --mount=type=bind,source=fetch-source,target=/fetch-source --mount=type=secret,id=ca --mount=type=secret,id=proxies \
-    if [ -e /run/secrets/proxies ]; then . /run/secrets/proxies; fi; \
-    /fetch-source "${VERSION}" "${PINNED}" ${SUITES}
+COPY --from=fetch /src /src
 # One fix uses a private header in pyexpat, which Debian compiles as a part of the interpreter.
 # hadolint ignore=DL3003
 RUN dpkg-source --skip-patches -x ./*.dsc tree > /dev/null; \
@@ -70,5 +82,6 @@ RUN --mount=type=secret,id=ca --mount=type=secret,id=proxies \
         @LIBRARIES@ > /dev/null; \
     rm -rf /var/lib/apt/lists/* /var/cache/ldconfig/aux-cache /var/log/* /tmp/apt.conf
 COPY --from=build /usr/local /usr/local
+COPY --from=fetch /src/source /usr/local/share/torchdev/python-source
 RUN ldconfig && rm -f /var/cache/ldconfig/aux-cache
 CMD ["python3"]

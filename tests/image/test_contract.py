@@ -50,6 +50,7 @@ def shell(host: Host) -> dict[str, Any]:
         "user": {"name": entry[0], "uid": int(entry[2]), "gid": int(entry[3]), "groups": groups, "home": entry[5]},
         "writable": {folder for folder in (entry[5], host.check_output("pwd")) if not host.run(f"test -w {folder}").rc},
         "contract": host.run("cat /usr/local/share/torchdev/contract.json").stdout,
+        "source": host.run("cat /usr/local/share/torchdev/python-source").stdout,
     }
 
 
@@ -93,6 +94,18 @@ def test_packages_lie_where_they_must(contract: Contract, facts: dict[str, Any])
 def test_pip_is_the_locked_one(contract: Contract, facts: dict[str, Any]) -> None:
     """Whatever pip the Python base has."""
     assert installed(facts, FROM_BASE) == [contract["python"]["pip"]]
+
+
+@pytest.mark.proves("python.source")
+def test_source_of_python_is_told(contract: Contract, config: dict[str, Any], shell: dict[str, Any]) -> None:
+    """Where the base was compiled here, file and label say from which version; a notice, if Debian named another."""
+    place, labels = contract["python"]["source"], config["Labels"]
+    assert place == "/usr/local/share/torchdev/python-source"
+    taken, notice = (labels.get(f"io.torchdev.base.python.source{end}") for end in ("", ".notice"))
+    told = dict(line.partition(" ")[::2] for line in shell["source"].splitlines())
+    assert told.get("taken") == taken
+    assert bool(notice) == (told.get("named") != taken or bool(told.get("unread")))
+    assert not notice or (str(told["named"]) in notice and all(suite in notice for suite in told["unread"].split()))
 
 
 @pytest.mark.proves("torch.distribution")

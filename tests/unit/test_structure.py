@@ -10,15 +10,15 @@ from torchdev.imports import imported
 
 PACKAGE = ROOT / "torchdev"
 ORDER = (
-    "commands", "errors", "texts", "values", "streams", "faults", "refusals", "files", "imports", "process",
-    "jsonfile", "redact", "settings", "variables", "logins", "pip_settings", "uv_settings", "amounts", "document",
-    "schema", "ids", "catalog", "facts", "releases", "terms", "reasons", "explain", "grid", "cells", "bases",
-    "claims", "matrix", "places", "host", "traces", "remote", "archives", "indexes", "wheels", "pytorch", "lock",
-    "lockfile", "pylock", "resolver", "neighbours", "resolve", "sources", "slimming", "contract", "checks", "plan",
-    "forecast", "waves", "backlog", "pages", "listed", "trees", "render", "containers", "jobs", "recipes", "project",
-    "diagnosis", "buildlog", "progress", "gpus", "buildx", "exports", "connection", "engine", "builder", "prefix",
-    "bootstrap", "verify", "memory", "report", "turns", "outlook", "names", "site", "push", "pipeline", "batches",
-    "display", "stages", "rendering", "baking", "launch", "doctor", "machine", "selftest",
+    "commands", "errors", "texts", "values", "streams", "faults", "refusals", "debsource", "files", "imports",
+    "process", "jsonfile", "redact", "settings", "variables", "logins", "pip_settings", "uv_settings", "amounts",
+    "document", "schema", "ids", "catalog", "facts", "releases", "terms", "reasons", "explain", "grid", "cells",
+    "bases", "claims", "matrix", "places", "host", "traces", "remote", "archives", "indexes", "wheels", "pytorch",
+    "lock", "lockfile", "pylock", "resolver", "neighbours", "resolve", "sources", "slimming", "contract", "checks",
+    "plan", "forecast", "waves", "backlog", "pages", "listed", "trees", "render", "containers", "jobs", "recipes",
+    "project", "diagnosis", "buildlog", "progress", "gpus", "buildx", "exports", "connection", "engine", "builder",
+    "prefix", "bootstrap", "verify", "memory", "report", "turns", "outlook", "names", "site", "push", "pipeline",
+    "batches", "display", "stages", "rendering", "baking", "launch", "doctor", "machine", "selftest",
 )  # fmt: skip
 """Lowest first: a module imports only from those before it."""
 STANDALONE = ("environment", "arguments")

@@ -25,6 +25,8 @@ GOOD = [
     (texts.REFERENCE, ["torchdev:latest", "ghcr.io/a/b@sha256:" + "0" * 64, "host:5000/x:y@sha256:" + "1" * 64]),
     (texts.OFFICIAL, ["debian:bookworm-slim", "python:3.11-slim-bookworm"]),
     (texts.BUILDER, ["default", "my_builder.2"]),
+    (texts.DEBIAN_VERSION, ["3.11.2-6+deb12u8", "1:2.0~rc1-1"]),
+    (texts.SUITE, ["bookworm", "bookworm-security"]),
     (texts.PLATFORM, ["linux/amd64", "linux/arm64/v8"]),
     (texts.SERIES, ["3.6", "3.14"]),
     (texts.FLAVOUR, ["cpu", "cu130"]),
