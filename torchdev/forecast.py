@@ -8,7 +8,7 @@ from functools import cache
 
 from torchdev import slimming
 from torchdev.lock import Package
-from torchdev.plan import PREPARED, Layer, Plan
+from torchdev.plan import PREPARED, Layer, Plan, Templates
 
 BESIDE_WHEELS = {"debian": 289_000_000, "python": 56_000_000, "user": 38_500_000}
 """Bytes of layers without wheels (measured: 288.6; 48.3 to 56.0; 38.4 to 38.5 MB); others are links and a file."""
@@ -164,7 +164,13 @@ def _made_of(plan: Plan, layer: Layer) -> "list[object]":
     names = (*OF_EVERY_LAYER, f"layers/{layer.template}.j2", *MADE_BY.get(layer.template, ()))
     if layer.packages:
         names += ("steps/install-tools",)
-    return [own, tools, [entry for entry in plan.templates if entry[0].startswith(names)]]
+    return [own, tools, _chosen(plan.templates, names)]
+
+
+@cache
+def _chosen(templates: Templates, names: "tuple[str, ...]") -> "list[tuple[str, str]]":
+    """The templates whose paths begin with some names; those of one layer are the same for every cell."""
+    return [entry for entry in templates if entry[0].startswith(names)]
 
 
 def _key(package: Package) -> str:

@@ -11,6 +11,9 @@ from torchdev.plan import Plan
 from torchdev.turns import RESERVE
 from torchdev.waves import Cells, Waves
 
+NAMED = 10
+"""Cells that an error names."""
+
 
 @dataclass(frozen=True)
 class Outlook:
@@ -65,7 +68,8 @@ def refusal(found: Outlook, *, prune: bool) -> "BuildError | None":
     figures = f"{gb(found.needed)} needed while building, {gb(found.room)} may be written, {gb(RESERVE)} are kept free"
     freeing = "docker system df; docker builder prune"
     if found.waves.too_large:
-        names = ", ".join(found.waves.too_large)
+        large, more = found.waves.too_large[:NAMED], len(found.waves.too_large) - NAMED
+        names = ", ".join(large) + (f", and {more} more, which plan lists" if more > 0 else "")
         what = f"the engine's disk is too small: {figures}; too large even by itself: {names}"
         return BuildError(what, next_step=f"{freeing}; or leave these cells out")
     count = len(found.waves.waves)

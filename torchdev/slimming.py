@@ -67,7 +67,12 @@ def _taken(name: str, version: str) -> int:
 
 def paths_of(projects: "Iterable[str]") -> dict[str, tuple[str, ...]]:
     """Paths below site-packages, as globs in which * stops at a slash, of what images lack of some projects: by how."""
-    found = rules_of(projects)
+    return dict(_paths_of(tuple(projects)))
+
+
+@cache
+def _paths_of(names: "tuple[str, ...]") -> dict[str, tuple[str, ...]]:
+    found = _rules_of(names)
     return {
         how: tuple(path for rule in found if rule.how == how for path in rule.paths) for how in (LEFT_OUT, STRIPPED)
     }

@@ -179,7 +179,7 @@ def test_push_from_containerds_store(
     (remote,) = remotes(plan, target)
     again = site.engine.image(image.id)
     assert again
-    assert again.pushed == (f"{target}@{site.engine.registry_digest(remote)}",)
+    assert f"{target}@{site.engine.registry_digest(remote)}" in again.pushed
     scratch_of_other = tmp_path / "other"
     scratch_of_other.mkdir()
     monkeypatch.setattr(sys.modules[__name__], "SECRET", "another")

@@ -42,6 +42,15 @@ def test_cell_too_large_by_itself_is_named(first: Plan, second: Plan) -> None:
     assert f"too large even by itself: {first.cell.id}, {second.cell.id}" in error.what
 
 
+def test_an_error_names_ten_cells(first: Plan) -> None:
+    """Of thousands, it would fill the screen."""
+    cells = (dataclasses.replace(first.cell, python=f"3.{number}") for number in range(100, 112))
+    plans = [dataclasses.replace(first, cell=cell) for cell in cells]
+    error = refusal(look(plans, (), (), 1000), prune=True)
+    assert error
+    assert error.what.endswith(f"{plans[9].cell.id}, and 2 more, which plan lists")
+
+
 def test_build_cache_may_be_what_a_cut_off_build_goes_on_from(first: Plan) -> None:
     """So it is no reason to refuse."""
     found = look([first], (), (), 1000, cache=10**12)
