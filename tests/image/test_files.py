@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import shlex
 import zipfile
 from collections.abc import Collection
@@ -56,7 +57,8 @@ def test_records_are_those_of_the_locked_wheels(records: dict[str, Any], plan: P
         pytest.skip("no locked wheel lies in a folder of this machine; that they were installed is uv's word")
     for wheel in wheels.values():
         info, expected = rows_of(wheel)
-        found = {path: sha256 for path, sha256, _ in records["rows"].get(info, []) if path != f"{info}/RECORD"}
+        rows = {plain(info): rows for info, rows in records["rows"].items()}
+        found = {plain(path): sha256 for path, sha256, _ in rows.get(info, []) if plain(path) != f"{info}/RECORD"}
         stripped = loaded_of(wheel, records["loaded"].keys())
         assert stripped == {path: records["loaded"][path] for path in stripped}
         changed = stripped.keys() | ({f"{info}/METADATA"} if info.startswith("torch-") or plan.cell.cudnn else set())
@@ -73,7 +75,12 @@ def rows_of(wheel: Path) -> tuple[str, dict[str, str]]:
         name = next(name for name in archive.namelist() if name.endswith(".dist-info/RECORD"))
         rows = csv.reader(io.StringIO(archive.read(name).decode("utf-8")))
         kept = {row[0]: row[1] for row in rows if ".data/" not in row[0] and row[0] != name}
-    return name.split("/")[0], {path: sha256 for path, sha256 in kept.items() if not path.endswith("/")}
+    return plain(name).split("/")[0], {plain(path): sha256 for path, sha256 in kept.items() if not path.endswith("/")}
+
+
+def plain(path: str) -> str:
+    """A path below site-packages, with torch's version in it as PyPI has it, without the flavour."""
+    return re.sub(r"^(torch-[^/+]+)\+[^/]+(\.dist-info)", r"\1\2", path)
 
 
 def loaded_of(wheel: Path, paths: "Collection[str]") -> dict[str, str]:

@@ -58,11 +58,9 @@ def rows_of_records():
 
 
 def in_wheel(path):
-    """How a wheel's own RECORD names an installed file; what the guard has changed of a .dist-info's name is undone."""
-    for folder in (SITE, PACKAGES):
-        if path.startswith(folder + "/"):
-            return re.sub(r"^(torch-[^/+]*)[+][^/]*[.]dist-info/", r"\1.dist-info/", os.path.relpath(path, folder))
-    return os.path.relpath(path, SITE)
+    """How a wheel's own RECORD would name an installed file."""
+    folder = PACKAGES if path.startswith(PACKAGES + "/") else SITE
+    return os.path.relpath(path, folder)
 
 
 def unlisted(listed):
@@ -108,10 +106,7 @@ def main():
         ),
     }
     if "--rows" in sys.argv:
-        result["rows"] = {}
-        for info, rows in records.items():
-            name = in_wheel(PACKAGES + "/" + info + "/x").partition("/")[0]
-            result["rows"][name] = [[in_wheel(row[0])] + row[1:] for row in rows]
+        result["rows"] = {info: [[in_wheel(row[0])] + row[1:] for row in rows] for info, rows in records.items()}
         libraries = {path for pattern in sys.argv[2:] for path in glob.glob(os.path.join(SITE, pattern))}
         result["loaded"] = {os.path.relpath(path, SITE): elf.loaded(path) for path in sorted(libraries)}
     json.dump(result, sys.stdout)
