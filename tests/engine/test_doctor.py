@@ -111,7 +111,7 @@ SITUATIONS = (
     ),
     Situation(
         "a RECORD by which installers remove", {"guard": "fault"}, "installers may remove torch-",
-        f"touch {PACKAGES}/torch-2*.dist-info/RECORD",
+        f"for info in {PACKAGES}/torch-2*.dist-info; do touch $info/RECORD; done",
     ),
     Situation("unguarded", {"guard": "note"}, "taken away by torchdev-unguard", "torchdev-unguard"),
     Situation(

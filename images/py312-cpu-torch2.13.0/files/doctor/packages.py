@@ -26,7 +26,7 @@ def read(contract):
         "installed": installed(),
         "environments": {path: torch_of(path) for path in environments(above)},
         "project": next((path for path in above if wants_torch(path)), None),
-        "shadows": [path for path in shadows(contract, above[:1]) if not path.startswith(site)],
+        "shadows": [path for path in shadows(contract, above[:1]) if not path.startswith((site, PACKAGES))],
         "libraries": libraries(os.environ.get("LD_LIBRARY_PATH", "")),
         "preload": os.environ.get("LD_PRELOAD", ""),
         "python": first_python(),

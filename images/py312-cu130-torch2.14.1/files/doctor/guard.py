@@ -22,7 +22,7 @@ RECORDS = "/usr/local/share/torchdev/records"
 BOUNDS = "/usr/local/share/torchdev/constraints.txt"
 SWITCH = "torchdev-unguard"
 PATIENCE = 2.4
-ANOTHER = "torch===0"
+ANOTHER = "torch==0"
 """A requirement that can't be met. uv repeats it, and beside it, if it is guarded, the version that must stay."""
 PROBE = """
 import importlib.util, json, os
@@ -40,7 +40,7 @@ OTHER = (
 )
 AGAIN = "start a new container; if it is so in its image, too, build that anew from one of torchdev; or " + OTHER
 NEEDED = re.compile(r"^([a-z0-9-]+)((?:[<>=!~]=?|===)[^#]+)$")
-BOUND = re.compile(r"([<>=!~]=?)\s*([0-9.]+)(\.\*)?")
+BOUND = re.compile(r"([<>=!~]=?)\s*([0-9]+(?:\.[0-9]+)*)(\.\*)?")
 
 
 def read(contract):
