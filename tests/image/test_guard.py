@@ -7,7 +7,7 @@ import pytest
 import testinfra
 from testinfra.host import Host
 
-from tests.image.test_use import old_pip, put_wheel, whole
+from tests.image.test_use import put_wheel, whole
 from torchdev.contract import PACKAGES, SITE_PACKAGES, make_contract
 from torchdev.engine import Engine
 from torchdev.plan import Plan
@@ -147,7 +147,7 @@ def test_another_torch_is_refused_however_it_is_asked_for(refusing: Host, plan: 
     """By every way in which Python, pip and uv can be told of the image's own Python."""
     put_wheel(refusing, "/tmp/wheels", "torch", "0.0.1")
     done = refusing.run(f": > /tmp/none.txt; cd / && {command} torch==0.0.1")
-    assert done.rc != 0 or ("pip install" in command and old_pip(refusing))
+    assert done.rc != 0
     assert whole(refusing, plan)
 
 
@@ -165,7 +165,7 @@ def test_bounds_of_ones_own_are_added(refusing: Host, plan: Plan, own: str) -> N
         put_wheel(refusing, "/tmp/wheels", name, version)
     refusing.check_output(f"echo 'tiny<2' > /tmp/own.txt && cd / && {own} tiny")
     assert refusing.run(f"test -e {PACKAGES}/tiny-1.0.dist-info").rc == 0
-    assert refusing.run(f"cd / && {own} torch==0.0.1").rc != 0 or old_pip(refusing)
+    assert refusing.run(f"cd / && {own} torch==0.0.1").rc != 0
     assert whole(refusing, plan)
 
 
@@ -192,7 +192,7 @@ def test_what_torch_needs_stays_within_its_bounds(refusing: Host, install: str) 
     asked = [line.partition(">=")[0] for line in bounds if ">=" in line]
     for name in asked[:2]:
         put_wheel(refusing, "/tmp/wheels", name.replace("-", "_"), "0.0.1")
-        assert refusing.run(f"cd / && {install} {name}==0.0.1").rc != 0 or old_pip(refusing)
+        assert refusing.run(f"cd / && {install} {name}==0.0.1").rc != 0
 
 
 def test_torch_goes_on_without_what_it_needs(root: Host, plan: Plan) -> None:
@@ -227,7 +227,7 @@ def test_the_guard_can_be_taken_away(engine: Engine, image: str, plan: Plan) -> 
     with engine.container(image, user="0", network_mode="none") as running:
         host = testinfra.get_host(f"docker://0@{running.id}")
         path = put_wheel(host, "/tmp/wheels", "torch", "999.0")
-        assert host.run(f"cd / && pip install --no-index --no-deps {path}").rc != 0 or old_pip(host)
+        assert host.run(f"cd / && pip install --no-index --no-deps {path}").rc != 0
         host.check_output("torchdev-unguard")
         host.check_output(f"cd / && uv pip install {OFFLINE} --no-deps {path}")
         assert not whole(host, plan)
