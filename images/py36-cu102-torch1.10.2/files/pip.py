@@ -30,8 +30,9 @@ def _configured():
 
         configuration = Configuration(isolated=False)
         configuration.load()
-        settings = dict(configuration.items())
-        settings = {key: found for key, found in settings.items() if isinstance(found, str)}
+        settings = {}
+        for name, value in configuration.items():  # of each file, in newer pips, or of all together
+            settings.update(value if isinstance(value, dict) else {name: value})
     except Exception as error:
         print("pip: the bounds of pip.conf are not read: {}".format(error), file=sys.stderr)
         return []
