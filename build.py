@@ -26,7 +26,7 @@ MATRIX = ROOT / "matrix.yaml"
 if str(ROOT) not in sys.path:  # python -P and -I leave the folder of a program out
     sys.path.insert(0, str(ROOT))
 
-from torchdev import arguments, environment, faults  # noqa: E402 - found by the line above
+from torchdev import arguments, environment, faults, terminal  # noqa: E402 - found by the line above
 from torchdev.commands import STARTED  # noqa: E402
 from torchdev.places import Places  # noqa: E402
 from torchdev.streams import say, show  # noqa: E402
@@ -251,5 +251,6 @@ def interrupt(number: int, frame: object) -> None:
 
 
 if __name__ == "__main__":
+    terminal.guard()
     environment.begin()
     sys.exit(faults.ended(lambda: main(sys.argv[1:]), ROOT, logs))

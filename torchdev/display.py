@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from torchdev.progress import Event, Progress, advance, lines, live, told
+from torchdev.terminal import drawable, printable
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -40,7 +41,7 @@ class Display:
         """Tell a message, above the view if there is one."""
         with self._lock:
             if self._live:
-                self._live.console.print(text, soft_wrap=True, markup=False)
+                self._live.console.print(printable(text), soft_wrap=True, markup=False)
             else:
                 self._say(text)
 
@@ -53,8 +54,16 @@ class Display:
         from rich.console import Console  # only where something is drawn, since it takes a while to import
         from rich.live import Live
 
-        console = Console(stderr=True, highlight=False)
-        view = Live(console=console, get_renderable=self._view, refresh_per_second=REDRAWN, transient=True)
+        console = Console(file=drawable(sys.stderr), highlight=False)
+        # Not redirected, since rich would obey what other threads print.
+        view = Live(
+            console=console,
+            get_renderable=self._view,
+            refresh_per_second=REDRAWN,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
         with view:
             self._live = view
             try:
@@ -70,7 +79,7 @@ class Display:
         height = max(3, (self._live.console.height if self._live else 25) // 2)
         with self._lock:
             rows = lines(self._progress, time.monotonic(), height)
-        return Group(*(Text(row, no_wrap=True, overflow="ellipsis") for row in rows))
+        return Group(*(Text(printable(row), no_wrap=True, overflow="ellipsis") for row in rows))
 
 
 @contextmanager

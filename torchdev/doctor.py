@@ -1,6 +1,5 @@
 """Says what this machine has and lacks for building, and what to do about it."""
 
-import json
 import shutil
 import subprocess
 import tempfile
@@ -16,6 +15,7 @@ from torchdev.errors import EngineError, Exit, InputError
 from torchdev.host import Host, read_host
 from torchdev.project import open_project
 from torchdev.resolver import index_refusal
+from torchdev.texts import json_text
 
 DISK_WANTED = 25e9
 """Bytes that one CUDA cell may need while it is built: its layers twice, and the wheels."""
@@ -52,7 +52,7 @@ def as_text(findings: "list[Finding]") -> str:
 
 def as_json(findings: "list[Finding]") -> str:
     """The same for a program."""
-    return json.dumps([asdict(finding) for finding in findings], indent=2)
+    return json_text([asdict(finding) for finding in findings])
 
 
 def _engine(root: Path) -> Iterator[Finding]:

@@ -1,6 +1,5 @@
 """Why a combination can or can't exist: the smallest set of wishes that conflict, the facts, and what is nearest."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
@@ -12,6 +11,7 @@ from torchdev.errors import InputError
 from torchdev.facts import Fact
 from torchdev.releases import Combination
 from torchdev.terms import Query
+from torchdev.texts import json_text
 
 FAVOURITE_PYTHON = "3.12"
 """Where no Python was asked for: the one that most releases have."""
@@ -219,7 +219,7 @@ def as_json(said: Explanation) -> str:
         "conflicts": conflicts,
         "nearest": [_entry(near) for near in said.nearest],
     }
-    return json.dumps(whole, indent=2)
+    return json_text(whole)
 
 
 def _entry(near: Near) -> "dict[str, object]":

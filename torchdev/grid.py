@@ -1,12 +1,12 @@
 """The grid: Python by CUDA, with the PyTorch releases of each pair, or the reason why there is none."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torchdev import facts, releases
 from torchdev.catalog import Source, minor, numbers
 from torchdev.releases import cuda_of, flavour_order
+from torchdev.texts import json_text
 
 LEGEND = (
     "Each box: the PyTorch releases that have wheels for the pair (Linux, amd64), by minor version. "
@@ -115,7 +115,7 @@ def as_json(grid: "Grid | None" = None) -> str:
         {"python": python, "cuda": flavour, "torch": box.torch, "reason": box.reason}
         for (python, flavour), box in grid.boxes.items()
     ]
-    return json.dumps(boxes, indent=1)
+    return json_text(boxes, indent=1)
 
 
 def sources() -> "list[Source]":

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torchdev import containers, gpus, jobs, recipes, trees, variables
+from torchdev import containers, gpus, jobs, recipes, texts, trees, variables
 from torchdev.commands import build_py
 from torchdev.containers import Start
 from torchdev.engine import Engine
@@ -72,11 +72,11 @@ def _image(plan: Plan, say: Say) -> str:
     except EngineError as error:
         say(f"image by tag, since its digest is not known: {error.what}")
         return plan.tags[0]
-    if found and found.pushed:
-        others = found.pushed[1:]
-        if others:
-            say(f"it was pushed elsewhere, too; --image takes another: {', '.join(others)}")
-        return found.pushed[0]
+    pushed = [name for name in found.pushed if texts.REFERENCE.matches(name)] if found else []
+    if pushed:
+        if len(pushed) > 1:
+            say(f"it was pushed elsewhere, too; --image takes another: {', '.join(pushed[1:])}")
+        return pushed[0]
     why = "it was not pushed from this engine" if found else "this engine does not have it"
     say(f"image by tag, since its digest is not known: {why}")
     return plan.tags[0]

@@ -1,6 +1,5 @@
 """What building some cells comes to on this machine: forecast, disk, waves; for a terminal or a program. Pure."""
 
-import json
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 
@@ -8,6 +7,7 @@ from torchdev.backlog import Backlog
 from torchdev.errors import BuildError
 from torchdev.forecast import Forecast, forecast, needed, total, wheel_files
 from torchdev.plan import Plan
+from torchdev.texts import json_text
 from torchdev.turns import RESERVE
 from torchdev.waves import Cells, Waves
 
@@ -132,4 +132,4 @@ def as_json(found: Outlook) -> str:
         "waves": [{"cells": wave, "needed": n} for wave, n in zip(found.waves.waves, found.each, strict=True)],
         "too_large": list(found.waves.too_large),
     }
-    return json.dumps(entry, indent=2)
+    return json_text(entry)

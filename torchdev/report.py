@@ -1,6 +1,5 @@
 """Results as text for a terminal, and as JSON or JUnit's XML for programs."""
 
-import json
 import re
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
@@ -14,9 +13,10 @@ from torchdev.errors import Exit
 from torchdev.ids import AMD64
 from torchdev.matrix import Cell, Matrix
 from torchdev.plan import Plan
+from torchdev.texts import json_text
 from torchdev.verify import Outcome, Verdict
 
-UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")
+UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 """Characters that XML 1.0 can't hold."""
 GRAVEST_FIRST = (Exit.INTERRUPTED, Exit.ENGINE, Exit.BUILD, Exit.INPUT, Exit.CHECK)
 
@@ -96,7 +96,7 @@ def cells_json(matrix: Matrix, cells: "Iterable[Cell]") -> str:
         }
         for cell in cells
     ]
-    return json.dumps(entries, indent=2)
+    return json_text(entries)
 
 
 def shards(cells: "Iterable[Cell]") -> dict[str, list[str]]:
@@ -110,7 +110,7 @@ def shards(cells: "Iterable[Cell]") -> dict[str, list[str]]:
 
 def shards_json(cells: "Iterable[Cell]") -> str:
     """Shards for a program: a list that a CI system's matrix can take; `cells` is separated by spaces."""
-    return json.dumps([{"shard": name, "cells": " ".join(ids)} for name, ids in shards(cells).items()])
+    return json_text([{"shard": name, "cells": " ".join(ids)} for name, ids in shards(cells).items()], indent=None)
 
 
 def shards_text(cells: "Iterable[Cell]") -> str:
@@ -154,7 +154,7 @@ def results_text(results: "list[Result]") -> str:
 
 def results_json(results: "list[Result]", found: "Storage | None" = None) -> str:
     """The same for a program."""
-    return json.dumps({"cells": [asdict(r) for r in results], "storage": asdict(found) if found else None}, indent=2)
+    return json_text({"cells": [asdict(r) for r in results], "storage": asdict(found) if found else None})
 
 
 def results_junit(results: "list[Result]") -> str:

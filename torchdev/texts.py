@@ -5,9 +5,13 @@ Dockerfile, a URL or a page: no kind admits spaces, quotes, control characters, 
 file alone: REQUIREMENT, of which uv reads a line each, and SENTENCE, which is for people; and ADDRESS may hold `&`.
 """
 
+import json
 import re
 from dataclasses import dataclass
 from functools import cached_property
+
+from torchdev.terminal import escaped
+from torchdev.terminal import printable as printable
 
 LONGEST_SHOWN = 200
 """Characters of a text from outside that a message repeats."""
@@ -134,6 +138,7 @@ VARIANT = Kind("a variant: plain or devel", r"(plain|devel)")
 ARCH = Kind("a processor architecture: amd64 or arm64", r"(amd64|arm64)")
 COMPANION = Kind("a companion: torchvision or torchaudio", r"(torchvision|torchaudio)")
 GPU_ARCHITECTURE = Kind("a GPU architecture such as sm_90", r"(sm|compute)_[0-9]{2,3}[a-z]?")
+DATE = Kind("a day such as 2026-11-23", r"[0-9]{4}-[01][0-9]-[0-3][0-9]")
 SENTENCE = Kind(
     "one line of text that can be seen",
     rf"[^{_UNSEEN} ]([^{_UNSEEN}]*[^{_UNSEEN} ])?",
@@ -154,13 +159,14 @@ def quoted(value: object) -> str:
 def shown(text: object, longest: int = LONGEST_SHOWN) -> str:
     """A text in one line, shortened: what a terminal would obey instead of show is escaped."""
     text = str(text)
-    return _escaped(text if len(text) <= longest else text[: longest - 1] + "…")
+    return escaped(text if len(text) <= longest else text[: longest - 1] + "…")
 
 
-def printable(text: str) -> str:
-    """A text of several lines for a terminal or a log: all that is neither printable nor a line's end is escaped."""
-    return re.sub(r"[^\t\n]+", lambda match: _escaped(match[0]), text)
+def json_text(value: object, indent: "int | None" = 2) -> str:
+    """JSON that is printable ASCII: for programs that read what is printed here, and terminals that it is shown on."""
+    return json.dumps(value, indent=indent).replace("\x7f", "\\u007f")
 
 
-def _escaped(text: str) -> str:
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+def markdown_text(text: object) -> str:
+    """A text as Markdown shows it within a line or a table: no mark-up, no HTML, no end of the cell."""
+    return re.sub(r"([\\`*_\[\]<>|~&])", r"\\\1", escaped(str(text)))

@@ -10,6 +10,7 @@ from torchdev.imports import imported
 
 PACKAGE = ROOT / "torchdev"
 ORDER = (
+    "terminal",
     "commands", "errors", "texts", "values", "streams", "faults", "refusals", "debsource", "files", "imports",
     "process", "jsonfile", "redact", "settings", "variables", "logins", "pip_settings", "uv_settings", "amounts",
     "document", "schema", "ids", "catalog", "facts", "releases", "terms", "reasons", "explain", "grid", "cells",

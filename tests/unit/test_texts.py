@@ -35,6 +35,7 @@ GOOD = [
     (texts.VARIANT, ["plain", "devel"]),
     (texts.ARCH, ["amd64", "arm64"]),
     (texts.COMPANION, ["torchvision", "torchaudio"]),
+    (texts.DATE, ["2026-11-23"]),
     (texts.GPU_ARCHITECTURE, ["sm_70", "sm_90a", "compute_120"]),
     (texts.HOST_PORT, ["mirror", "my_mirror.corp:8080", "10.0.0.1", "[::1]:80"]),
     (texts.INDEX_URL, ["https://u:p%40s$!@h.example:8443/a/b+c/simple/", "http://[::1]:3/", "https://h?x=1"]),

@@ -1,0 +1,52 @@
+"""What leaves for a terminal or a log: the one place where what a terminal would obey is escaped.
+
+Standard library alone, and any Python 3: it is at work before the environment that has the other packages is entered.
+"""
+
+import re
+import sys
+from typing import Any
+
+
+def escaped(text: str) -> str:
+    """A text whose characters that are not printable are written as Python would."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def printable(text: str) -> str:
+    """A text of several lines: all that is neither printable, a tab nor a line's end is escaped."""
+    return re.sub(r"[^\t\n]+", lambda match: escaped(match.group()), text)
+
+
+class Shown:
+    """A stream that passes nothing to another which a terminal would obey; all else is as that one has it."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text, printable, in characters that the stream's encoding has."""
+        encoding = getattr(self.stream, "encoding", None) or "utf-8"
+        self.stream.write(printable(text).encode(encoding, "backslashreplace").decode(encoding))
+        return len(text)
+
+    def writelines(self, lines: "list[str]") -> None:
+        """Write some texts."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def guard() -> None:
+    """Have all that this process prints from now on be shown, and not obeyed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None and not isinstance(stream, Shown):
+            setattr(sys, name, Shown(stream))
+
+
+def drawable(stream: Any) -> Any:
+    """The stream behind one that is guarded: for drawing on a terminal, by whoever escapes the texts himself."""
+    return stream.stream if isinstance(stream, Shown) else stream
