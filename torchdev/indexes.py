@@ -85,9 +85,12 @@ def list_wheels(host: Host, endpoint: "str | None", project: str) -> "list[Liste
         return None
     if canonicalize_name(page.project) != project:
         raise Untrue(f"{place}: asked for {project}, it sends the page of {shown(page.project)}")
-    wheels = (package for package in page.packages if LINUX.search(package.filename) and not package.is_yanked)
     try:
-        return [_listed(project, package) for package in wheels]
+        for package in page.packages:
+            if package.filename.endswith(".whl"):
+                texts.WHEEL.of(package.filename)
+        linux = (package for package in page.packages if LINUX.search(package.filename) and not package.is_yanked)
+        return [_listed(project, package) for package in linux]
     except ValueError as error:
         raise Forged(f"{place}: the page of {project} lists what no index has: {error}") from None
 

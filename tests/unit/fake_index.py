@@ -34,11 +34,15 @@ def make_wheel(
 
 @dataclass
 class FakeIndex:
-    """Pages under /simple/PROJECT/ and /whl/FLAVOUR/PROJECT/, and their files; `broken` maps a path to a fault."""
+    """Pages under /simple/PROJECT/ and /whl/FLAVOUR/PROJECT/, and their files; `broken` maps a path to a fault.
+
+    `raw` maps a path to the type and the content of an answer, whatever the rest says.
+    """
 
     pages: "dict[str, dict[str, bytes]]" = field(default_factory=dict)
     hashes: "dict[str, str]" = field(default_factory=dict)
     broken: "dict[str, str]" = field(default_factory=dict)
+    raw: "dict[str, tuple[str, bytes]]" = field(default_factory=dict)
     fetched: "list[str]" = field(default_factory=list)
     url: str = ""
     released: threading.Event = field(default_factory=threading.Event)
@@ -72,7 +76,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         content = b'{"message": "welcome"}' if fault == "other" else self._content(path)
         if fault == "stall":
             self.index.released.wait(120)
-        if fault in ("stop", "stall"):
+        if path in self.index.raw:
+            kind, content = self.index.raw[path]
+            self._send(200, content, Content_Type=kind)
+        elif fault in ("stop", "stall"):
             self.close_connection = True
         elif fault == "redirect":
             self._send(302, b"", Location="http://localhost:9/other/")
@@ -102,7 +109,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _send(self, status: int, content: bytes, truncated: bool = False, **headers: str) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "text/html")
+        headers = {"Content_Type": "text/html", **headers}
         self.send_header("Content-Length", str(len(content)))
         self.send_header("ETag", '"always-the-same"')
         for name, value in headers.items():
