@@ -90,9 +90,8 @@ class Engine:
     def registry_digest(self, name: str) -> "str | None":
         """The digest of an image in its registry, or None where no registry answers or it has no such image."""
         try:
-            found = remote.within(REGISTRY_SECONDS, lambda: str(self._client.images.get_registry_data(name).id))
-            return texts.DIGEST.of(found)
-        except (APIError, OSError, remote.Silent, texts.NotOfKind):
+            return remote.within(REGISTRY_SECONDS, lambda: str(self._client.images.get_registry_data(name).id))
+        except (APIError, OSError, remote.Silent):
             return None
 
     def tag(self, image: str, name: str) -> None:

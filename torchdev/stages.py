@@ -24,6 +24,7 @@ from torchdev import (
     render,
     resolve,
     sources,
+    texts,
 )
 from torchdev.commands import build_py
 from torchdev.engine import Engine
@@ -127,11 +128,12 @@ def lock_bases(project: Project, say: Say) -> None:
     engine = Engine()
     names = {base.name for cell in project.matrix.cells for base in bases.bases_of(cell.python, {})}
     found = {name: engine.registry_digest(name) for name in sorted(names)}
-    known = {name: digest for name, digest in found.items() if digest}
+    known = {name: digest for name, digest in found.items() if digest and texts.DIGEST.matches(digest)}
     if known:
         bases.write_digests(project.places.bases, project.images / "bases.json", known)
     for name, digest in found.items():
-        say(f"{name}: {digest or 'no registry answers; left as it was'}")
+        left = f"{texts.quoted(digest)} is no digest" if digest else "no registry answers"
+        say(f"{name}: {known.get(name) or f'{left}; left as it was'}")
     say(f"next: {render.RENDER}")
 
 

@@ -117,7 +117,7 @@ class Ground:
     def bases(self, name: str, **entry: str) -> World:
         """A list of digests with one entry."""
         path = self.folder / "bases.json"
-        path.write_text(json.dumps({name: {"digest": f"sha256:{'0' * 64}", **entry}}))
+        path.write_text(json.dumps({name: {"digest": f"sha256:{'0' * 64}", "read": "2026-11-23", "source": "x", **entry}}))
         return self.world(bases=bases.bases_of("3.11", bases.read_digests(path)))
 
     def world(self, **parts: Any) -> World:
