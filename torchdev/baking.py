@@ -1,6 +1,5 @@
 """The bake file of this machine: printed, or given to a command together with the secrets that it only names."""
 
-import json
 import os
 import subprocess
 import tempfile
@@ -14,6 +13,7 @@ from torchdev.matrix import Cell
 from torchdev.project import Project
 from torchdev.site import Options, open_site
 from torchdev.streams import say, show
+from torchdev.texts import json_text
 
 Say = Callable[[str], None]
 BAKE = ("--", "docker", "buildx", "bake", "--file", "-")
@@ -62,6 +62,4 @@ def _text(project: Project, cells: "tuple[Cell, ...]", options: Options, tell: S
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     stands = {ref: stand for plan in plans for ref, stand in site.stands(plan).items()}
-    return json.dumps(
-        builder.bake_file(plans, site.host, project.places, folder, stands, site.way), indent=2
-    ), site.host
+    return json_text(builder.bake_file(plans, site.host, project.places, folder, stands, site.way)), site.host

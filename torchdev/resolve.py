@@ -15,7 +15,7 @@ from torchdev import neighbours, process, pytorch, releases, terms, wheels
 from torchdev.bases import TOOL_PYTHON
 from torchdev.commands import build_py
 from torchdev.errors import BuildError, InputError
-from torchdev.host import Host, local_wheels, sha256_of
+from torchdev.host import PYTORCH_VARIABLE, Host, local_wheels, sha256_of
 from torchdev.indexes import Listed
 from torchdev.lock import FLAVOURED, PYTORCH, UV, Lock, Package, inputs_digest, requirements, runtime_cuda
 from torchdev.matrix import Cell
@@ -38,7 +38,11 @@ def _reading(cell: Cell, host: Host) -> Iterator[None]:
         yield
     except (Silent, Untrue, NotOfKind) as error:
         what = f"a wheel can't be read off the index: {shown(host.clean(str(error)), 1000)}"
-        raise BuildError(what, where=cell.id, next_step=REACH) from None
+        step = REACH if isinstance(error, Silent) else f"find out who runs that index; {PYTORCH_VARIABLE} names another"
+        raise BuildError(what, where=cell.id, next_step=step) from None
+    except BuildError as error:
+        error.where = error.where or cell.id
+        raise
 
 
 def _resolve(cell: Cell, host: Host, known: dict[str, int]) -> Lock:
@@ -65,7 +69,8 @@ def complete(lock: Lock, cell: Cell, host: Host) -> Lock:
 
 
 def _completed(lock: Lock, cell: Cell, host: Host) -> Lock:
-    pages = {p.name: pytorch.read_page(host, cell.flavour, p.name) for p in lock.packages if p.origin == PYTORCH}
+    with _reading(cell, host):
+        pages = {p.name: pytorch.read_page(host, cell.flavour, p.name) for p in lock.packages if p.origin == PYTORCH}
     silent = [name for name, page in pages.items() if page is None]
     if silent:
         names = ", ".join(p.file for p in lock.unresolved)

@@ -38,7 +38,6 @@ from torchdev.project import Project, without_lock
 from torchdev.push import push
 from torchdev.report import Result, State, Storage, headline, results_junit, storage, verdicts_text
 from torchdev.site import Options, Site, make_bases, meeting_of, open_site
-from torchdev.texts import json_text
 from torchdev.turns import Disk, alone
 from torchdev.verify import Outcome
 

@@ -79,7 +79,8 @@ class World:
     def files(self) -> "dict[str, str]":
         """The generated files of the cell, by path, and the bake file."""
         prefix = f"{self.plan.cell.id}/"
-        return {k.removeprefix(prefix): v for k, v in render.render((self.plan,), ROOT / "templates").items()}
+        files = render.render((self.plan,), ROOT / "templates")
+        return {name.removeprefix(prefix): file.text for name, file in files.items()}
 
 
 ENVIRONMENT = cache(render.environment)
@@ -117,7 +118,9 @@ class Ground:
     def bases(self, name: str, **entry: str) -> World:
         """A list of digests with one entry."""
         path = self.folder / "bases.json"
-        path.write_text(json.dumps({name: {"digest": f"sha256:{'0' * 64}", "read": "2026-11-23", "source": "x", **entry}}))
+        path.write_text(
+            json.dumps({name: {"digest": f"sha256:{'0' * 64}", "read": "2026-11-23", "source": "x", **entry}})
+        )
         return self.world(bases=bases.bases_of("3.11", bases.read_digests(path)))
 
     def world(self, **parts: Any) -> World:
@@ -269,6 +272,7 @@ ENTRANCES: "dict[str, tuple[str, Callable[[Ground, str], World]]]" = {
     "matrix: member of a group": ("py311-cu130", top("groups", lambda text: {"some": [text]})),
     "matrix: reason": ("old", top("exclude", lambda text: [{**EXCLUDE, "reason": text}])),
     "matrix: legacy": ("old", row("legacy")),
+    "matrix: unlocked": ("no answer", row("unlocked")),
     "matrix: python": ("3.11", row("python")),
     "matrix: cuda": ("cu130", row("cuda")),
     "matrix: torch": ("2.13.0", row("torch")),
@@ -374,10 +378,10 @@ def contract_json(world: World) -> None:
 def recipe_files(world: World) -> None:
     """Recipes name the image, as one word of a shell and as one string of YAML."""
     plan = world.plan
-    for kind in jobs.KINDS if hasattr(jobs, "KINDS") else (jobs.DOCKER, jobs.COMPOSE, jobs.KUBERNETES, jobs.TRAINJOB):
+    for kind in (jobs.DOCKER, jobs.COMPOSE, jobs.DEVCONTAINER, jobs.KUBERNETES, jobs.TRAINJOB):
         job = jobs.make_job(plan.cell, jobs.Wishes(kind), plan.tags[0], {})
-        for name, data in recipes.make(job, ROOT / "templates").items():
-            text = data.decode()
+        for name, file in recipes.make(job, ROOT / "templates").items():
+            text = file.text
             assert printable(text) == text
             if name.endswith(".yaml"):
                 images = [found for document in yaml.safe_load_all(text) for found in strings(document, "image")]
