@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from email.message import Message
 from urllib.parse import unquote, urlsplit
 
+from bs4.exceptions import ParserRejectedMarkup
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 from pypi_simple import (
@@ -37,6 +38,16 @@ SMALL = re.compile(r"torch/lib/lib(c10\.so|gomp)")
 FLAGS = re.compile(rb"(?:sm|compute)_\d+[a-z]?(?: (?:sm|compute)_\d+[a-z]?)+\x00|(?:sm|compute)_\d+[a-z]?\x00")
 LINUX = re.compile(rf"linux\w*_({'|'.join(ARCHITECTURES)})\.whl$")
 GLIBC = re.compile(rb"\x00GLIBC_2\.(\d+)(?=[\x00.])")
+
+_NO_PAGE = (
+    UnsupportedContentTypeError,
+    UnsupportedRepoVersionError,
+    ParserRejectedMarkup,
+    ValueError,
+    KeyError,
+    RecursionError,
+)
+"""What reading a page raises that is none: of another type or version, or markup that its parser gives up on."""
 
 
 class Forged(Untrue):
@@ -101,7 +112,7 @@ def _page(host: Host, place: str, project: str) -> "ProjectPage | None":
             return client.get_project_page(project)
     except NoSuchProjectError:
         return None
-    except (UnsupportedContentTypeError, UnsupportedRepoVersionError, ValueError, KeyError, RecursionError) as error:
+    except _NO_PAGE as error:
         raise Untrue(f"what it sends for {project} is not an index page: {shown(error)}") from None
 
 

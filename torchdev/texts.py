@@ -91,7 +91,7 @@ WHEEL = Kind(
 )
 REQUIREMENT = Kind(
     "a package requirement such as numpy>=2, in one line, without a URL",
-    r"[A-Za-z0-9][A-Za-z0-9 ._,<>=!~;'\"()+*\[\]-]*",
+    r"[A-Za-z0-9][A-Za-z0-9 ._,<>=!~;'" r'"()+*\[\]-]*',
     400,
 )
 SHA256 = Kind("a sha256 of 64 hexadecimal digits", r"[0-9a-f]{64}")

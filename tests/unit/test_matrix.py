@@ -1,11 +1,13 @@
 """matrix.yaml to cells, and every way it can be wrong."""
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import regress
 
 from tests.unit.conftest import MATRIX, ROOT
 from torchdev.errors import Exit, InputError
@@ -126,6 +128,14 @@ def test_schema_for_editors_is_current() -> None:
     """The committed schema is the one of the models; `check` holds matrix.yaml to it."""
     assert (ROOT / SCHEMA_FILE).read_text() == json_schema()
     assert set(json.loads(json_schema())["properties"]) >= {"image", "rows", "axes", "exclude", "aliases", "groups"}
+
+
+def test_patterns_of_the_schema_are_those_of_editors() -> None:
+    """They read them as ECMA's with the flag u, where a needless backslash is a mistake that costs the whole schema."""
+    patterns = re.findall(r'"pattern": ("(?:[^"\\]|\\.)*")', json_schema())
+    assert patterns
+    for pattern in map(json.loads, patterns):
+        regress.Regex(pattern, "u")
 
 
 def test_exclusion_removes_cells(matrix_of: MatrixOf) -> None:

@@ -76,6 +76,7 @@ def test_a_page_gives_what_is_of_its_kind_or_is_refused(monkeypatch: pytest.Monk
 
 
 @given(page=st.binary(max_size=200), kind=st.sampled_from(("text/html", "application/vnd.pypi.simple.v1+json", "x")))
+@example(page=b"\x00<![\x00", kind="text/html")
 @example(page=b"{}", kind="application/vnd.pypi.simple.v1+json")
 @example(page=b'{"meta": {"api-version": "9.0"}}', kind="application/vnd.pypi.simple.v1+json")
 @example(page=b'{"meta": 1, "name": 1, "files": 1}', kind="application/vnd.pypi.simple.v1+json")

@@ -2,6 +2,8 @@
 
 import re
 
+import yaml
+
 from tests.unit.conftest import ROOT
 
 USES = re.compile(r"uses: ([\w./-]+)@(\S+) # v((\d+)\.\d+\.\d+)\n")
@@ -17,3 +19,11 @@ def test_actions_are_pinned_and_run_on_a_supported_node() -> None:
     assert [name for name, commit, _, _ in found if not re.fullmatch("[0-9a-f]{40}", commit)] == []
     assert len({(name, commit, version) for name, commit, version, _ in found}) == len({use[0] for use in found})
     assert [(name, version) for name, _, version, major in found if int(major) < SUPPORTED.get(name, 10**9)] == []
+
+
+def test_workflows_are_yaml() -> None:
+    """A colon before a space, as in --only-binary :all: and more words, makes a mapping of a command without quotes."""
+    for path in (ROOT / ".github" / "workflows").iterdir():
+        jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
+        steps = [step for job in jobs.values() for step in job["steps"]]
+        assert all(isinstance(step["run"] if "run" in step else step["uses"], str) for step in steps)
