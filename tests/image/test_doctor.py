@@ -30,7 +30,7 @@ def test_doctor_finds_every_file_as_it_was(engine: Engine, image: str) -> None:
     """Nothing was touched since the build, so there is nothing to say of installed files."""
     output = engine.run(image, ["torchdev-doctor", "--full", "--json"])[1]
     found = [one for one in json.loads(output)["findings"] if one["subject"] == "files"]
-    assert [one["level"] for one in found] == ["ok"], found
+    assert {one["level"] for one in found} == {"ok"}, found
 
 
 def test_doctor_runs_as_anyone(engine: Engine, image: str) -> None:
