@@ -205,6 +205,22 @@ def test_torch_goes_on_without_what_it_needs(root: Host, plan: Plan) -> None:
     assert "/python/needed/" not in found
 
 
+@pytest.mark.cuda
+@pytest.mark.parametrize("beside", ["nvidia/__init__.py", "nvidia/added/more.py"])
+def test_users_modules_of_nvidia_are_found_beside_the_images(root: Host, plan: Plan, beside: str) -> None:
+    """Whether a wheel brings nvidia/__init__.py, as those for CUDA 12 do, or none; the image's own stay as they are."""
+    if not any(package.name.startswith("nvidia-") for package in plan.lock.packages):
+        pytest.skip("CUDA is part of this PyTorch's own wheel")
+    path = put_wheel(root, "/tmp/wheels", "added", "1.0", ["nvidia/added/__init__.py", beside])
+    root.check_output(f"cd / && pip install --no-index {path}")
+    ask = "import os, nvidia; print(*map(os.path.realpath, nvidia.__path__))"
+    folders = root.check_output(f'cd / && python -c "{ask}"').split()
+    assert folders == [f"{SITE_PACKAGES}/nvidia", f"{PACKAGES}/nvidia"]
+    ask = "import importlib.util; print(importlib.util.find_spec('nvidia.added').origin)"
+    assert root.check_output(f'cd / && python -c "{ask}"').endswith("/nvidia/added/__init__.py")
+    kept(root, plan)
+
+
 @pytest.mark.parametrize("install", ["pip install --no-index", f"uv pip install {OFFLINE}"])
 def test_the_version_that_torch_says_is_accepted(host: Host, facts: dict[str, Any], install: str) -> None:
     """torch==2.14.1+cu130 and torch==2.14.1 are the image's own."""
