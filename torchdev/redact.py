@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from urllib.parse import quote, unquote, urlsplit
 
-HIDDEN = "[hidden]"
-"""What stands in the place of a secret."""
+from torchdev.terminal import HIDDEN, LOGIN
+
 SHORTEST = 4
 """Characters: a shorter password may stand anywhere by chance, and is hidden inside URLs alone."""
-USERINFO = re.compile(r"\b((?:https?|ftp|socks[45]?[ah]?)://)[^\s/'\"<>]*@", re.IGNORECASE)
 QUERY = re.compile(r"\b(https?://[^\s'\"<>?#]*)\?[^\s'\"<>#]+", re.IGNORECASE)
 URL = re.compile(r"\bhttps?://[^\s'\"<>]+", re.IGNORECASE)
 PLAIN_SEGMENTS = frozenset(
@@ -34,7 +33,7 @@ PLAIN = re.compile(r"v?[0-9.]{1,6}|cpu|cu[0-9]{2,3}|[a-z]{1,7}", re.ASCII)
 
 def urls(text: str) -> str:
     """A text whose URLs have neither user, password nor query; for where no machine's settings are known."""
-    return QUERY.sub(rf"\1?{HIDDEN}", USERINFO.sub(rf"\1{HIDDEN}@", text))
+    return QUERY.sub(rf"\1?{HIDDEN}", LOGIN.sub(rf"\1{HIDDEN}@", text))
 
 
 @dataclass(frozen=True)

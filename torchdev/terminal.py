@@ -1,4 +1,4 @@
-"""What leaves for a terminal or a log: the one place where what a terminal would obey is escaped.
+"""What leaves for a terminal or a log: the one place where what a terminal would obey is escaped, and logins hidden.
 
 Standard library alone, and any Python 3: it is at work before the environment that has the other packages is entered.
 """
@@ -7,6 +7,18 @@ import re
 import sys
 from typing import Any
 
+HIDDEN = "[hidden]"
+"""What stands in the place of a secret."""
+LOGIN = re.compile(r"([a-z][a-z0-9+.-]*://)[^\s/'\"<>]*@(?!sha256:)", re.IGNORECASE)
+"""User and password of any URL, as a user may have typed one where none belongs; NAME@sha256:... is an image."""
+BARE_LOGIN = re.compile(r"(?<![^\s\"'(=,])([^\s/:@\"'()=,]+:)[^\s/@\"']+@(?!sha256:)")
+"""The same before a host without a scheme."""
+
+
+def without_logins(text: str) -> str:
+    """A text without user and password of a URL, and without a password before a host."""
+    return BARE_LOGIN.sub(rf"\1{HIDDEN}@", LOGIN.sub(rf"\1{HIDDEN}@", text)) if "@" in text else text
+
 
 def escaped(text: str) -> str:
     """A text whose characters that are not printable are written as Python would."""
@@ -14,8 +26,8 @@ def escaped(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """A text of several lines: all that is neither printable, a tab nor a line's end is escaped."""
-    return re.sub(r"[^\t\n]+", lambda match: escaped(match.group()), text)
+    """A text of several lines, without logins: all that is neither printable, a tab nor a line's end is escaped."""
+    return re.sub(r"[^\t\n]+", lambda match: escaped(match.group()), without_logins(text))
 
 
 class Shown:

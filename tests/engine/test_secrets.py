@@ -28,7 +28,7 @@ from tests.engine.conftest import Second
 from tests.engine.test_fetch import GATEWAY
 from tests.unit.conftest import ROOT
 from tests.unit.fake_index import FakeIndex, make_wheel, serving
-from torchdev import bootstrap, builder, redact, render
+from torchdev import bootstrap, builder, render
 from torchdev.engine import Engine
 from torchdev.errors import BuildError
 from torchdev.host import Host, read_host
@@ -36,6 +36,7 @@ from torchdev.lock import PYTORCH, Package
 from torchdev.places import Places
 from torchdev.plan import Plan, make_plan
 from torchdev.project import open_project
+from torchdev.terminal import HIDDEN
 
 CLONE_NEWNET = 0x40000000
 KINDS = ("user", "password", "index-token", "pytorch-token", "netrc", "netrc-of-others", "proxy")
@@ -285,7 +286,7 @@ def check_failures(site: Site) -> None:
     with pytest.raises(BuildError) as raised:
         builder.build(site.engine, host, site.plan, site.places, site.stands, lines.append, "fetch-packages")
     log = (site.places.work / "logs" / f"{site.plan.cell.id}-fetch-packages.log").read_text()
-    assert redact.HIDDEN in log
+    assert HIDDEN in log
     assert site.found_in(log + str(raised.value) + "".join(lines) + repr(host)) == set()
 
 

@@ -4,7 +4,8 @@ import base64
 
 import pytest
 
-from torchdev import redact
+from torchdev import redact, terminal
+from torchdev.terminal import HIDDEN
 
 CLEAN = redact.redactor(
     ["https://reader:p%40ss-w0rd@pypi.corp/T0KEN-abc/simple", "https://ghp_Token@two.corp/team/simple?key=QueryS3cret"],
@@ -32,7 +33,7 @@ CLEAN = redact.redactor(
 def test_no_secret_is_left(text: str) -> None:
     """Whatever is around it."""
     cleaned = CLEAN(text)
-    assert redact.HIDDEN in cleaned
+    assert HIDDEN in cleaned
     for secret in (
         "p%40ss",
         "p@ss",
@@ -66,3 +67,25 @@ def test_nothing_known_hides_what_urls_tell() -> None:
     """Users, passwords and queries."""
     assert redact.Redactor()("https://a:b@c/d?e=f g") == "https://[hidden]@c/d?[hidden] g"
     assert redact.redactor([], [], [""]).words == frozenset()
+
+
+@pytest.mark.parametrize("words", [
+    "error: DOCKER_HOST=tcp://u:S3cret@127.0.0.1:9: names no engine: Invalid bind address: tcp://u:S3cret@127.0.0.1:9",
+    "DOCKER_HOST=ssh://u:S3cret@host", '"numpy @ http://u:S3cret@evil/x.whl" is not a package requirement',
+    '--to: "http://u:S3cret@localhost/x" is a URL', '--cache-from: "u:S3cret@x/y" has a tag or a digest', "u:S3cret@x",
+    "--to=u:S3cret@x", "ftp://S3cret@x", "HTTPS://u:p@S3cret@x/",
+])  # fmt: skip
+def test_no_login_is_printed_wherever_a_user_has_typed_it(words: str) -> None:
+    """What leaves for a terminal or a log passes here, whatever option, variable or file repeats it."""
+    assert "S3cret" not in terminal.printable(words)
+    assert HIDDEN in terminal.printable(words)
+
+
+@pytest.mark.parametrize("words", [
+    "debian:bookworm-slim@sha256:ab", "docker-image://debian:bookworm-slim@sha256:ab", "oci-layout:///a/b@sha256:ab",
+    "git@example.org:owner/name", "numpy @ file", "localhost:5000/a@sha256:ab", "a: b@c",
+    "dev@example.org", "x: y: z@w",
+])  # fmt: skip
+def test_what_only_resembles_a_login_is_printed(words: str) -> None:
+    """Images by digest, addresses of mail and git, sentences."""
+    assert terminal.printable(words) == words
