@@ -98,8 +98,8 @@ def list_wheels(host: Host, endpoint: "str | None", project: str) -> "list[Liste
         raise Untrue(f"{place}: asked for {project}, it sends the page of {shown(page.project)}")
     try:
         for package in page.packages:
-            if package.filename.endswith(".whl"):
-                texts.WHEEL.of(package.filename)
+            kind = texts.WHEEL if ".whl" in package.filename.lower() else texts.FILE
+            kind.of(package.filename)
         linux = (package for package in page.packages if LINUX.search(package.filename) and not package.is_yanked)
         return [_listed(project, package) for package in linux]
     except ValueError as error:

@@ -5,8 +5,9 @@ from torchdev.catalog import PYTORCH, load
 from torchdev.errors import BuildError
 from torchdev.host import PYTORCH_VARIABLE, Host
 from torchdev.ids import AMD64
-from torchdev.indexes import Forged, Listed, list_wheels
+from torchdev.indexes import Listed, list_wheels
 from torchdev.remote import Silent, Untrue
+from torchdev.texts import shown
 
 
 def known_files(flavour: str) -> dict[str, str]:
@@ -35,15 +36,32 @@ def known_requirements(torch: str, flavour: str, python: str, arch: str = AMD64)
     return None if requires is None else list(requires)
 
 
-def read_page(host: Host, flavour: str, project: str) -> "list[Listed] | None":
-    """The wheels of a project on the PyTorch index; None where it has no answer that can be made use of.
+class Index:
+    """The PyTorch index's pages of a flavour. One that has been silent once is not asked again.
 
-    BuildError, with the index's address, if it lists what no index has: such an answer is not one to be passed over.
+    `silence` is why it does not answer; empty as long as it does.
     """
-    try:
-        return list_wheels(host, f"{host.pytorch_index}/{flavour}", project) or None
-    except Forged as error:
-        step = f"find out who runs that index; {PYTORCH_VARIABLE} names another"
-        raise BuildError(str(error), next_step=step) from None
-    except (Silent, Untrue):
-        return None
+
+    def __init__(self, host: Host, flavour: str) -> None:
+        self.host = host
+        self.address = f"{host.pytorch_index}/{flavour}"
+        self.silence = ""
+
+    def wheels(self, project: str) -> "list[Listed]":
+        """The wheels that it lists of a project; none if it lists none such, or is silent.
+
+        BuildError if it answers with anything but a page: what is known of its wheels is for where it can't be asked.
+        """
+        if self.silence:
+            return []
+        try:
+            return list_wheels(self.host, self.address, project) or []
+        except Silent as error:
+            self.silence = self._shown(error)
+            return []
+        except Untrue as error:
+            step = f"see {self.address}/{project}/, find out who runs that index; {PYTORCH_VARIABLE} names another"
+            raise BuildError(f"{self.address}: {self._shown(error)}", next_step=step) from None
+
+    def _shown(self, error: Exception) -> str:
+        return shown(self.host.clean(str(error).removeprefix(f"{self.address}: ")), 400)

@@ -46,12 +46,22 @@ NOT_A_WHEEL = (
 """What zipfile and those below it raise for files that are not as they should be; of encrypted ones, a RuntimeError."""
 
 
+ANSWERED = (
+    requests.HTTPError,
+    requests.TooManyRedirects,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.ContentDecodingError,
+)
+"""What requests raises of a server that has answered: a status, redirects that lead nowhere, what it can't unpack."""
+
+
 class Silent(Exception):
-    """A server that does not answer, or not to the end, or not in time."""
+    """A server that does not answer, or not in time."""
 
 
 class Untrue(Exception):
-    """A server that answers with something that can't be what was asked for."""
+    """A server that answers with something that can't be what was asked for: a status, a part, another thing."""
 
 
 def within(seconds: float, work: Callable[[], T]) -> T:
@@ -98,7 +108,9 @@ def answering() -> Iterator[None]:
     """Errors of the libraries that fetch, as Silent or Untrue."""
     try:
         yield
-    except (requests.TooManyRedirects, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
+    except requests.exceptions.ChunkedEncodingError:
+        raise Untrue("its answer ends halfway") from None
+    except ANSWERED as error:
         raise Untrue(str(error)) from None
     except (requests.RequestException, HTTPError, RemoteIOError) as error:
         raise Silent(str(error)) from None

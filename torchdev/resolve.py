@@ -69,16 +69,16 @@ def complete(lock: Lock, cell: Cell, host: Host) -> Lock:
 
 
 def _completed(lock: Lock, cell: Cell, host: Host) -> Lock:
+    index = pytorch.Index(host, cell.flavour)
     with _reading(cell, host):
-        pages = {p.name: pytorch.read_page(host, cell.flavour, p.name) for p in lock.packages if p.origin == PYTORCH}
-    silent = [name for name, page in pages.items() if page is None]
-    if silent:
+        pages = {p.name: index.wheels(p.name) for p in lock.packages if p.origin == PYTORCH}
+    if index.silence:
         names = ", ".join(p.file for p in lock.unresolved)
-        what = f"{host.pytorch_index} does not answer, and no hash is known of {names}"
+        what = f"{host.pytorch_index} does not answer, and no hash is known of {names}: {index.silence}"
         step = "build where it answers, or set TORCHDEV_PYTORCH_INDEX to a mirror of it"
         raise BuildError(what, where=cell.id, next_step=step)
     with host.hidden(), _reading(cell, host):
-        filled = [_filled(p, pages[p.name] or [], cell, host) if p.origin == PYTORCH else p for p in lock.packages]
+        filled = [_filled(p, pages[p.name], cell, host) if p.origin == PYTORCH else p for p in lock.packages]
     return dataclasses.replace(lock, packages=tuple(filled))
 
 
@@ -92,9 +92,10 @@ def _resolve_elsewhere(cell: Cell, host: Host, known: dict[str, int]) -> tuple[P
     """Resolve a cell whose flavour is not on PyPI: its wheels from a folder of this machine or the PyTorch index."""
     version = f"{cell.torch}+{cell.flavour}"
     names = [name for name in FLAVOURED if any(r.startswith(f"{name}==") for r in cell.requirements)]
-    own = {name: _offered(name, cell, host) for name in names}
+    index = pytorch.Index(host, cell.flavour)
+    own = {name: _offered(name, cell, index) for name in names}
     with tempfile.TemporaryDirectory() as folder:
-        wheels.write_stub(Path(folder), "torch", version, _torch_requirements(own["torch"], version, cell, host))
+        wheels.write_stub(Path(folder), "torch", version, _torch_requirements(own["torch"], version, cell, index))
         asked = _wanted(cell)
         exact = tuple(f"torch=={version}" if r.startswith("torch==") else r for r in asked.requirements)
         wanted = dataclasses.replace(asked, requirements=exact, folders=(Path(folder),))
@@ -114,16 +115,16 @@ class Offer:
     place: "str | Path | None"
 
 
-def _offered(name: str, cell: Cell, host: Host) -> "Offer | None":
+def _offered(name: str, cell: Cell, index: pytorch.Index) -> "Offer | None":
     """The wheel of a flavoured project for a cell: from a folder of this machine, the PyTorch index, or known facts."""
     required = next(r for r in cell.requirements if r.startswith(f"{name}=="))
     version = f"{required.partition('==')[2]}+{cell.flavour}"
     known = pytorch.known_files(cell.flavour)
-    local = {path.name: path for path in local_wheels(host, name)}
+    local = {path.name: path for path in local_wheels(index.host, name)}
     file = wheels.best((f for f in local if _version(f) == version), cell.python, cell.arch)
     if file:
         return _agreed(Offer(file, sha256_of(local[file]), local[file]), known, cell)
-    links = {listed.wheel.file: listed for listed in pytorch.read_page(host, cell.flavour, name) or []}
+    links = {listed.wheel.file: listed for listed in index.wheels(name)}
     file = wheels.best((f for f in links if _version(f) == version), cell.python, cell.arch)
     if file:
         return _agreed(Offer(file, links[file].wheel.sha256, links[file].url), known, cell)
@@ -148,17 +149,25 @@ def _agreed(offer: Offer, known: dict[str, str], cell: Cell) -> Offer:
     return offer
 
 
-def _torch_requirements(offer: "Offer | None", version: str, cell: Cell, host: Host) -> "list[str]":
+def _torch_requirements(offer: "Offer | None", version: str, cell: Cell, index: pytorch.Index) -> "list[str]":
     if offer and offer.place:
-        return wheels.read(offer.place, host, wheels.requirements)
+        return wheels.read(offer.place, index.host, wheels.requirements)
     known = pytorch.known_requirements(cell.torch, cell.flavour, cell.python, cell.arch)
     if known is None:
-        what = f"torch {version} is only on the PyTorch index, which does not answer at {host.pytorch_index}"
-        step = (
-            "lock where it answers, set TORCHDEV_PYTORCH_INDEX to a mirror, or put the wheel into a find-links folder"
-        )
-        raise BuildError(what, where=cell.id, next_step=step)
+        raise _not_to_be_had(version, cell, index)
     return known
+
+
+def _not_to_be_had(version: str, cell: Cell, index: pytorch.Index) -> BuildError:
+    """Why there is no torch of a flavour: its index is silent, or does not list it."""
+    if index.silence:
+        why = f"which does not answer at {index.host.pytorch_index}: {index.silence}"
+        step = "lock where it answers, set TORCHDEV_PYTORCH_INDEX to a mirror"
+    else:
+        why = f"which does not list it for Python {cell.python} on {cell.platform}"
+        step = f"see {index.address}/torch/, set TORCHDEV_PYTORCH_INDEX to another"
+    step += ", or put the wheel into a find-links folder"
+    return BuildError(f"torch {version} is only on the PyTorch index, {why}", where=cell.id, next_step=step)
 
 
 def _package(offer: "Offer | None", name: str, version: str, cell: Cell, host: Host) -> Package:

@@ -89,6 +89,7 @@ WHEEL = Kind(
     rf"[A-Za-z0-9][A-Za-z0-9._]*-[A-Za-z0-9_.!+]+(-[0-9][A-Za-z0-9_.]*)?-{_TAGS}-{_TAGS}-{_TAGS}\.whl",
     255,
 )
+FILE = Kind("the name of a file on an index, without odd characters", r"[A-Za-z0-9_][A-Za-z0-9._+!~-]*", 255)
 REQUIREMENT = Kind(
     "a package requirement such as numpy>=2, in one line, without a URL",
     r"[A-Za-z0-9][A-Za-z0-9 ._,<>=!~;'" r'"()+*\[\]-]*',

@@ -147,7 +147,7 @@ class Ground:
 
     def _page(self, kind: str, body: str) -> World:
         self.index.raw["whl/cu130/torch"] = (kind, body.encode("utf-8", "surrogatepass"))
-        found = pytorch.read_page(self.host, "cu130", "torch") or []
+        found = pytorch.Index(self.host, "cu130").wheels("torch")
         return self.locked(tuple(Package("torch", x.version, x.wheel.file, x.wheel.sha256, 1, 1) for x in found))
 
     def pylock(self, project: str = "numpy", version: str = "2.0", **wheel: Any) -> World:

@@ -112,10 +112,10 @@ BAD: "dict[str, tuple[Answer, type[Exception]]]" = {
         Untrue,
     ),
     "sends headers without end": (sends(HEAD, forever=b"X-A: " + b"a" * 999 + b"\r\n"), Silent),
-    "cuts off halfway": (sends(HEAD, b"Content-Length: 1000\r\n\r\n", b"<html>" * 9), Silent),
-    "cuts off a chunk": (sends(HEAD, b"Transfer-Encoding: chunked\r\n\r\n1000\r\nabc"), Silent),
-    "promises more than it has": (sends(HEAD, b"Content-Length: 999999999999999\r\n\r\n", b"<html>"), Silent),
-    "has no number of bytes": (sends(HEAD, b"Content-Encoding: gzip\r\n\r\n", b"no gzip"), Silent),
+    "cuts off halfway": (sends(HEAD, b"Content-Length: 1000\r\n\r\n", b"<html>" * 9), Untrue),
+    "cuts off a chunk": (sends(HEAD, b"Transfer-Encoding: chunked\r\n\r\n1000\r\nabc"), Untrue),
+    "promises more than it has": (sends(HEAD, b"Content-Length: 999999999999999\r\n\r\n", b"<html>"), Untrue),
+    "has no number of bytes": (sends(HEAD, b"Content-Encoding: gzip\r\n\r\n", b"no gzip"), Untrue),
     "unpacks to too much": (
         sends(HEAD, b"Content-Encoding: gzip\r\n\r\n", gzip.compress(b"<p>" * 9_000_000)),
         Untrue,
@@ -126,7 +126,7 @@ BAD: "dict[str, tuple[Answer, type[Exception]]]" = {
     "redirects elsewhere": (redirects(lambda path: b"http://localhost:1/"), Untrue),
     "redirects to a file": (redirects(lambda path: b"file:///etc/passwd"), Untrue),
     "redirects, and sends without end": (redirects(lambda path: path, body=b"x" * 4096), Untrue),
-    "has too much to do": (sends(b"HTTP/1.1 503 Busy\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n"), Silent),
+    "has too much to do": (sends(b"HTTP/1.1 503 Busy\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n"), Untrue),
     "says that it is a list": (sends(HEAD.replace(b"text/html", b"application/zip"), b"\r\n", b"PK"), Untrue),
     "sends JSON that is none": (
         sends(HEAD.replace(b"text/html", b"application/vnd.pypi.simple.v1+json"), b"\r\n", b"[" * 90_000),

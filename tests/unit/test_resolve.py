@@ -126,7 +126,7 @@ def test_index_page_is_read_in_its_own_form(tmp_path: Path) -> None:
     (tmp_path / "cu118" / "torchvision").mkdir(parents=True)
     (tmp_path / "cu118" / "torchvision" / "index.html").write_text(PAGE.format(hash="ab" * 32))
     with serving(tmp_path) as url:
-        page = pytorch.read_page(Host(pytorch_index=url), "cu118", "torchvision") or []
+        page = pytorch.Index(Host(pytorch_index=url), "cu118").wheels("torchvision")
     names = [f"torchvision-0.22.1+cu118-cp3{n}-cp3{n}-manylinux_2_28_x86_64.whl" for n in (9, 10)]
     paths = [f"/whl/cu118/{name.replace('+', '%2B')}" for name in names]
     assert [(listed.version, listed.wheel) for listed in page] == [
@@ -277,14 +277,14 @@ def test_folder_and_index_are_held_to_known_hashes_by_what_they_serve(legacy: Ce
     folder.mkdir()
     (folder / other).write_bytes(b"other")
     with pytest.raises(BuildError, match="in the place of a wheel whose sha256 is known") as caught:
-        resolve._offered("torch", legacy, Host(folders=(folder,)))
+        resolve._offered("torch", legacy, pytorch.Index(Host(folders=(folder,)), "cu118"))
     assert all(text in caught.value.what for text in (other, KNOWN, "27fa1fc8d1bd"))
     (tmp_path / "cu118" / "torch").mkdir(parents=True)
     for digest in ("ab" * 32, ""):
         href = other.replace("+", "%2B") + (f"#sha256={digest}" if digest else "")
         (tmp_path / "cu118" / "torch" / "index.html").write_text(f'<a href="{href}">{other}</a>')
         with serving(tmp_path) as url, pytest.raises(BuildError, match="in the place of a wheel"):
-            resolve._offered("torch", legacy, Host(pytorch_index=url))
+            resolve._offered("torch", legacy, pytorch.Index(Host(pytorch_index=url), "cu118"))
 
 
 def test_completing_a_lock_holds_the_index_to_what_is_known(incomplete: Lock, legacy: Cell, index: Host) -> None:

@@ -99,8 +99,8 @@ CUDA_WHEEL = "torch-2.13.0-cp312-cp312-manylinux_2_28_x86_64.whl"
     ("path", "fault", "why"),
     [
         ("simple/torch", "stop", "does not answer"),
-        ("simple/torch", "error", "does not answer"),
-        ("simple/torch", "truncate", "does not answer"),
+        ("simple/torch", "error", "500 Server Error"),
+        ("simple/torch", "truncate", "ends halfway"),
         ("simple/torch", "redirect", "another host"),
         ("simple/torchvision", "stop", "does not answer"),
         ("simple/nvidia-cudnn-cu12", "stop", "does not answer"),

@@ -13,6 +13,7 @@ GOOD = [
     (texts.PROJECT, ["torch", "nvidia-cudnn-cu13", "a"]),
     (texts.VERSION, ["2.13.0", "2.13.0+cu126", "1!2.0rc1.post1.dev3", "9.20.0.48", "0.0.20241204120000", "2026.11.23"]),
     (texts.WHEEL, ["torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl", "a-1-1build-py2.py3-none-any.whl"]),
+    (texts.FILE, ["torch-1.0.tar.gz", "a_b-1!2+cu1.zip"]),
     (texts.REQUIREMENT, ["numpy", "cuda-toolkit[nvvm,crt]==13.0.*; sys_platform == 'linux'", "a ~= 1.4.2, != 1.5"]),
     (texts.ADDRESS, ["https://a.b:8/c/d-1%2Bcu-py3-none-any.whl", "http://[::1]:3/x.whl?a=b&c=d#e"]),
     (texts.SHA256, ["0" * 64]),
