@@ -100,11 +100,24 @@ def refused(error: BaseException) -> "TorchdevError | None":
     """What the machine refuses, as a user's error; None for anything else."""
     if isinstance(error, MemoryError):
         return InputError("there is not enough memory", next_step=MACHINE[errno.ENOMEM])
+    if isinstance(error, FileNotFoundError) and error.filename is None and _folder_is_gone():
+        return InputError("the current folder is gone", next_step="cd to one that exists")
+    if isinstance(error, streams.StreamError) and error.errno == errno.EBADF:
+        return InputError("it is closed", where=error.filename, next_step="send it to a file, or to /dev/null")
     if isinstance(error, OSError) and error.errno in MACHINE:
         place = error.filename if error.filename is not None else ""
         where = os.fsdecode(place) if isinstance(place, str | bytes) else ""
         return InputError(os.strerror(error.errno), where=where, next_step=MACHINE[error.errno])
     return None
+
+
+def _folder_is_gone() -> bool:
+    """Whether the folder that this process is in was removed, so that no relative path can be looked up."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 @contextlib.contextmanager

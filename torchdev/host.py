@@ -165,7 +165,8 @@ def _variable(secret: str) -> str:
 
 def read_host(environment: "Mapping[str, str]" = os.environ) -> Host:
     """Read this machine's settings; uv's win over pip's; InputError for what can't be read."""
-    pip, uv = pip_settings.read(environment), uv_settings.read(environment, Path.cwd())
+    folder = Path.cwd()  # first, since pip has no good word for a folder that is gone
+    pip, uv = pip_settings.read(environment), uv_settings.read(environment, folder)
     return host_of(environment, pip, uv, variables.netrc(environment))
 
 

@@ -25,11 +25,14 @@ class StreamError(OSError):
 
 
 def prepare() -> None:
-    """Have three streams, whatever this process was started with, that take every text."""
+    """Have three streams, whatever this process was started with, that take every text.
+
+    What was closed stays unwritable if it is standard output, since results would be lost; progress may be.
+    """
     while (opened := os.open(os.devnull, os.O_RDWR)) <= HIGHEST:
         pass  # one was closed, and files that are opened later must not take its place
     os.close(opened)
-    sys.stdout = sys.stdout or _nowhere()
+    sys.stdout = sys.stdout or _closed()
     sys.stderr = sys.stderr or _nowhere()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # the process's own are TextIOWrapper
@@ -69,6 +72,12 @@ def let_go() -> None:
         except (OSError, ValueError):
             with contextlib.suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+
+
+def _closed() -> TextIO:
+    """Standard output that fails as a closed one does, on a descriptor that no other file can get."""
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 1)
+    return os.fdopen(1, "w", encoding="utf-8")
 
 
 def _nowhere() -> TextIO:

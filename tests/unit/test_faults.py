@@ -50,7 +50,14 @@ def ending(code: str, logs: Path) -> "subprocess.CompletedProcess[str]":
         ("$B list > /dev/full", Exit.INPUT, "standard output: No space left on device"),
         ("$B --help > /dev/full", Exit.INPUT, "standard output: No space left on device"),
         ("$B nosuch 2> /dev/full", Exit.INPUT, ""),
-        ("$B list >&- 2>&- <&-", Exit.OK, ""),
+        ("$B list >&- 2>&- <&-", Exit.INPUT, ""),
+        ("$B list >&-", Exit.INPUT, "standard output: it is closed"),
+        ("$B list --json >&-", Exit.INPUT, "standard output: it is closed"),
+        ("$B explain py39-cu130 >&-", Exit.INPUT, "standard output: it is closed"),
+        ("$B --help >&-", Exit.INPUT, "standard output: it is closed"),
+        ("$B nosuch >&-", Exit.INPUT, "nosuch"),
+        ("$B nosuch 2>&-", Exit.INPUT, ""),
+        ("$B list 2>&-", Exit.OK, "py311"),
         ("$B list --matrix-file /proc/self/mem", Exit.INPUT, "/proc/self/mem"),
         ("$B list --matrix-file /", Exit.INPUT, "not a file"),
         ("$B list --matrix-file build.py/matrix.yaml", Exit.INPUT, "no such file"),
@@ -69,6 +76,32 @@ def test_no_end_is_a_traceback(line: str, code: Exit, said: str) -> None:
     assert said in done.stdout + done.stderr
     for sign in ("Traceback", "Exception ignored", "BrokenPipe", "UnicodeEncodeError"):
         assert sign not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "list --matrix-file m.yaml",
+        "list --matrix-file ../m.yaml",
+        "render --check --matrix-file m.yaml",
+        "plan --matrix-file m.yaml",
+        "lock --matrix-file m.yaml",
+        "list --matrix-file=./deep/er/m.yaml",
+        "lock latest",
+    ],
+)
+def test_a_current_folder_that_is_gone_is_told(words: str, tmp_path: Path) -> None:
+    """Whatever asks first where it is."""
+    done = shell(f"mkdir {tmp_path}/gone && cd {tmp_path}/gone && rmdir {tmp_path}/gone && $B {words}")
+    assert "a fault of torchdev" not in done.stderr
+    assert (done.returncode, done.stdout) == (Exit.INPUT, "")
+    assert done.stderr.endswith("error: the current folder is gone\n  next: cd to one that exists\n")
+
+
+def test_a_current_folder_that_is_gone_is_not_asked_for_in_vain(tmp_path: Path) -> None:
+    """What needs none goes on."""
+    done = shell(f"mkdir {tmp_path}/gone && cd {tmp_path}/gone && rmdir {tmp_path}/gone && $B list")
+    assert (done.returncode, done.stderr) == (Exit.OK, "")
 
 
 def test_a_closed_pipe_is_no_answer() -> None:
