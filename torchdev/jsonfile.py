@@ -20,7 +20,12 @@ Trail = tuple["str | int", ...]
 """The keys and indexes that lead from the root to a value."""
 CONFLICT = re.compile(rb"^(<{7}|={7}|>{7}|\|{7})", re.MULTILINE)
 """What git leaves in a file that it could not merge."""
-_DECODER = json.JSONDecoder()
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a character beyond U+FFFF, which an escape may name alone."""
+DIGITS = re.compile(r"-?([0-9]{1000,})")
+"""A whole number that is too large for any field."""
+UNMERGED = "git could not merge it: it has conflict markers"
+_DECODER = json.JSONDecoder(parse_int=str)  # Python's int refuses thousands of digits, and no value is needed
 _GAP = re.compile(r"[\s,:]*")
 
 
@@ -47,12 +52,13 @@ def read(path: Path, adapter: "TypeAdapter[T]") -> "tuple[T, bytes]":
 def parse(data: bytes, adapter: "TypeAdapter[T]") -> T:
     """The value that JSON stands for, as its type wants it; Malformed if it is not JSON or not of that type."""
     text = _decoded(data)
+    if text.startswith("\ufeff"):
+        raise Malformed("not JSON: it begins with a byte order mark; save it in UTF-8 without one", 1)
     try:
-        json.loads(text, object_pairs_hook=_once)
+        json.loads(text, object_pairs_hook=_once, parse_int=str)
     except json.JSONDecodeError as error:
-        conflict = CONFLICT.search(data)
-        if conflict:
-            raise Malformed("git could not merge it: it has conflict markers", _line(data, conflict.start())) from None
+        if line := conflict(data):
+            raise Malformed(UNMERGED, line) from None
         raise Malformed("the file is empty" if not text.strip() else f"not JSON: {error.msg}", error.lineno) from None
     except _Twice as error:
         raise Malformed(f"the key {quoted(error.key)} is there twice", _line_of_second(text, error.key)) from None
@@ -63,8 +69,16 @@ def parse(data: bytes, adapter: "TypeAdapter[T]") -> T:
     try:
         return adapter.validate_json(data)
     except ValidationError as error:
+        if error.errors(include_url=False)[0]["type"] == "json_invalid":
+            raise _unlike_python(text) from None
         first = min(error.errors(include_url=False), key=lambda e: line_of(text, e["loc"]))
         raise Malformed(_told(first), line_of(text, first["loc"])) from None
+
+
+def conflict(data: bytes) -> int:
+    """The line of the first marker of a conflict that git could not merge; 0 if there is none."""
+    found = CONFLICT.search(data)
+    return _line(data, found.start()) if found else 0
 
 
 def line_of(text: "str | bytes", trail: Trail) -> int:
@@ -93,6 +107,18 @@ def _once(pairs: "Iterable[tuple[str, Any]]") -> dict[str, Any]:
         keys = [key for key, _ in pairs]
         raise _Twice(next(key for number, key in enumerate(keys) if key in keys[:number]))
     return found
+
+
+def _unlike_python(text: str) -> Malformed:
+    """What pydantic refuses of JSON that Python's own reader took: half a character, thousands of digits, or levels."""
+    for trail, offset in _values(text, _skip(text, 0), ()):
+        if digits := DIGITS.match(text, offset):
+            return Malformed(f"{_path(trail)}: a number of {len(digits[1]):,} digits is too large", _line(text, offset))
+        value = scanstring(text, offset + 1)[0] if text[offset] == '"' else ""
+        for found, what in ((trail[-1] if trail else "", "the key "), (value, f"{_path(trail)}: ")):
+            if SURROGATE.search(str(found)):
+                return Malformed(f"{what}{quoted(found)} is not text: it has half a character", _line(text, offset))
+    return Malformed("it is nested too deeply", 1)
 
 
 def _decoded(data: bytes) -> str:

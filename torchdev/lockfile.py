@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 from pydantic import TypeAdapter
 
-from torchdev import jsonfile, releases, wheels
+from torchdev import files, jsonfile, releases, wheels
 from torchdev.commands import build_py
 from torchdev.errors import BuildError, InputError
 from torchdev.jsonfile import Malformed, Trail
@@ -27,6 +27,8 @@ def read_lock(path: Path, cell: Cell) -> Lock:
     """Read a cell's lock; a missing, malformed or stale one, or another cell's, is an InputError with the command."""
     command = build_py("lock", cell.id)
     try:
+        if path.is_symlink():
+            raise files.unreadable(path, "it is a link, and a lock is a file of its own")
         lock, data = jsonfile.read(path, _ADAPTER)
     except FileNotFoundError:
         raise InputError("this cell has no lock yet", where=_shown(path), next_step=command) from None

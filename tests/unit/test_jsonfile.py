@@ -24,6 +24,9 @@ Edit = Callable[[str], str]
     (lambda text: text.replace('"docker.io"', '"docker.io", "sauce": 1'), "is not a key that is known", 5),
     (lambda text: text.replace("debian:bookworm-slim", "debian:$(id)"), "is not an official base image", 0),
     (lambda text: text.replace('  "debian', '<<<<<<< HEAD\n  "debian'), "conflict markers", 2),
+    (lambda text: text.replace("docker.io", "\\ud800"), r'"\ud800" is not text', 5),
+    (lambda text: text.replace('"docker.io"', "1" * 5000), "a number of 5,000 digits", 5),
+    (lambda text: "\ufeff" + text, "byte order mark", 1),
     (lambda text: text.replace("docker.io", "docker.io\\u001b[31m"), r"\x1b[31m", 5),
 ])  # fmt: skip
 def test_spoiled_digests_are_refused(tmp_path: Path, edit: Edit, words: str, line: int) -> None:

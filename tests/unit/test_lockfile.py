@@ -156,13 +156,24 @@ OF_FILES: "list[tuple[Callable[[str], str | bytes], str, int]]" = [
     (lambda text: text.replace('"size": 10', '"size": NaN', 1), "size", 6),
     (lambda text: text.replace('"size": 10', '"size": -Infinity', 1), "size", 6),
     (lambda text: text.replace('"size": 10', '"size": 010', 1), "not JSON", 6),
-    (lambda text: text.replace('"size": 10', f'"size": {"1" * 5000}', 1), "not JSON", 1),
+    (
+        lambda text: text.replace('"size": 10', f'"size": {"1" * 5000}', 1),
+        "uv.size: a number of 5,000 digits is too large",
+        6,
+    ),
+    (lambda text: text.replace('"size": 10', f'"size": -{"1" * 5000}', 1), "size", 6),
+    (lambda text: text.replace('"inputs"', f'"x": [{"1" * 5000}],\n"inputs"', 1), "x[0]: a number of 5,000 digits", 0),
+    (lambda text: text.replace('"size": 10', '"size": 10, "name": 1', 1), "is there twice", 6),
+    (lambda text: text.replace('"name": "torch"', r'"name": "\ud800"'), r'.name: "\ud800" is not text', 0),
+    (lambda text: text.replace('"cell": "', r'"cell": "\udc00\ud83d', 1), r'cell: "\udc00', 2),
+    (lambda text: text.replace('"cell": "', r'"cell": "\ud83d\ude00', 1), "cell", 2),
+    (lambda text: text.replace("{", '{"x": ' + "[" * 300 + "]" * 300 + ",", 1), "nested too deeply", 1),
     (lambda text: "[" * 100_000, "nested too deeply", 1),
     (lambda text: '{"cell":' * 100_000, "nested too deeply", 1),
     (lambda text: text.encode("utf-16"), "not text in UTF-8", 1),
     (lambda text: text.encode().replace(b"torch-2.13.0", b"torch-\xff2.13.0"), "not text in UTF-8", 0),
-    (lambda text: "\ufeff" + text, "not JSON", 1),
-    (lambda text: text.replace('"cell"', '"c\\ud800ell"'), "not a lock", 1),
+    (lambda text: "\ufeff" + text, "byte order mark", 1),
+    (lambda text: text.replace('"cell"', '"c\\ud800ell"'), r'the key "c\ud800ell" is not text', 0),
     (lambda text: "[]", "expected an object", 1),
     (lambda text: "{}", "is missing", 1),
     (lambda text: '"lock"', "expected an object", 1),
@@ -180,7 +191,19 @@ def test_a_file_that_is_no_lock_is_refused(
     """With the line where it stops being one."""
     error = refusal(tmp_path / "lock.json", cell, edit(locks.to_text(lock)))
     assert words in str(error)
+    assert len(str(error)) < 500
     assert line in (0, line_of(error))
+
+
+def test_a_lock_that_is_a_link_is_not_read(tmp_path: Path, cell: Cell, lock: Lock) -> None:
+    """Wherever it leads, even to a lock of the cell: what is there was not written by lock."""
+    (tmp_path / "other").write_text(locks.to_text(lock))
+    for target in ("/etc/passwd", "/etc/hostname", "/dev/null", "/proc/self/environ", tmp_path / "other", tmp_path):
+        (tmp_path / "lock.json").symlink_to(target)
+        with pytest.raises(InputError, match="can't be read: it is a link") as caught:
+            lockfile.read_lock(tmp_path / "lock.json", cell)
+        assert f"lock {cell.id}" in caught.value.next_step
+        (tmp_path / "lock.json").unlink()
 
 
 def test_a_lock_laid_out_by_hand_is_taken_for_the_same(tmp_path: Path, cell: Cell, lock: Lock) -> None:
