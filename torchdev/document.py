@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from torchdev import files
+from torchdev import files, jsonfile
 from torchdev.errors import InputError, Step
 from torchdev.texts import quoted, shown
 
@@ -30,6 +30,9 @@ NOT_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufff
 """What may not stand in a file: YAML 1.1, section 5.1; a byte order mark only at its start."""
 BREAK = "\r\n|[\r\n\x85\u2028\u2029]"
 """The end of a line, as YAML 1.1 counts lines."""
+
+
+MERGE_IT = "merge it by hand: take one side, or both, and remove the lines that begin with <<<<<<<, =======, >>>>>>>"
 
 
 class NotText:
@@ -101,6 +104,8 @@ def read(path: Path, shown_as: str) -> Document:
         _bounded(text, shown_as)
         root = yaml.compose(text, Loader=LOADER)
     except yaml.MarkedYAMLError as error:
+        if line := jsonfile.conflict(text.encode()):
+            raise InputError(jsonfile.UNMERGED, where=f"{shown_as}:{line}:1", next_step=MERGE_IT) from None
         mark = error.problem_mark or error.context_mark
         where = str(Place(shown_as, mark.line + 1, mark.column + 1)) if mark else shown_as
         raise InputError(f"not valid YAML: {shown(error.problem)}", where=where) from None

@@ -61,6 +61,13 @@ WRONG = [
     ("a set", b"rows: !!set {a, b}\n", "m.yaml:1:7", "is not supported"),
     ("two documents", b"a: b\n---\nc: d\n", "m.yaml:2:1", "another document"),
     ("a long line", b"a: " + b"x" * 1_000_000 + b": y\n", "m.yaml:1:", "not valid YAML"),
+    ("a conflict", GOOD.replace(b"rows", b"<<<<<<< HEAD\n=======\nx: y\n>>>>>>> other\nrows"),
+     "m.yaml:2:1", "conflict markers"),
+    ("a conflict in a list", GOOD.replace(b"  - {", b"<<<<<<< HEAD\n  - a\n=======\n  - {"),
+     "m.yaml:3:1", "conflict markers"),
+    ("a conflict at the start", b"\xef\xbb\xbf<<<<<<< HEAD\n" + GOOD, "m.yaml:1:1", "conflict markers"),
+    ("the end of a conflict", GOOD.replace(b"\n", b"\r\n") + b">>>>>>> other\n", "m.yaml:4:1", "conflict markers"),
+    ("its base", GOOD + b"||||||| 1234567\n", "m.yaml:4:1", "conflict markers"),
     ("nothing but a mark", b"\xef\xbb\xbf", "m.yaml:1:1", "empty"),
 ]  # fmt: skip
 
@@ -73,6 +80,13 @@ def test_refused_with_the_place(tmp_path: Path, data: bytes, place: str, what: s
     assert what in error.what
     assert len(str(error)) < 500
     assert str(error).replace("\n", "").isprintable()
+
+
+def test_a_conflict_has_a_next_step_and_a_text_with_its_signs_is_none(tmp_path: Path) -> None:
+    """Signs within a text that is valid YAML are what somebody has written."""
+    assert "take one side" in refusal(tmp_path, b"<<<<<<< HEAD\n" + GOOD).next_step
+    (tmp_path / "m.yaml").write_bytes(GOOD + b'  # <<<<<<< HEAD\nx: "a\n======= b"\n')
+    assert read(tmp_path / "m.yaml", "m.yaml").data["x"] == "a ======= b"
 
 
 @pytest.mark.parametrize("data", [GOOD, b"\xef\xbb\xbf" + GOOD, GOOD.replace(b"\n", b"\r\n")])
