@@ -64,7 +64,16 @@ def index_refusal(host: Host) -> "str | None":
         done = _run(host, TOOL_PYTHON, TOOL_PYTHON, Wanted((f"uv=={UV}",)))
     except BuildError as error:
         return error.what
-    return shown(done.output.strip().splitlines()[-1].strip()) if done.status else None
+    return _last_said(done) if done.status else None
+
+
+def _last_said(done: "Ended") -> str:
+    """The last line that uv said, behind the address that it speaks of; how it ended, if it said nothing."""
+    lines = [line.strip().removeprefix("cause: ") for line in done.output.splitlines() if line.strip()]
+    if not lines:
+        return ended_by(done.status)
+    address = next((found for line in reversed(lines) for found in re.findall(r"https?://[^\s`'\")]+", line)), "")
+    return shown(lines[-1] if not address or address in lines[-1] else f"{address}: {lines[-1]}")
 
 
 def compile_cell(cell: Cell, host: Host, wanted: Wanted, python: str = "") -> "list[Resolved]":
@@ -79,7 +88,7 @@ def compile_cell(cell: Cell, host: Host, wanted: Wanted, python: str = "") -> "l
             printable(done.output.strip()),
             *(str(bound) for bound in facts.bounds(cell.torch) if bound.name in done.output),
         ]
-        raise BuildError("\n".join([what, *said]), where=cell.id, next_step=step)
+        raise BuildError("\n".join(filter(None, [what, *said])), where=cell.id, next_step=step)
     try:
         return pylock.read(done.lock)
     except ValueError as error:
@@ -183,13 +192,19 @@ REFUSALS = (
 """What uv says, as a pattern; what it means; what to do before the cell is locked again. The first that fits counts."""
 
 
+def ended_by(status: int) -> str:
+    """What an exit status alone says, negative if a signal ended uv."""
+    if status >= 0:
+        return f"uv failed with exit status {status}"
+    return f"uv was ended by {signal.Signals(-status).name if -status in set(signal.Signals) else f'signal {-status}'}"
+
+
 def refusal(cell: Cell, status: int, output: str) -> "tuple[str, Step]":
     """What an exit status and the words of uv mean for a cell, and the next step."""
     command = build_py("lock", cell.id)
     if status < 0:
-        name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
-        return f"uv was ended by {name}", ("look whether memory ran out (dmesg), then again: ", command)
+        return ended_by(status), ("look whether memory ran out (dmesg), then again: ", command)
     for pattern, what, step in REFUSALS:
         if re.search(pattern, output):
             return what, ((step.format(place=cell.place), command) if step else REACH)
-    return f"uv failed with exit status {status}", ("see what uv says; ", build_py("doctor"))
+    return ended_by(status), ("see what uv says; ", build_py("doctor"))

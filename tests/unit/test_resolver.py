@@ -61,6 +61,24 @@ def test_what_uv_says_is_told_once_and_can_be_shown(monkeypatch: pytest.MonkeyPa
     assert caught.value.code is Exit.BUILD
 
 
+@pytest.mark.parametrize(("status", "output", "told"), [
+    (2, "error: Failed to fetch: `http://me:word@a.example/uv/`\n  cause: tcp connect\n  cause: Connection refused",
+        "http://[hidden]@a.example/uv/: Connection refused"),
+    (2, "error: Request failed\n  cause: error sending request for url (https://b.example/uv/)\n  dns error\n\n",
+        "https://b.example/uv/: dns error"),
+    (1, "error: no address\n", "error: no address"),
+    (-9, "", "uv was ended by SIGKILL"),
+    (3, " \n", "uv failed with exit status 3"),
+])  # fmt: skip
+def test_the_index_that_does_not_answer_is_named(
+    monkeypatch: pytest.MonkeyPatch, status: int, output: str, told: str
+) -> None:
+    """Since there may be several."""
+    said = subprocess.CompletedProcess((), status, "", output)
+    monkeypatch.setattr(process, "capture", lambda *arguments, **options: said)
+    assert resolver.index_refusal(Host()) == told
+
+
 def program(tmp_path: Path, text: str) -> Path:
     """A program that stands for uv."""
     path = tmp_path / "uv"
@@ -94,7 +112,7 @@ def test_uv_that_never_ends_is_stopped(monkeypatch: pytest.MonkeyPatch, cell: Ce
 def test_uv_that_is_killed_is_not_a_conflict(monkeypatch: pytest.MonkeyPatch, cell: Cell, tmp_path: Path) -> None:
     """As by the kernel, where memory runs out."""
     error = asked(monkeypatch, cell, tmp_path, program(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)"))
-    assert "ended by SIGKILL" in error.what
+    assert error.what == "uv was ended by SIGKILL"
 
 
 def test_uv_that_is_missing_or_no_program_is_told(monkeypatch: pytest.MonkeyPatch, cell: Cell, tmp_path: Path) -> None:
