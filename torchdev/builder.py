@@ -16,6 +16,7 @@ from torchdev.diagnosis import explain
 from torchdev.engine import Engine
 from torchdev.errors import BuildError
 from torchdev.exports import Way, load_output
+from torchdev.files import UNFINISHED
 from torchdev.forecast import chain
 from torchdev.host import Host, find_wheels, link_or_copy
 from torchdev.places import Places
@@ -162,7 +163,7 @@ def override(plan: Plan, host: Host, places: Places, folder: Path, stands: Stand
 def inputs(plan: Plan, places: Places, stands: Stands) -> str:
     """sha256 of all that an image is made from: the cell's folder and the bases. The same inputs need no new build."""
     folder = places.images / plan.cell.id
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.match(UNFINISHED))
     parts = [
         (path.relative_to(folder).as_posix(), path.read_bytes().decode("utf-8", "surrogateescape")) for path in files
     ]
@@ -179,7 +180,7 @@ def _context(host: Host, plan: Plan, places: Places, folder: Path) -> Path:
     if not found:
         return source
     copy = folder / "contexts" / plan.cell.id
-    shutil.copytree(source, copy, dirs_exist_ok=True)
+    shutil.copytree(source, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns(UNFINISHED))
     for layer, package in wanted:
         if package.file in found:
             link_or_copy(found[package.file], copy / "wheels" / layer / package.file)

@@ -1,6 +1,9 @@
 """Files written whole, so that after a kill there is the old content or the new; and read only if they are files."""
 
+import contextlib
 import errno
+import fcntl
+import glob
 import os
 import stat
 import tempfile
@@ -10,29 +13,56 @@ from shlex import quote
 from torchdev.errors import InputError
 from torchdev.faults import MACHINE
 
+UNFINISHED = ".*.unfinished"
+"""What files are named until they are whole; a killed writer leaves one, which is nobody's."""
+
 
 def write(path: Path, content: "str | bytes", mode: int = 0o644) -> None:
     """Write a file by renaming a finished one, with its permissions, into its place; folders are made as needed.
 
     What stands at `path`, a link included, is replaced and never written through. InputError if it can't be written:
-    it names the file, and what was there stays as it was.
+    it names the file, and what was there stays as it was. What killed writers of the same file have left is removed.
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, unfinished = tempfile.mkstemp(prefix=f".{path.name[:50]}.", suffix=".unfinished", dir=path.parent)
+        _remove_leftovers(path)
+        descriptor, unfinished = _begun(path)
         try:
             with os.fdopen(descriptor, "wb") as stream:
                 os.fchmod(descriptor, mode)
                 stream.write(data)
                 stream.flush()
                 os.fsync(descriptor)
-            Path(unfinished).replace(path)
+                Path(unfinished).replace(path)  # before it is closed, and thereby anybody's to remove
         except BaseException:
             Path(unfinished).unlink(missing_ok=True)
             raise
     except OSError as error:
         raise unwritable(path, error) from None
+
+
+def _begun(path: Path) -> "tuple[int, str]":
+    """A new file beside another, open, by its descriptor and name; locked as long as its writer lives."""
+    while True:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:50]}.", suffix=".unfinished", dir=path.parent)
+        with contextlib.suppress(OSError):  # a file system without locks: nobody can take it for a leftover, either
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor, name
+        os.close(descriptor)  # another writer has removed it before it was locked
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what killed writers of a file have left beside it: nobody has it locked."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name[:50])}.????????.unfinished"):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(leftover, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                leftover.unlink()
+            finally:
+                os.close(descriptor)
 
 
 LARGEST = 64 * 1024 * 1024

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from torchdev import builder
+from torchdev import builder, files
 from torchdev.builder import ATTEMPTS, INPUTS_LABEL, LAYERS_LABEL, LOST_STEP, LOST_WHEELS, present
 from torchdev.errors import BuildError
 from torchdev.forecast import below, chain, needed
+from torchdev.places import Places
 from torchdev.plan import Plan, base_labels
 from torchdev.redact import Private
 
@@ -130,3 +131,16 @@ def test_other_faults_and_too_many_end_the_build(
     with pytest.raises(BuildError):
         builder._bake(engine, ["bake"], first, tmp_path / "log", None, tmp_path, Private())  # type: ignore[arg-type]
     assert len(engine.commands) == tries
+
+
+def test_what_a_killed_writer_left_is_no_input(first: Plan, tmp_path: Path) -> None:
+    """Or an image would be built anew for it, and again once it is gone; every other file is one."""
+    places = Places(tmp_path, tmp_path / "matrix.yaml")
+    folder = places.images / first.cell.id
+    files.write(folder / "steps" / "a", "x")
+    before = builder.inputs(first, places, {})
+    for name in (".lock.json.abcd1234.unfinished", "steps/.a.abcd1234.unfinished"):
+        (folder / name).write_text("x")
+    assert builder.inputs(first, places, {}) == before
+    (folder / "steps" / "b.unfinished").write_text("x")
+    assert builder.inputs(first, places, {}) != before

@@ -1,8 +1,10 @@
 """Files written whole."""
 
+import fcntl
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -59,3 +61,41 @@ def test_what_was_there_outlives_a_kill(tmp_path: Path) -> None:
     )
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == -9
     assert target.read_text() == "old"
+    [leftover] = set(tmp_path.iterdir()) - {target}
+    assert leftover.match(files.UNFINISHED)
+    files.write(tmp_path / "other.json", "x")
+    assert leftover.exists()
+    files.write(target, "new")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"lock.json": "new", "other.json": "x"}
+
+
+def test_leftovers_are_those_of_dead_writers_of_the_file(tmp_path: Path) -> None:
+    """What a writer at work has, what others have named alike, links and folders stay; any name of a file will do."""
+    target = tmp_path / ("[a]*" + "b" * 60)
+    prefix = f".{target.name[:50]}"
+    alive, dead = tmp_path / f"{prefix}.abcdefgh.unfinished", tmp_path / f"{prefix}.12345678.unfinished"
+    others = {tmp_path / name for name in (f"{prefix}.unfinished", f"{prefix}.x.unfinished", ".a.12345678.unfinished")}
+    for path in (alive, dead, *others, tmp_path / "outside"):
+        path.write_text("x")
+    link, folder = tmp_path / f"{prefix}.llllllll.unfinished", tmp_path / f"{prefix}.ffffffff.unfinished"
+    link.symlink_to(tmp_path / "outside")
+    folder.mkdir()
+    with alive.open() as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        files.write(target, "new")
+    assert set(tmp_path.iterdir()) == {target, alive, link, folder, tmp_path / "outside", *others}
+    files.write(target, "newer")
+    assert not alive.exists()
+
+
+def test_writers_at_once_do_not_remove_each_others(tmp_path: Path) -> None:
+    """Each finishes, however many there are."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: files.write(tmp_path / "a", str(n)), range(100)))
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_git_does_not_see_leftovers() -> None:
+    """Since a folder of locks is committed as it is."""
+    command = ["git", "check-ignore", "images/x/.lock.json.abcd1234.unfinished"]
+    assert subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False).returncode == 0
