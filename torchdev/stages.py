@@ -25,6 +25,7 @@ from torchdev import (
     resolve,
     sources,
     texts,
+    trees,
 )
 from torchdev.commands import build_py
 from torchdev.engine import Engine
@@ -66,6 +67,8 @@ def lock_cells(project: Project, cells: "tuple[Cell, ...]", say: Say) -> None:
     One that can't be resolved keeps no other from its lock; they are named at the end, in a BuildError. An interrupt
     leaves the locks that were written by then.
     """
+    command = build_py("lock", *(cell.id for cell in cells if cells != project.matrix.cells))
+    trees.refuse_links(render.tree({}, project.images), [f"{cell.id}/lock.json" for cell in cells], command)
     host = read_host()
     for note in host.notes:
         say(f"note: {note}")
@@ -124,6 +127,7 @@ def _known_locks(project: Project) -> "list[lock.Lock]":
 
 def lock_bases(project: Project, say: Say) -> None:
     """Ask the registry for the digests of the official bases and write them to images/bases.json."""
+    trees.refuse_links(render.tree({}, project.images), ["bases.json"], build_py("lock", "--bases"))
     engine = Engine()
     names = {base.name for cell in project.matrix.cells for base in bases.bases_of(cell.python, {})}
     found = {name: engine.registry_digest(name) for name in sorted(names)}

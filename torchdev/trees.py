@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from torchdev import files, listed
-from torchdev.commands import build_py
+from torchdev.commands import Command, build_py
 from torchdev.errors import InputError
 from torchdev.listed import LIST, Listed
 
@@ -141,12 +141,19 @@ def update(tree: Tree) -> Changes:
     return changes
 
 
-def refuse_blocked(tree: Tree, changes: Changes) -> None:
+def refuse_links(tree: Tree, names: "Collection[str]", command: Command) -> None:
+    """Raise InputError if a link or a file stands where a folder of a path should be; a command goes on from there."""
+    look = _Look(tree)
+    barriers = {name: reason for name in names if (reason := look.barrier(name))}
+    refuse_blocked(tree, Changes(blocked=barriers), command)
+
+
+def refuse_blocked(tree: Tree, changes: Changes, command: Command = RENDER) -> None:
     """Raise InputError if something that was not written here stands where a file should be written."""
     if changes.blocked:
         reasons = [f"{tree.shown(name)}: {reason}" for name, reason in changes.blocked.items()]
         what = f"these files can't be written, and nothing was:\n{few(reasons)}"
-        raise InputError(what, where=str(tree.root), next_step=("move away what is there, then: ", RENDER))
+        raise InputError(what, where=str(tree.root), next_step=("move away what is there, then: ", command))
 
 
 def few(lines: "list[str]", most: int = 20) -> str:

@@ -125,6 +125,33 @@ def test_what_could_not_be_read_back_is_not_written(
         assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("place", ["images", "images/cell", "images/cell to nothing", "images to itself", "a file"])
+def test_no_lock_is_written_through_a_link(
+    project: Project, resolved: "dict[str, Exception]", tmp_path: Path, place: str
+) -> None:
+    """In the words of render, before anything is resolved; nothing is written where the link leads."""
+    cells, outside = project.matrix.cells, tmp_path / "outside"
+    outside.mkdir()
+    folder = project.images if place.startswith("images to") or place == "images" else project.images / cells[1].id
+    folder.parent.mkdir(exist_ok=True)
+    if place == "a file":
+        folder.write_text("x")
+    else:
+        folder.symlink_to({"images/cell to nothing": outside / "none", "images to itself": folder}.get(place, outside))
+    with pytest.raises(InputError, match="can't be written, and nothing was") as caught:
+        stages.lock_cells(project, cells, lambda text: None)
+    name = "images" if folder == project.images else f"images/{cells[1].id}"
+    assert f"{name}{' is not a folder' if place == 'a file' else ' is a link'}" in caught.value.what
+    assert caught.value.next_step == "move away what is there, then: python build.py lock"
+    assert list(outside.iterdir()) == []
+    if folder == project.images:
+        with pytest.raises(InputError, match=r"images/bases\.json: images is a link"):
+            stages.lock_bases(project, lambda text: None)
+    else:
+        stages.lock_cells(project, cells[:1], lambda text: None)
+        assert written(project) == [cells[0].id]
+
+
 def test_a_lock_is_replaced_and_never_written_through(
     project: Project, resolved: "dict[str, Exception]", tmp_path: Path
 ) -> None:
