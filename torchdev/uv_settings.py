@@ -15,6 +15,7 @@ from uv import find_uv_bin
 
 from torchdev import redact
 from torchdev.settings import TIMEOUT, Place, Settings, hosts, places, refusal
+from torchdev.texts import shown
 
 ASK = ("pip", "compile", "--show-settings", "--offline", "--no-cache", "requirements.in")
 """What has uv read all its settings, do nothing, and fail where one is not as it must be."""
@@ -22,6 +23,8 @@ TRUE = ("1", "true", "t", "yes", "y", "on")
 PROXIES = {"http-proxy": "HTTP_PROXY", "https-proxy": "HTTPS_PROXY", "no-proxy": "NO_PROXY"}
 VARIABLES = {"UV_DEFAULT_INDEX": True, "UV_INDEX_URL": True, "UV_INDEX": False, "UV_EXTRA_INDEX_URL": False}
 """Variables that name indexes, in uv's order, and whether it is the one to take instead of PyPI."""
+TEMPORARY = re.compile(r'(?m)^\W*(?:error|cause|Caused by): (.+?)(?: \(os error \d+\))? at path ".*/\.tmp\w{6}"')
+"""What uv says where it can't make a temporary file, with the reason."""
 NAMING = ("UV_DEFAULT_INDEX", "UV_INDEX")
 """Those that may say NAME=URL."""
 Table = dict[str, Any]
@@ -45,6 +48,10 @@ def _ask(environment: Mapping[str, str], folder: Path) -> None:
     except OSError as error:
         raise refusal(f"uv can't be asked for its settings: {error.strerror}", find_uv_bin()) from None
     if done.returncode:
+        if unwritten := TEMPORARY.search(done.stderr):
+            where = f"TMPDIR={shown(named)}" if (named := environment.get("TMPDIR")) else "/tmp"
+            step = "set TMPDIR to a folder that this user may write to"
+            raise refusal(f"uv can't write temporary files there: {unwritten[1]}", where, step)
         what, where = reason(done.stderr, folder)
         raise refusal(what, where, "mend it, or uv can't read it either")
 

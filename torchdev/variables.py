@@ -16,6 +16,8 @@ SYSTEM_CA = Path("/etc/ssl/certs/ca-certificates.crt")
 def netrc(environment: Mapping[str, str]) -> "Path | None":
     """The file with logins: the one that NETRC names, or the one at home, if there is one."""
     if named := environment.get("NETRC"):
+        if not Path(named).exists():
+            raise refusal("there is no such file, and pip would go on without it", f"NETRC={texts.shown(named)}")
         return Path(named)
     home = home_folder(environment)
     return next((path for name in (".netrc", "_netrc") if home and (path := home / name).is_file()), None)

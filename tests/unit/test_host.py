@@ -171,8 +171,12 @@ def test_a_broken_netrc_is_refused(tmp_path: Path, text: str) -> None:
 def test_a_netrc_that_is_named_and_missing_is_refused(tmp_path: Path) -> None:
     """The one at home may be missing."""
     assert variables.netrc({"HOME": str(tmp_path)}) is None
-    with pytest.raises(InputError, match="/nowhere: can't be read"):
-        host_of({}, NOTHING, NOTHING, variables.netrc({"NETRC": "/nowhere"}))
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    for named in ("/nowhere", "/etc/passwd/x", str(tmp_path / "link"), "nowhere"):
+        with pytest.raises(InputError, match=f"NETRC={named}: there is no such file") as caught:
+            variables.netrc({"NETRC": named, "HOME": str(tmp_path)})
+        assert caught.value.next_step == "mend that setting, or take it away"
+    assert variables.netrc({"NETRC": "/dev/null"}) == Path("/dev/null")
 
 
 def test_a_user_without_a_home_has_no_netrc(monkeypatch: pytest.MonkeyPatch) -> None:

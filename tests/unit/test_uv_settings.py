@@ -11,6 +11,7 @@ from torchdev import uv_settings
 from torchdev.errors import Exit, InputError
 from torchdev.host import host_of
 from torchdev.settings import Settings
+from torchdev.texts import shown
 
 FULL = """
 index-url = "https://top.example/simple"
@@ -157,6 +158,17 @@ def test_variables_are_refused_alike(tmp_path: Path, name: str) -> None:
     """The variable is named, or the file that it names."""
     with pytest.raises(InputError, match=f"{name}|{VARIABLES[name]}|uv's --index"):
         host_of({}, Settings(), uv_settings.read({name: VARIABLES[name]}, tmp_path), None)
+
+
+@pytest.mark.parametrize("named", ["/nowhere", "/nowhere/", "/etc/passwd", "/dev/null", "/proc", "nowhere", "a b\x1b"])
+def test_a_folder_for_temporary_files_that_is_none_is_named(tmp_path: Path, named: str) -> None:
+    """By the variable that names it, and as a terminal can show it."""
+    with pytest.raises(
+        InputError, match=r"uv can't write temporary files there: No(t a directory| such file)"
+    ) as raised:
+        uv_settings.read({"TMPDIR": named}, tmp_path)
+    assert raised.value.where == f"TMPDIR={shown(named)}"
+    assert raised.value.next_step.startswith("set TMPDIR")
 
 
 def test_secrets_of_a_broken_file_are_not_repeated(tmp_path: Path) -> None:
