@@ -90,7 +90,8 @@ class Engine:
     def registry_digest(self, name: str) -> "str | None":
         """The digest of an image in its registry, or None where no registry answers or it has no such image."""
         try:
-            return remote.within(REGISTRY_SECONDS, lambda: str(self._client.images.get_registry_data(name).id))
+            read, whom = self._client.images.get_registry_data, f"the registry of {name}"
+            return remote.within(REGISTRY_SECONDS, lambda: str(read(name).id), whom)
         except (APIError, OSError, remote.Silent):
             return None
 

@@ -89,7 +89,8 @@ def list_wheels(host: Host, endpoint: "str | None", project: str) -> "list[Liste
     """
     place = endpoint or host.index or PYPI_SIMPLE_ENDPOINT
     try:
-        page = remote.within(remote.PAGE_SECONDS, lambda: _page(host, place, project))
+        whom = f"the page of {project} of {host.clean(place)}"
+        page = remote.within(remote.PAGE_SECONDS, lambda: _page(host, place, project), whom)
     except (Silent, Untrue) as error:
         raise type(error)(f"{place}: {error}") from None
     if page is None:

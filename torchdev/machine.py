@@ -171,7 +171,7 @@ def _docker_key(family: str) -> "bytes | None":
             return bytes(answer.read(LARGEST_KEY))
 
     try:
-        key = remote.within(KEY_SECONDS, read)
+        key = remote.within(KEY_SECONDS, read, DOCKER_SITE)
     except (OSError, http.client.HTTPException, remote.Silent):
         return None
     return key if key.startswith(b"-----BEGIN PGP PUBLIC KEY BLOCK-----") else None

@@ -18,14 +18,14 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
-from torchdev import process
+from torchdev import process, streams
 from torchdev.host import Host
 
 T = TypeVar("T")
 TIMEOUT = (10, 30)
 """Seconds to connect, and to wait for each next part of an answer."""
 RETRIES = 3
-PAGE_SECONDS = 120
+PAGE_SECONDS = 60
 """How long a page of an index may take, all tries together."""
 WHEEL_SECONDS = 600
 """How long it may take to read the parts of a wheel that are wanted."""
@@ -64,11 +64,12 @@ class Untrue(Exception):
     """A server that answers with something that can't be what was asked for: a status, a part, another thing."""
 
 
-def within(seconds: float, work: Callable[[], T]) -> T:
+def within(seconds: float, work: Callable[[], T], whom: str) -> T:
     """What `work` returns, or raises; Silent if it takes longer, InterruptedRun if the run is interrupted meanwhile.
 
-    It runs in a thread, since nothing else bounds the look-up of a name, a handshake and a trickle alike. One that is
-    given up goes on until its socket's timeout, and does not keep this program from ending.
+    If it takes more than a moment, `whom` is said to be waited for. The work runs in a thread, since nothing else
+    bounds the look-up of a name, a handshake and a trickle alike. One that is given up goes on until its socket's
+    timeout, and does not keep this program from ending.
     """
     outcome: list[tuple[T | None, BaseException | None]] = []
     done = threading.Event()
@@ -81,7 +82,9 @@ def within(seconds: float, work: Callable[[], T]) -> T:
         done.set()
 
     threading.Thread(target=run, daemon=True).start()
-    if not process.wait_for(done, seconds):
+    with streams.waiting(whom, seconds):
+        came = process.wait_for(done, seconds)
+    if not came:
         raise Silent(f"no whole answer within {seconds:g} seconds")
     value, error = outcome[0]
     if error:
@@ -132,7 +135,7 @@ def read_wheel(host: Host, url: str, work: Callable[[RemoteZip], T]) -> T:
         with unpacking(), session(host) as made, RemoteZip(url, session=made, fetcher=_Fetcher) as archive:
             return work(archive)
 
-    return within(WHEEL_SECONDS, opened)
+    return within(WHEEL_SECONDS, opened, host.clean(url))
 
 
 class _Session(requests.Session):

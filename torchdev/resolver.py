@@ -13,7 +13,7 @@ from pathlib import Path
 from pypi_simple import PYPI_SIMPLE_ENDPOINT
 from uv import find_uv_bin
 
-from torchdev import facts, process, pylock
+from torchdev import facts, process, pylock, streams
 from torchdev.bases import TOOL_PYTHON, suite_of
 from torchdev.commands import build_py
 from torchdev.errors import BuildError, Step
@@ -125,7 +125,8 @@ def _run(host: Host, python: str, image: str, wanted: Wanted, arch: str = AMD64)
 
 def _ended(command: "list[str]", folder: Path, environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
     try:
-        return process.capture(command, cwd=folder, env=environment, limit=SECONDS)
+        with streams.waiting("uv, which asks the package index", SECONDS):
+            return process.capture(command, cwd=folder, env=environment, limit=SECONDS)
     except process.TooLong:
         what = f"uv was stopped: it had no answer within {SECONDS // 60} minutes"
         raise BuildError(what, next_step=REACH) from None

@@ -6,6 +6,8 @@ Standard library alone, since they are needed before there is more.
 import contextlib
 import os
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -13,6 +15,8 @@ from torchdev import texts
 
 HIGHEST = 2
 """The number of standard error."""
+NOTICE = 5.0
+"""Seconds of silence after which it is told what is waited for."""
 OUTPUT, ERROR = "standard output", "standard error"
 
 
@@ -46,6 +50,23 @@ def show(text: str) -> None:
 def say(text: str) -> None:
     """Tell of progress on standard error."""
     _write(sys.stderr, ERROR, f"{texts.printable(text)}\n")
+
+
+@contextlib.contextmanager
+def waiting(what: str, at_most: float) -> Iterator[None]:
+    """Tell once on standard error what is waited for, and for how many seconds at most, if the wait is not short."""
+
+    def tell() -> None:
+        with contextlib.suppress(OSError, ReaderGoneError):
+            say(f"waiting for {what} ({at_most:g} seconds at most)")
+
+    timer = threading.Timer(NOTICE, tell)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def flush() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from torchdev import indexes, process, remote, wheels
+from torchdev import indexes, process, remote, streams, wheels
 from torchdev.catalog import Wheel
 from torchdev.host import Host
 from torchdev.indexes import Listed
@@ -165,6 +165,32 @@ def test_a_silent_server_is_given_up_by_each_read(monkeypatch: pytest.MonkeyPatc
     with answering(SLOW["never answers"]) as url, pytest.raises(Silent, match="timed out"):
         indexes.list_wheels(Host(), url, "torch")
     assert time.monotonic() - began < 15
+
+
+@pytest.mark.parametrize("fault", SLOW)
+def test_who_is_waited_for_is_said_early(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fault: str
+) -> None:
+    """And for how long at most; once for a page, and without what its URL has of secrets."""
+    monkeypatch.setattr(streams, "NOTICE", 0.1)
+    monkeypatch.setattr(remote, "PAGE_SECONDS", 0.6)
+    with answering(SLOW[fault]) as url, pytest.raises(Silent, match=r"no whole answer within 0\.6 seconds"):
+        indexes.list_wheels(Host(), url.replace("//", "//user:secret@"), "torch")
+    said = capsys.readouterr().err
+    assert said.count("waiting for the page of torch of http://") == said.count("(0.6 seconds at most)") == 1
+    assert "secret" not in said
+
+
+def test_nothing_is_said_of_a_short_wait(capsys: pytest.CaptureFixture[str]) -> None:
+    """A page that comes at once."""
+    with answering(sends(HEAD, b"\r\n", b"<html></html>")) as url:
+        assert indexes.list_wheels(Host(), url, "torch") == []
+    assert capsys.readouterr().err == ""
+
+
+def test_a_page_has_a_minute() -> None:
+    """All tries together."""
+    assert remote.PAGE_SECONDS == 60
 
 
 @pytest.mark.usefixtures("brief")
