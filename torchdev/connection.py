@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,15 @@ from docker.errors import DockerException
 from docker.tls import TLSConfig
 
 from torchdev import texts, variables
+from torchdev.commands import build_py
+from torchdev.errors import EngineError
 from torchdev.settings import refusal
 
 LIST = "docker context ls"
 DEFAULT = "default"
+OWN = ("", "unix:///var/run/docker.sock", "unix:///run/docker.sock")
+"""Addresses of the engine that a machine has for itself; empty where nothing names one."""
+START = ("start it (systemctl start docker), or install one: ", build_py("quickstart"))
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ def client(environment: Mapping[str, str], timeout: int) -> docker.DockerClient:
     except (DockerException, ValueError) as error:
         if not where or _silent(error):
             raise
-        raise refusal(f"names no engine: {texts.shown(error)}", where, LIST) from None
+        raise refusal(f"names no engine: {_address(str(error))}", where, LIST) from None
 
 
 def _silent(error: BaseException) -> bool:
@@ -46,10 +52,27 @@ def _silent(error: BaseException) -> bool:
     return "Error while fetching server API version" in str(error)
 
 
+def unanswered(environment: Mapping[str, str], why: str) -> EngineError:
+    """An engine that does not answer, as an error: by the setting that names it, if it is not this machine's own."""
+    where, named = endpoint(environment)
+    address = environment.get("DOCKER_HOST") or named.host
+    if address in OWN:
+        return EngineError(f"no Docker Engine answers: {why}", next_step=START)
+    what = f"no Docker Engine answers at {_address(address)}: {why}"
+    variable = next((name for name in ("DOCKER_HOST", "DOCKER_CONTEXT") if environment.get(name)), "")
+    own = f"unset {variable}" if variable else f"docker context use {DEFAULT}"
+    return EngineError(what, where=where, next_step=("correct that setting, or go without it: ", own))
+
+
+def _address(host: str) -> str:
+    """An engine's address as it can be shown: without who asks."""
+    return texts.shown(re.sub(r"//[^/]*@", "//", host))
+
+
 def endpoint(environment: Mapping[str, str]) -> "tuple[str, Endpoint]":
     """The setting that names the engine, and what it says: DOCKER_HOST, DOCKER_CONTEXT or the current context."""
     if host := environment.get("DOCKER_HOST"):
-        return f"DOCKER_HOST={texts.shown(host)}", Endpoint()
+        return f"DOCKER_HOST={_address(host)}", Endpoint()
     folder = _folder(environment)
     if name := environment.get("DOCKER_CONTEXT"):
         where = f"DOCKER_CONTEXT={texts.shown(name)}"

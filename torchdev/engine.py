@@ -18,7 +18,6 @@ from docker.models.containers import Container
 from torchdev import buildx, connection, remote
 from torchdev import gpus as gpu_requests
 from torchdev.catalog import ARCHITECTURES
-from torchdev.commands import build_py
 from torchdev.errors import BuildError, EngineError, GpuError
 from torchdev.redact import Private
 from torchdev.refusals import DOCTOR, container_error, short
@@ -27,7 +26,6 @@ REGISTRY_SECONDS, TIMEOUT = 90, 600
 """How long to wait for a digest, and for any other answer: removing or starting a large image can take minutes."""
 CELL_VARIABLE, CELL_LABEL = "TORCHDEV_CHECKED_CELL", "io.torchdev.check"
 """Variable that tells the checks' process its cell, and label of the containers that it makes."""
-START_ENGINE = ("start it (systemctl start docker), or install one: ", build_py("quickstart"))
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Engine:
             self._client = connection.client(os.environ, TIMEOUT)
             self._client.ping()
         except (DockerException, OSError) as error:
-            raise EngineError(f"no Docker Engine answers: {short(error)}", next_step=START_ENGINE) from None
+            raise connection.unanswered(os.environ, short(error)) from None
 
     def version(self) -> str:
         """The engine's version."""

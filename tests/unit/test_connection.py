@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from torchdev import connection
-from torchdev.errors import Exit, InputError
+from torchdev import connection, engine
+from torchdev.errors import EngineError, Exit, InputError
 
 META = {"Name": "remote", "Endpoints": {"docker": {"Host": "unix:///nowhere/docker.sock", "SkipTLSVerify": False}}}
 HOSTLESS = {"Endpoints": {"docker": {"Host": 3}}}
@@ -66,3 +66,42 @@ def test_an_address_that_is_none_is_refused(host: str) -> None:
     """The variable is named."""
     with pytest.raises(InputError, match=r"^DOCKER_HOST="):
         connection.client({"DOCKER_HOST": host}, 1)
+
+
+@pytest.mark.parametrize("host", ["unix:///nonexist.sock", "tcp://127.0.0.1:9", "http://127.0.0.1:9"])
+def test_a_wrong_docker_host_is_named_with_a_way_out(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    """To start or install an engine here would not help."""
+    monkeypatch.setenv("DOCKER_HOST", host)
+    with pytest.raises(EngineError) as raised:
+        engine.Engine()
+    assert raised.value.where == f"DOCKER_HOST={host}"
+    assert raised.value.what.startswith(f"no Docker Engine answers at {host}: ")
+    assert raised.value.next_step.endswith("unset DOCKER_HOST")
+
+
+def test_a_wrong_context_is_named_with_a_way_out(tmp_path: Path) -> None:
+    """By its variable, or by the file that names the current one."""
+    current = write(tmp_path, current="remote")
+    error = connection.unanswered(current, "why")
+    assert str(tmp_path / "config.json") in error.where
+    assert error.what == "no Docker Engine answers at unix:///nowhere/docker.sock: why"
+    assert error.next_step.endswith("docker context use default")
+    error = connection.unanswered({**current, "DOCKER_CONTEXT": "remote"}, "why")
+    assert error.next_step.endswith("unset DOCKER_CONTEXT")
+
+
+@pytest.mark.parametrize("environment", [{}, {"DOCKER_HOST": "unix:///var/run/docker.sock"}])
+def test_the_machines_own_engine_is_to_be_started(tmp_path: Path, environment: "dict[str, str]") -> None:
+    """Or installed."""
+    error = connection.unanswered({"DOCKER_CONFIG": str(tmp_path), **environment}, "why")
+    assert error.what == "no Docker Engine answers: why"
+    assert error.next_step.endswith("quickstart")
+
+
+@pytest.mark.parametrize("host", ["tcp://u:secret@127.0.0.1:9", "tcp://secret@h", "nonsense://u:sec@secret@h"])
+def test_a_password_in_an_address_is_not_shown(host: str) -> None:
+    """Neither of the setting, nor in docker's own words."""
+    with pytest.raises(InputError, match="DOCKER_HOST") as raised:
+        connection.client({"DOCKER_HOST": host}, 1)
+    assert "secret" not in str(raised.value)
+    assert "secret" not in str(connection.unanswered({"DOCKER_HOST": host}, "why"))
