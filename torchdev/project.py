@@ -4,13 +4,14 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 
-from torchdev import bases, ids, lock, lockfile, pages, recipes, render, trees
+from torchdev import bases, ids, lock, lockfile, pages, recipes, render
 from torchdev.commands import build_py
 from torchdev.errors import InputError
 from torchdev.matrix import Cell, Matrix, load
 from torchdev.places import Places
 from torchdev.plan import Plan, Templates, make_plan
 from torchdev.schema import SCHEMA_FILE, json_schema
+from torchdev.texts import few
 from torchdev.trees import File, Files, Tree
 
 EXAMPLES = "examples/recipes"
@@ -138,11 +139,7 @@ def _read(path: Path, stamp: int, cell: Cell) -> lock.Lock:
 def without_lock(cells: "tuple[Cell, ...]") -> InputError:
     """Cells that have no lock, as an error that names them."""
     names = [cell.id for cell in cells]
-    what = (
-        f"{names[0]} has no lock yet"
-        if len(names) == 1
-        else f"{len(names)} cells have no lock yet:\n{trees.few(names)}"
-    )
+    what = f"{names[0]} has no lock yet" if len(names) == 1 else f"{len(names)} cells have no lock yet:\n{few(names)}"
     return InputError(what, next_step=build_py("lock", *names) if len(names) < LONGEST_COMMAND else build_py("lock"))
 
 

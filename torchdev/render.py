@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
-from torchdev import trees
+from torchdev import texts, trees
 from torchdev.contract import make_contract, to_text
 from torchdev.errors import InputError
 from torchdev.plan import EPOCH, Plan, Templates
@@ -171,7 +171,7 @@ def check(trees_: "Iterable[Tree]") -> "list[tuple[Tree, Changes]]":
         trees.refuse_blocked(tree, changes)
     stale = [tree.shown(name) for tree, changes in found for name in (*changes.write, *changes.remove)]
     if stale:
-        what = f"generated files are out of date ({len(stale)}):\n{trees.few(stale)}"
+        what = f"generated files are out of date ({len(stale)}):\n{texts.few(stale)}"
         raise InputError(what, next_step=RENDER)
     refuse_strays(found)
     return found
@@ -189,5 +189,5 @@ def refuse_strays(found: "Iterable[tuple[Tree, Changes]]") -> None:
     """Raise InputError if what torchdev did not write stands where builds read whole folders."""
     strays = [tree.shown(name) for tree, changes in found for name in changes.strays]
     if strays:
-        what = f"these files are not torchdev's, and builds would take them in:\n{trees.few(strays)}"
+        what = f"these files are not torchdev's, and builds would take them in:\n{texts.few(strays)}"
         raise InputError(what, next_step="move them away, out of the folders of cells")

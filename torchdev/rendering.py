@@ -33,7 +33,11 @@ def render_images(project: Project, *, check: bool, say: Say) -> None:
 
 
 def _changed(tree: Tree, changes: Changes) -> "list[str]":
-    return [*(tree.shown(name) for name in changes.write), *(f"{tree.shown(name)}: removed" for name in changes.remove)]
+    note = dict.fromkeys(changes.edited, ": had been edited by hand, and is written again")
+    return [
+        *(tree.shown(name) + note.get(name, "") for name in changes.write),
+        *(f"{tree.shown(name)}: removed" for name in changes.remove),
+    ]
 
 
 def _left(tree: Tree, changes: Changes) -> "list[str]":

@@ -163,6 +163,12 @@ def shown(text: object, longest: int = LONGEST_SHOWN) -> str:
     return escaped(text if len(text) <= longest else text[: longest - 1] + "…")
 
 
+def few(lines: "list[str]", most: int = 20) -> str:
+    """Lines for a message, indented; of many, the first, and how many more there are."""
+    more = [f"and {len(lines) - most} more"] if len(lines) > most else []
+    return "\n".join(f"  {line}" for line in [*lines[:most], *more])
+
+
 def json_text(value: object, indent: "int | None" = 2) -> str:
     """JSON that is printable ASCII: for programs that read what is printed here, and terminals that it is shown on."""
     return json.dumps(value, indent=indent).replace("\x7f", "\\u007f")

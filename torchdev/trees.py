@@ -15,6 +15,7 @@ from torchdev import files, listed
 from torchdev.commands import Command, build_py
 from torchdev.errors import InputError
 from torchdev.listed import LIST, Listed
+from torchdev.texts import few
 
 RENDER = build_py("render")
 LEFTOVER = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}\.unfinished")
@@ -88,7 +89,7 @@ class Changes:
     """What is to be done below a folder: paths to write and to remove; and what others have there, by path, and why.
 
     `blocked` should be written, but something else stands there. `strays` are in closed folders. `left` were written
-    here, belong there no longer, and are not removed.
+    here, belong there no longer, and are not removed. `edited` are those to write that were changed since they were.
     """
 
     write: "tuple[str, ...]" = ()
@@ -96,6 +97,7 @@ class Changes:
     blocked: "dict[str, str]" = field(default_factory=dict)
     strays: "tuple[str, ...]" = ()
     left: "dict[str, str]" = field(default_factory=dict)
+    edited: "tuple[str, ...]" = ()
 
 
 def compare(tree: Tree) -> Changes:
@@ -117,6 +119,7 @@ def compare(tree: Tree) -> Changes:
         blocked={name: reason for name, reason in reasons.items() if reason},
         strays=strays,
         left={name: reason for name, (_, reason) in fates.items() if reason},
+        edited=tuple(name for name in write if name in (known or {}) and look.edited(name, (known or {})[name])),
     )
 
 
@@ -154,12 +157,6 @@ def refuse_blocked(tree: Tree, changes: Changes, command: Command = RENDER) -> N
         reasons = [f"{tree.shown(name)}: {reason}" for name, reason in changes.blocked.items()]
         what = f"these files can't be written, and nothing was:\n{few(reasons)}"
         raise InputError(what, where=str(tree.root), next_step=("move away what is there, then: ", command))
-
-
-def few(lines: "list[str]", most: int = 20) -> str:
-    """Lines for a message, indented; of many, the first, and how many more there are."""
-    more = [f"and {len(lines) - most} more"] if len(lines) > most else []
-    return "\n".join(f"  {line}" for line in [*lines[:most], *more])
 
 
 class _Look:
@@ -234,6 +231,11 @@ class _Look:
             return False, "it was changed since it was written"
         alike = self._standing(spelled[name.casefold()]) if name.casefold() in spelled else None
         return not (alike and os.path.samestat(there, alike)), ""
+
+    def edited(self, name: str, hashes: "frozenset[str]") -> bool:
+        """Whether a listed file has another content than any that was written there."""
+        data = self.read(name)
+        return data is not None and hashlib.sha256(data).hexdigest() not in hashes
 
     def among(self, ours: "Collection[str]") -> "tuple[tuple[str, ...], tuple[str, ...]]":
         """What closed folders hold beside the files: of others, and what killed runs left of files."""

@@ -49,7 +49,9 @@ def test_each_difference_is_seen_and_mended(root: Path) -> None:
     (root / "a" / "run.sh").chmod(0o644)
     (root / "a" / "model.pt").write_text("")
     changes = trees.update(Tree(root, FILES))
-    assert changes == Changes(write=("a/b.bin", "a/run.sh", "page.md", LIST), remove=("a/c/stale",))
+    assert changes == Changes(
+        write=("a/b.bin", "a/run.sh", "page.md", LIST), remove=("a/c/stale",), edited=("page.md",)
+    )
     assert below(root) == {*FILES, "a/model.pt"}
     assert not (root / "a" / "c").exists()
     assert trees.update(Tree(root, FILES)) == Changes()
@@ -78,6 +80,18 @@ def test_what_was_changed_is_not_removed_and_said_once(root: Path) -> None:
     assert changes.left == {"a/b.bin": "it was changed since it was written"}
     assert below(root) == {"page.md", "a/b.bin"}
     assert trees.update(Tree(root, LESS)) == Changes()
+
+
+def test_an_edit_is_told_from_what_is_out_of_date(root: Path) -> None:
+    """By the hashes of what was written there: an edit, both sides of a merge; not a new text, a lost bit or file."""
+    assert trees.compare(Tree(root, {**FILES, "page.md": File(b"# Next\n")})).edited == ()
+    for text in ("# Page\n# mine\n", "<<<<<<< ours\n# Page\n=======\n>>>>>>> theirs\n", "", "# Page\r\n"):
+        (root / "page.md").write_bytes(text.encode())
+        assert trees.update(Tree(root, FILES)).edited == ("page.md",)
+        assert trees.update(Tree(root, FILES)) == Changes()
+    (root / "a" / "b.bin").unlink()
+    (root / "a" / "run.sh").chmod(0o644)
+    assert trees.update(Tree(root, FILES)).edited == ()
 
 
 @pytest.mark.parametrize("what", ["file", "folder", "pipe", "socket", "link to a folder"])
