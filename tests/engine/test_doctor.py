@@ -52,7 +52,8 @@ SITUATIONS = (
     Situation("root", {"user": "can't"}, "belongs to root", user="0"),
     Situation("a user without a home", {"home": "fault", "folder": "can't"}, "torchdev-entrypoint", user="12345:12345"),
     Situation(
-        "root's cache", {"home": "can't"}, "chown -R 1000:0 /home/dev/.cache/uv", "chown 0 /home/dev/.cache/uv",
+        "root's cache", {"home": "can't"}, "chown -R 1000:0 /home/dev/.cache/uv",
+        "chown 0:0 /home/dev/.cache/uv && chmod 755 /home/dev/.cache/uv",
     ),
     Situation(
         "a read-only root",
@@ -127,7 +128,8 @@ SITUATIONS = (
     Situation(
         "torch in the user's folder", {"torch": "fault"}, ".local/lib/python",
         "for p in 3.9 3.11 3.13 3.14; do mkdir -p /home/dev/.local/lib/python$p/site-packages/torch; "
-        "touch /home/dev/.local/lib/python$p/site-packages/torch/__init__.py; done",
+        "touch /home/dev/.local/lib/python$p/site-packages/torch/__init__.py; done; "
+        "chown -R 1000 /home/dev/.local",
     ),
     Situation(
         "a second cuDNN", {"libraries": "fault"}, "/opt/cudnn/libcudnn.so.9",
