@@ -2,6 +2,7 @@
 
 import _thread
 import dataclasses
+import signal
 import subprocess
 import sys
 import time
@@ -168,6 +169,15 @@ def test_a_registry_that_refuses_all(make: Make, engine: Engine, registry: FakeR
     assert named(engine, registry.host) == set()
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT as a terminal gives it, also where it is ignored, as in the background of a script."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_push(make: Make, engine: Engine, registry: FakeRegistry) -> None:
     """Ctrl-C while a layer is on its way: told so, and the image stays, with its own names alone."""
     site, plans = make({"3.11": step()})
