@@ -5,8 +5,7 @@
 What the machine that checks is told of (an index with a password, a CA) is staged, so that leaks of them can be.
 """
 
-import base64
-import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -48,9 +47,9 @@ def sound(case: Case, engine: Engine) -> "tuple[Plan, Places, str]":
 @pytest.fixture
 def staged(tmp_path: Path) -> "dict[str, str]":
     """What this machine is told of while checks run: the index of cases.yaml, and a CA of its own in ca.pem."""
-    lines = base64.encodebytes(os.urandom(900)).decode()
     pem = tmp_path / "ca.pem"
-    pem.write_text(f"-----BEGIN CERTIFICATE-----\n{lines}-----END CERTIFICATE-----\n")
+    certificate = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=sabotage.test -keyout /dev/null -out"
+    subprocess.run([*certificate.split(), str(pem)], check=True, capture_output=True)
     index = str(yaml.safe_load(FILE.read_text(encoding="utf-8"))["index"])
     return {"PIP_INDEX_URL": index, "SSL_CERT_FILE": str(pem)}
 
