@@ -30,7 +30,7 @@ class Place:
     def checked(self) -> "Place":
         """Itself; InputError if it is neither a path nor a URL that builds can use."""
         if self.folder and ("://" not in self.text or self.text.startswith(("file:///", "file://localhost/"))):
-            if not self.text or not self.text.isprintable() or "\0" in self.text:
+            if not self.text or not self.text.isprintable():
                 raise refusal("is neither a URL nor a path", self.where)
             return self
         if not texts.INDEX_URL.matches(self.text):
