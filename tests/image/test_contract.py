@@ -11,6 +11,8 @@ import pytest
 from testinfra.host import Host
 
 from tests.image.conftest import Engine
+from torchdev.facts import NOT_KNOWN
+from torchdev.plan import Plan
 from torchdev.slimming import LEFT_OUT, STRIPPED, rules
 
 Contract = dict[str, Any]
@@ -163,9 +165,9 @@ def test_architectures_are_those_of_the_catalog(contract: Contract, facts: dict[
 
 
 @pytest.mark.proves("torch.minimum_driver")
-def test_label_names_the_driver(contract: Contract, config: dict[str, Any]) -> None:
+def test_label_names_the_driver(plan: Plan, contract: Contract, config: dict[str, Any]) -> None:
     """The oldest driver that serves this CUDA, where that is known."""
-    unknown = "not known yet" if contract["torch"]["cuda"] else "none"
+    unknown = NOT_KNOWN if plan.cell.cuda else "none"
     assert config["Labels"].get("io.torchdev.driver") == (contract["torch"]["minimum_driver"] or unknown)
 
 
