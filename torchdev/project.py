@@ -59,7 +59,7 @@ class Project:
             return schema
         locked = self.by_lock(self.matrix.cells)[0]
         locks = {c: self._lock(c) if c in locked else None for c in self.matrix.cells}
-        return schema | pages.pages(self.places.checkout, self.matrix, locks)
+        return schema | pages.pages(self.places.checkout, locks)
 
     def examples(self) -> Files:
         """The committed recipes, of the cell that `latest` or else the group default names first; by path.

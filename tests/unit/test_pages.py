@@ -1,22 +1,50 @@
 """Pages that are generated: they say what the catalog and the locks say, and a drift is seen."""
 
 import dataclasses
+import re
+from collections.abc import Callable
 
+import pytest
+
+from bench import table
+from bench.results import Results, from_json
 from tests.unit.conftest import ROOT
 from torchdev import pages
 from torchdev.lock import Lock
-from torchdev.matrix import Cell, load
+from torchdev.matrix import Cell
 from torchdev.project import open_project
 
 
-def test_readme_holds_the_grid() -> None:
-    """What stands in README.md is what is made now; another grid would not be the same."""
-    text = (ROOT / "README.md").read_text()
-    matrix = load(ROOT / "matrix.yaml")
-    assert pages.with_grid(text, matrix) == text
-    drifted = text.replace("2.9-2.14", "2.9-2.13")
+@pytest.mark.parametrize(
+    ("page", "filled", "drift"),
+    [("README.md", table.summary_in_page, ("135.4 s", "13.5 s")), ("docs/bench.md", table.in_page, ("0.417", "0.317"))],
+)
+def test_figures_are_those_of_the_bench(
+    page: str, filled: "Callable[[str, Results], str]", drift: "tuple[str, str]"
+) -> None:
+    """What stands in a page is what bench/results.json says; another figure would not be the same."""
+    results = from_json((ROOT / pages.RESULTS).read_text(), pages.RESULTS)
+    text = (ROOT / page).read_text()
+    assert filled(text, results) == text
+    drifted = text.replace(*drift)
     assert drifted != text
-    assert pages.with_grid(drifted, matrix) == text
+    assert filled(drifted, results) == text
+
+
+def test_readme_is_short() -> None:
+    """Someone decides in two minutes: at most 1,000 words."""
+    assert len((ROOT / "README.md").read_text().split()) <= 1000
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link of README.md and docs/ names a file of the checkout, and each page is in the index."""
+    written = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *(ROOT / "docs").rglob("*.md")]
+    for page in written:
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+            assert ":" in target or (page.parent / target).exists(), f"{page.name}: {target}"
+    index = (ROOT / "docs" / "README.md").read_text()
+    for path in (ROOT / "docs").glob("*.md"):
+        assert path.name == "README.md" or f"]({path.name})" in index, path.name
 
 
 def test_committed_pages_are_current() -> None:
