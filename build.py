@@ -80,8 +80,8 @@ def run(options: argparse.Namespace) -> int:
     if options.stage == "check":
         from torchdev import machine, selftest
 
-        consent = machine.Consent(options.yes)
-        return selftest.run(ROOT, consent, say, quick=options.quick, sabotage=options.sabotage)
+        extent = "quick" if options.quick else "full" if options.full else "usual"
+        return selftest.run(ROOT, machine.Consent(options.yes), say, selftest.Extent(extent))
     return of_cells(options)
 
 

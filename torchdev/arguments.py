@@ -285,9 +285,9 @@ def _add_machine(command: Command) -> None:
     start = command.stage("quickstart", "install what is missing, build one cell and train the CNN in it")
     _cells(start, "the first of the matrix")
     checking = command.stage("check", "run all of torchdev's own tests, with two cells built and tested")
-    checking.add_argument("--quick", action="store_true", help="only what needs no engine")
-    checking.add_argument(
-        "--sabotage", action="store_true", help="also every image broken on purpose, about 45 minutes"
-    )
+    extent = checking.add_mutually_exclusive_group()
+    extent.add_argument("--quick", action="store_true", help="only what needs no engine")
+    text = "also the heaviest tests and every image broken on purpose: about two hours; writes tests/full.json"
+    extent.add_argument("--full", action="store_true", help=text)
     for sub in (start, checking):
         sub.add_argument("--yes", action="store_true", help="install without asking")

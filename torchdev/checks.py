@@ -111,7 +111,7 @@ its field, and no other but `test_contract_is_in_the_image`, which compares the 
 ## Checks
 
 What turns a check red was seen to: a change of its field of the contract (`tests/engine/test_contract.py`); an image
-broken on purpose, in *italics* (`tests/sabotage/cases.yaml`; `python build.py check --sabotage` builds all of them and
+broken on purpose, in *italics* (`tests/sabotage/cases.yaml`; `python build.py check --full` builds all of them and
 sees exactly the named checks fail); a control within the check; or nothing, which is said as **unproved**.
 {lists}"""
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bench import table
 from bench.results import from_json
-from torchdev import checks, facts, grid, releases, slimming
+from torchdev import checks, facts, fullcheck, grid, releases, slimming
 from torchdev.catalog import numbers
 from torchdev.contract import make_contract
 from torchdev.ids import AMD64, ARM64
@@ -30,6 +30,7 @@ def pages(root: Path, locks: "dict[Cell, Lock | None]") -> dict[str, str]:
         "docs/unlocked.md": unlocked_page(locks),
         "docs/checks.md": checks_page(root, locks),
         "docs/slimming.md": slimming_page(),
+        fullcheck.PAGE: fullcheck.page(fullcheck.read(root), GENERATED),
     }
 
 

@@ -1,96 +1,150 @@
 """Runs all of torchdev's own tests: style, types, unit tests, generated files, engine tests, two cells for real."""
 
-import subprocess
+import os
 import sys
-import tempfile
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
+from enum import Enum
 from pathlib import Path
-from xml.etree import ElementTree
 
+from torchdev import fullcheck, testgroups
 from torchdev.bases import SOURCE_SUITES
 from torchdev.engine import Engine
 from torchdev.errors import Exit
+from torchdev.fullcheck import Group, Run
 from torchdev.host import find_wheels, read_host
 from torchdev.machine import Consent, ensure_engine, ensure_mmdebstrap, registry_answers
 from torchdev.matrix import Cell
+from torchdev.pages import GENERATED
 from torchdev.project import Project, open_project
-from torchdev.report import Result, exit_code, results_text
+from torchdev.report import Result, State, exit_code, results_text
 from torchdev.schema import SCHEMA_FILE
 from torchdev.site import Options
 from torchdev.stages import build_cells
 from torchdev.streams import show
+from torchdev.testgroups import PYTEST, Task, beside
+from torchdev.verify import Outcome
 
 Say = Callable[[str], None]
 BIN = Path(sys.executable).parent
-PYTEST = [sys.executable, "-m", "pytest", "-q", "-rs"]
-"""It gives the reason of each test that is not run."""
+LIGHT = ["-m", "not full"]
+"""Without the tests that only --full runs: they are no part of the run, and not counted as not run."""
+CPU_MATRIX = "tests/cpu/matrix.yaml"
 
 
-@dataclass(frozen=True)
-class Group:
-    """What became of a group of checks: whether it passed, and how many of its tests, of how many, were not run."""
+class Extent(Enum):
+    """How much is run: what needs no engine; that, cells and the lighter tests with an engine; everything."""
 
-    name: str
-    passed: bool
-    skipped: int = 0
-    tests: int = 0
-
-    @property
-    def not_run(self) -> str:
-        """The group and what of it was not run; empty if all was."""
-        if not self.skipped:
-            return ""
-        return f"{self.name} ({self.skipped} of {self.tests})" if self.tests else self.name
+    QUICK = "quick"
+    USUAL = "usual"
+    FULL = "full"
 
 
-def commands(root: Path) -> "list[tuple[str, list[str]]]":
-    """The checks that need no engine, by name, in the order of what they cost."""
+def quick(root: Path) -> "list[Task]":
+    """The checks that need no engine and take seconds, in the order of what they cost."""
     python, dockerfiles = sys.executable, sorted(root.glob("images/*/Dockerfile"))
     dockerfiles += sorted(root.glob("templates/bootstrap/*.Dockerfile"))
     jsonschema, workflows = str(BIN / "check-jsonschema"), [str(path) for path in root.glob(".github/workflows/*")]
     return [
-        ("style", [python, "-m", "ruff", "check", "."]),
-        ("format", [python, "-m", "ruff", "format", "--check", "."]),
-        ("types", [python, "-m", "mypy"]),
-        ("Dockerfiles", [str(BIN / "hadolint"), *map(str, dockerfiles)]),
-        ("workflows", [str(BIN / "zizmor"), "--offline", "--quiet", "--no-progress", ".github/workflows"]),
-        ("workflows' schema", [jsonschema, "--builtin-schema", "vendor.github-workflows", *workflows]),
-        ("matrix.yaml's schema", [jsonschema, "--schemafile", SCHEMA_FILE, "matrix.yaml"]),
-        ("unit tests", [*PYTEST, "tests/unit"]),
-        ("catalog against wheels", [*PYTEST, "tests/index"]),
-        ("generated files", [python, "build.py", "render", "--check"]),
-        ("files of the cpu cell", [python, "build.py", "render", "--check", "--matrix-file", "tests/cpu/matrix.yaml"]),
+        Task("style", [python, "-m", "ruff", "check", "."]),
+        Task("format", [python, "-m", "ruff", "format", "--check", "."]),
+        Task("types", [python, "-m", "mypy"]),
+        Task("Dockerfiles", [str(BIN / "hadolint"), *map(str, dockerfiles)]),
+        Task("workflows", [str(BIN / "zizmor"), "--offline", "--quiet", "--no-progress", ".github/workflows"]),
+        Task("workflows' schema", [jsonschema, "--builtin-schema", "vendor.github-workflows", *workflows]),
+        Task("matrix.yaml's schema", [jsonschema, "--schemafile", SCHEMA_FILE, "matrix.yaml"]),
+        Task("generated files", [python, "build.py", "render", "--check"]),
+        Task("files of the cpu cell", [python, "build.py", "render", "--check", "--matrix-file", CPU_MATRIX]),
     ]
 
 
-def run(root: Path, consent: Consent, say: Say, *, quick: bool = False, sabotage: bool = False) -> int:
-    """Everything, or only what needs no engine; the exit code. An engine that was started for it is stopped again.
+def longer(extent: Extent) -> "list[Task]":
+    """The checks that need no engine and take longer, so that they run while cells are built."""
+    made_up = {"HYPOTHESIS_PROFILE": os.environ.get("HYPOTHESIS_PROFILE", "ci")} if extent is Extent.FULL else {}
+    return [
+        Task("unit tests", [*PYTEST, "tests/unit"], made_up),
+        Task("catalog against wheels", [*PYTEST, "tests/index"]),
+    ]
 
-    `sabotage`: also every image broken on purpose; without, those that are marked for CI.
+
+def with_engine(extent: Extent) -> "list[Task]":
+    """The tests that need an engine and the cells built."""
+    light = [] if extent is Extent.FULL else LIGHT
+    return [
+        Task("engine tests", [*PYTEST, *light, "tests/engine"]),
+        Task("sabotage", [*PYTEST, *light, "tests/sabotage"]),
+    ]
+
+
+def run(root: Path, consent: Consent, say: Say, extent: Extent = Extent.USUAL) -> int:
+    """Everything that an extent has; the exit code. An engine that was started for it is stopped again.
+
+    What came of a full run is written down, once it has come to its end.
     """
-    groups = [_group(name, command, root, say) for name, command in commands(root)]
-    if quick:
+    began, commit, day = time.monotonic(), fullcheck.commit(root), time.strftime("%Y-%m-%d")
+    groups = [testgroups.run(task, root, say) for task in quick(root)]
+    if extent is Extent.QUICK:
+        groups += [testgroups.run(task, root, say) for task in longer(extent)]
         return _end(groups, "what needs no engine")
     started = ensure_engine(consent, say)
     try:
-        project = open_project(root, root / "matrix.yaml")
-        cells = siblings(project)
-        if not registry_answers(Engine(), project, cells):
-            ensure_mmdebstrap(consent, say)
-        results = build_cells(project, cells, Options(), say)
-        small = build_small(root, say)
-        results += small
-        show("\n" + results_text(results))
-        some = [] if sabotage else ["-m", "ci"]
-        for name, arguments in {"engine tests": ["tests/engine"], "sabotage": [*some, "tests/sabotage"]}.items():
-            groups.append(_group(name, [*PYTEST, *arguments], root, say))
-        groups += [Group("cells", exit_code(results) == Exit.OK), Group("the cpu cell", True, skipped=int(not small))]
+        with beside(longer(extent), root, say) as others:
+            of_cells, built = _cells(root, consent, say)
+            groups += [*others(), *of_cells]
+        groups += [testgroups.run(task, root, say) for task in with_engine(extent)]
     finally:
         if started:
             say("stopping the engine that was started for these tests")
             started.stop()
-    return _end(groups, "torchdev's tests", f", with {' and '.join(cell.id for cell in cells)} built")
+    if extent is Extent.FULL:
+        seconds = round(time.monotonic() - began, 1)
+        fullcheck.write(root, Run(day, commit, fullcheck.machine(), seconds, cleaned(groups, root)), GENERATED)
+        say(f"\nwritten, to be committed: {fullcheck.RECORD} and {fullcheck.PAGE}")
+    else:
+        say(f"\nwhat only --full runs was left out; {fullcheck.in_a_line(fullcheck.read(root))}")
+    return _end(groups, "torchdev's tests", f", with {built} built")
+
+
+def _cells(root: Path, consent: Consent, say: Say) -> "tuple[list[Group], str]":
+    """Build and check two cells, and build the cpu cell; what became of them, and the names of the two."""
+    began = time.monotonic()
+    project = open_project(root, root / "matrix.yaml")
+    cells = siblings(project)
+    if not registry_answers(Engine(), project, cells):
+        ensure_mmdebstrap(consent, say)
+    results = build_cells(project, cells, Options(), say)
+    if exit_code(results) == Exit.INTERRUPTED:
+        raise KeyboardInterrupt
+    middle = time.monotonic()
+    small = build_small(root, say)
+    show("\n" + results_text(results + small))
+    groups = [
+        of_results("cells", results, middle - began),
+        replace(of_results("the cpu cell", small, time.monotonic() - middle), skipped=int(not small)),
+    ]
+    return groups, " and ".join(cell.id for cell in cells)
+
+
+def of_results(name: str, results: "list[Result]", seconds: float) -> Group:
+    """What became of some cells, as a group whose tests are the checks of their images."""
+    verdicts = [verdict for result in results for verdict in result.verdicts]
+    skipped = [verdict for verdict in verdicts if verdict.outcome is Outcome.NOT_RUN]
+    failures = [f"{verdict.cell}: {verdict.check}" for verdict in verdicts if verdict.outcome is Outcome.FAIL]
+    failures += [result.cell for result in results if result.state is State.FAILED and not result.verdicts]
+    reasons = dict.fromkeys(verdict.why for verdict in skipped)
+    passed = exit_code(results) == Exit.OK
+    return Group(name, passed, len(skipped), len(verdicts), round(seconds, 1), tuple(failures), tuple(reasons))
+
+
+def cleaned(groups: "list[Group]", root: Path) -> "tuple[Group, ...]":
+    """Groups whose texts say nothing of this machine, so that they can be committed."""
+    clean = read_host().clean
+
+    def lines(found: "tuple[str, ...]") -> "tuple[str, ...]":
+        return tuple(dict.fromkeys(fullcheck.line(clean(text).replace(f"{root}/", "")) for text in found))
+
+    return tuple(replace(group, failures=lines(group.failures), reasons=lines(group.reasons)) for group in groups)
 
 
 def closing(groups: "list[Group]", what: str, built: str = "") -> str:
@@ -109,7 +163,7 @@ def _end(groups: "list[Group]", what: str, built: str = "") -> int:
 
 def build_small(root: Path, say: Say) -> "list[Result]":
     """Build the cpu cell, of which tests make small images; none where no folder here has its PyTorch."""
-    project = open_project(root, root / "tests" / "cpu" / "matrix.yaml")
+    project = open_project(root, root / CPU_MATRIX)
     cells = project.matrix.cells[:1]
     torch = next(p for p in project.plans(cells)[0].lock.packages if p.name == "torch")
     if not find_wheels(read_host(), [(torch.name, torch.file, torch.sha256)]):
@@ -126,21 +180,3 @@ def siblings(project: Project) -> tuple[Cell, ...]:
     first, *others = project.plans(project.by_lock(project.matrix.cells)[0])
     alike = (plan.cell for plan in others if plan.shared == first.shared and plan.cell.python in SOURCE_SUITES)
     return first.cell, *list(alike)[:1]
-
-
-def _group(name: str, command: "list[str]", root: Path, say: Say) -> Group:
-    """Run a group's command; pytest counts what was not run."""
-    say(f"== {name}")
-    if command[: len(PYTEST)] != PYTEST:
-        return Group(name, subprocess.run(command, cwd=root).returncode == 0)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "junit.xml")
-        passed = subprocess.run([*command, f"--junit-xml={file}"], cwd=root).returncode == 0
-        return Group(name, passed, *counted(file.read_text(encoding="utf-8") if file.exists() else "<none/>"))
-
-
-def counted(junit: str) -> "tuple[int, int]":
-    """How many tests were not run, and how many there are, in what pytest writes as JUnit's XML."""
-    suites = list(ElementTree.fromstring(junit).iter("testsuite"))
-    skipped, tests = (sum(int(suite.get(key, "0")) for suite in suites) for key in ("skipped", "tests"))
-    return skipped, tests

@@ -58,6 +58,7 @@ def build(own: Engine, tag: str, *names: str) -> None:
     own.docker("buildx", "build", "--load", "--provenance=false", f"--tag={tag}", str(folder))
 
 
+@pytest.mark.full
 def test_an_engine_of_its_own_counts_layers_once(site: Site) -> None:
     """Two images that begin alike share what they have in common; nothing is left of the engine."""
     with engine(site, "one", None) as own:
@@ -74,6 +75,7 @@ def test_an_engine_of_its_own_counts_layers_once(site: Site) -> None:
     assert process.poll() is not None
 
 
+@pytest.mark.full
 def test_what_comes_from_elsewhere_is_counted(site: Site, target: Registry) -> None:
     """The loopback is not elsewhere: what a registry there sends is in its log instead, each layer once."""
     with engine(site, "two", None) as own:

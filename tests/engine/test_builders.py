@@ -110,6 +110,7 @@ def test_classic_store_writes_no_cache(engine: Engine, tmp_path: Path) -> None:
         way_of(engine, Options(cache_to="127.0.0.1:5000/cache"), tmp_path)
 
 
+@pytest.mark.full
 def test_containerd_store_gets_zstd(
     cells: tuple[Site, tuple[Plan, ...]], second: Second, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +146,7 @@ def scratch(tmp_path: Path, *tags: str) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
+@pytest.mark.full
 def test_layers_of_containerds_store_are_searched(
     second: Second, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +162,7 @@ def test_layers_of_containerds_store_are_searched(
     assert [[number, path] for number, _, path in found["texts"]] == [[1, "etc/file"]]
 
 
+@pytest.mark.full
 def test_push_from_containerds_store(
     cells: tuple[Site, tuple[Plan, ...]],
     second: Second,
@@ -224,6 +227,7 @@ def registry(second: Second, tmp_path: Path) -> Iterator[str]:
         process.terminate()
 
 
+@pytest.mark.full
 def test_cache_by_way_of_a_registry(
     cells: tuple[Site, tuple[Plan, ...]], second: Second, registry: str, tmp_path: Path
 ) -> None:

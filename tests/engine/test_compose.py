@@ -59,6 +59,7 @@ def recipe(small: Plan, tmp_path: Path) -> "Iterator[Callable[[int], Project]]":
         project.run("down", "--timeout", "1")
 
 
+@pytest.mark.full
 def test_two_containers_learn_as_one(recipe: "Callable[[int], Project]") -> None:
     """The same accuracy within 2 percentage points, above 85%; what they write belongs to the folder's owner."""
     said, statuses = {}, {}

@@ -140,6 +140,7 @@ tr '\\0' ' ' < /proc/1/cmdline | head -n 1
 """
 
 
+@pytest.mark.full
 def test_up_and_exec(caller: Caller) -> None:
     """The user has the uid of the caller, writes, computes, installs, commits and compiles, without a GPU."""
     up = caller.run("up")
@@ -161,6 +162,7 @@ def test_up_and_exec(caller: Caller) -> None:
     assert (caller.workspace / "written").stat().st_uid == uid
 
 
+@pytest.mark.full
 def test_another_uid_than_the_label_says_shows(caller: Caller) -> None:
     """The checks above can fail: where the uid is not changed, a workspace of someone else's can't be written."""
     if caller.uid in (0, 1000):

@@ -229,6 +229,7 @@ def test_doctor_is_quick_and_leaves_torch_alone(engine: Engine, plan: Plan) -> N
     assert levels(said)["files"] == "fault", text
 
 
+@pytest.mark.full
 def test_full_examination_uses_torch(engine: Engine, plan: Plan) -> None:
     """It computes, compiles and finds the one file that was edited; a torch that can't be imported is a fault."""
     with engine.container(plan.tags[0], network_mode="none") as container:

@@ -73,6 +73,7 @@ def wait_for(file: Path, size: int) -> None:
     pytest.fail(f"{file.name} has no {size} bytes within two minutes")
 
 
+@pytest.mark.full
 def test_pods_of_a_job_train_as_one(make: "Callable[..., tuple[Pods, Manifest]]") -> None:
     """One Pod, and two of an Indexed Job, the second started first: the same accuracy within 2 percentage points."""
     pods, job = make(jobs.KUBERNETES)
@@ -93,6 +94,7 @@ def test_pods_of_a_job_train_as_one(make: "Callable[..., tuple[Pods, Manifest]]"
 
 
 @pytest.mark.parametrize("lost", [0, 1])
+@pytest.mark.full
 def test_job_goes_on_when_a_pod_is_lost(make: "Callable[..., tuple[Pods, Manifest]]", lost: int) -> None:
     """The Pod where the others meet, or another: replaced within backoffLimit, the training ends, steps noted once."""
     pods, job = make(jobs.KUBERNETES, nodes=2)
@@ -113,6 +115,7 @@ def test_job_goes_on_when_a_pod_is_lost(make: "Callable[..., tuple[Pods, Manifes
     assert steps == list(range(1, steps[-1] + 1))
 
 
+@pytest.mark.full
 def test_pods_of_a_trainjob_train(make: "Callable[..., tuple[Pods, Manifest]]") -> None:
     """With the variables that Kubeflow Trainer sets; its names are those of the first Pod here."""
     pods, job = make(jobs.TRAINJOB, nodes=2)
@@ -128,6 +131,7 @@ def test_pods_of_a_trainjob_train(make: "Callable[..., tuple[Pods, Manifest]]") 
     assert outcome("\n".join(said for _, said in ended))["world"] == 2
 
 
+@pytest.mark.full
 def test_elastic_job_goes_on_with_fewer(make: "Callable[..., tuple[Pods, Manifest]]") -> None:
     """Of two Pods, one of which never comes, the first begins by itself."""
     wishes = {"nodes": 2, "min_nodes": 1, "command": "python probe.py", "files": {"probe.py": ELASTIC.encode()}}

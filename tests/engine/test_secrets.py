@@ -296,12 +296,14 @@ def test_no_secret_stays_anywhere(classic: Site) -> None:
     check_failures(classic)
 
 
+@pytest.mark.full
 def test_no_secret_stays_with_the_other_store(containerd: Site) -> None:
     """On containerd's store."""
     check_builds(containerd)
     check_failures(containerd)
 
 
+@pytest.mark.full
 def test_nothing_stays_of_a_build_that_is_killed(classic: Site) -> None:
     """By kill -9, in the middle of a download: nobody tidies up."""
     began = time.time()

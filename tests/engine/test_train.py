@@ -105,6 +105,7 @@ def other(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.mark.full
 def test_two_containers_learn_as_one(engine: Engine, image: str, folder: Path, other: Path) -> None:
     """The same accuracy within 2 percentage points, above 85%, after the same steps."""
     status, said = engine.run(image, ["sh", "-c", f"python {SCRIPT} --out one"], **mounted(folder))
@@ -119,6 +120,7 @@ def test_two_containers_learn_as_one(engine: Engine, image: str, folder: Path, o
     assert min(one["accuracy"], two["accuracy"]) > 0.85
 
 
+@pytest.mark.full
 def test_a_failure_in_the_middle_ends_all_nodes(engine: Engine, image: str, folder: Path, other: Path) -> None:
     """A process of the second node is lost: within a minute no node runs any more, and none ends with 0."""
     with two_nodes(engine, image, folder, other) as nodes, ThreadPoolExecutor(1) as pool:
@@ -141,6 +143,7 @@ def test_a_finished_run_needs_no_orderly_end_of_python(
 
 
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM"])
+@pytest.mark.full
 def test_an_ended_run_goes_on_to_the_same_result(
     engine: Engine, image: str, folder: Path, other: Path, how: str
 ) -> None:
@@ -169,6 +172,7 @@ def test_an_ended_run_goes_on_to_the_same_result(
     assert steps[0] == steps[1]
 
 
+@pytest.mark.full
 def test_without_the_optimizers_state_the_result_is_another(engine: Engine, image: str, folder: Path) -> None:
     """So the comparison above can fail. Going on with more epochs is the same as having asked for them."""
     run = "python train.py --batch 64 --lr 0.03 --out"

@@ -77,6 +77,7 @@ def fifty(engine: Engine, project: Project, made: "tuple[Base, ...]", tmp_path: 
             engine.untag(tag)
 
 
+@pytest.mark.full
 def test_nothing_changed_is_told(fifty: Project) -> None:
     """Every cell is skipped, by build.py as users call it, no build is started, and none would take any room.
 

@@ -39,7 +39,7 @@ class Case:
     steps: str = ""
     fetch: tuple[str, ...] = ()
     slow: bool = False
-    in_ci: bool = False
+    in_check: bool = False
 
 
 def read_cases() -> "list[Case]":

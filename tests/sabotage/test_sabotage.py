@@ -1,6 +1,6 @@
 """Images broken on purpose: of each, exactly the checks turn red that cases.yaml names.
 
-    python build.py check --sabotage
+    python build.py check --full, or python -m pytest tests/sabotage
 
 What the machine that checks is told of (an index with a password, a CA) is staged, so that leaks of them can be.
 """
@@ -24,7 +24,7 @@ from torchdev.selftest import siblings
 
 CPU = ROOT / "tests" / "cpu" / "matrix.yaml"
 BROKEN = "torchdev-sabotage"
-CASES = [pytest.param(case, id=case.name, marks=[pytest.mark.ci] if case.in_ci else []) for case in read_cases()]
+CASES = [pytest.param(case, id=case.name, marks=[] if case.in_check else [pytest.mark.full]) for case in read_cases()]
 
 
 @pytest.fixture(scope="session")

@@ -16,10 +16,12 @@ ORDER = (
     "document", "schema", "ids", "catalog", "facts", "releases", "terms", "reasons", "explain", "grid", "cells",
     "bases", "claims", "matrix", "places", "host", "traces", "remote", "archives", "indexes", "wheels", "pytorch",
     "lock", "lockfile", "pylock", "resolver", "neighbours", "resolve", "sources", "slimming", "contract", "checks",
-    "plan", "forecast", "waves", "backlog", "pages", "listed", "trees", "render", "containers", "jobs", "recipes",
+    "plan", "forecast", "waves", "backlog", "fullcheck", "pages", "listed", "trees", "render", "containers", "jobs",
+    "recipes",
     "project", "diagnosis", "buildlog", "progress", "gpus", "buildx", "exports", "connection", "engine", "builder",
     "prefix", "bootstrap", "verify", "memory", "report", "turns", "outlook", "names", "site", "push", "pipeline",
-    "batches", "display", "stages", "rendering", "baking", "launch", "doctor", "machine", "selftest",
+    "batches", "display", "stages", "rendering", "baking", "launch", "doctor", "machine", "testgroups",
+    "selftest",
 )  # fmt: skip
 """Lowest first: a module imports only from those before it."""
 STANDALONE = ("environment", "arguments")
