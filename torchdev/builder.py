@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torchdev import debsource, process
+from torchdev import debsource, files, process
 from torchdev.bases import Base
 from torchdev.buildx import OnLine
+from torchdev.context import context_of
 from torchdev.diagnosis import explain
+from torchdev.dockerfile import taken
 from torchdev.engine import Engine
 from torchdev.errors import BuildError
 from torchdev.exports import Way, load_output
@@ -22,7 +24,7 @@ from torchdev.host import Host, find_wheels, link_or_copy
 from torchdev.places import Places
 from torchdev.plan import SHARED, Plan, base_labels
 from torchdev.redact import Private
-from torchdev.render import bake_text
+from torchdev.render import DOCKERFILE, bake_text
 
 INPUTS_LABEL = "io.torchdev.inputs"
 LAYERS_LABEL = "io.torchdev.layers"
@@ -141,7 +143,7 @@ def bake_file(
     Contexts with local wheels go into `folder`. The secrets themselves are in `Host.private`, variables for buildx.
     """
     plans = tuple(plans)
-    committed: dict[str, Any] = json.loads(bake_text(plans))
+    committed: dict[str, Any] = json.loads(bake_text(plans, places.images.name))
     for plan in plans:
         committed["target"][plan.target] |= override(plan, host, places, folder, stands)
         committed["target"][plan.target] |= way.target(plan.cell.id, plan.shared)
@@ -161,29 +163,43 @@ def override(plan: Plan, host: Host, places: Places, folder: Path, stands: Stand
 
 
 def inputs(plan: Plan, places: Places, stands: Stands) -> str:
-    """sha256 of all that an image is made from: the cell's folder and the bases. The same inputs need no new build."""
-    folder = places.images / plan.cell.id
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.match(UNFINISHED))
-    parts = [
-        (path.relative_to(folder).as_posix(), path.read_bytes().decode("utf-8", "surrogateescape")) for path in files
-    ]
+    """sha256 of all that an image is made from: the files that its build takes, and the bases. The same inputs need no
+    new build.
+    """
+    parts = [(name, path.read_bytes().decode("utf-8", "surrogateescape")) for name, path in _taken(plan, places)]
     bases = [stands[base.ref].id if base.ref in stands else base.ref for base in plan.bases]
     return f"sha256:{hashlib.sha256(json.dumps([parts, bases]).encode()).hexdigest()}"
 
 
+def _taken(plan: Plan, places: Places) -> "list[tuple[str, Path]]":
+    """The files of the build context that a cell's build takes, by name: its own, and those of folders that it mounts.
+
+    All of its own count, its lock among them. What a killed writer left does not.
+    """
+    images, own = places.images, places.images / plan.cell.id
+    dockerfile = own / DOCKERFILE
+    text = files.read(dockerfile).decode("utf-8", "replace") if dockerfile.is_file() else ""
+    roots = [own, *(images / name for name in taken(text))]
+    found = {path for root in roots for path in (root.rglob("*") if root.is_dir() else (root,))}
+    kept = sorted(path for path in found if path.is_file() and not path.match(UNFINISHED))
+    return [(path.relative_to(images).as_posix(), path) for path in kept]
+
+
 def _context(host: Host, plan: Plan, places: Places, folder: Path) -> Path:
-    """The cell's folder, or a copy with the wheels that this machine's own folders hold beside their pins."""
-    source = places.images / plan.cell.id
+    """The context of builds; or a copy of what a cell takes of it, with wheels that this machine's own folders hold."""
     wanted = [(layer.name, package) for layer in plan.layers for package in layer.packages]
     wanted += [("pip", plan.pip), *(("tools", tool) for tool in plan.tools)]
     found = find_wheels(host, [(package.name, package.file, package.sha256) for _, package in wanted])
     if not found:
-        return source
+        return places.images
     copy = folder / "contexts" / plan.cell.id
-    shutil.copytree(source, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns(UNFINISHED))
+    for name, path in _taken(plan, places):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, copy / name)
+    wheels = context_of(plan).wheels
     for layer, package in wanted:
         if package.file in found:
-            link_or_copy(found[package.file], copy / "wheels" / layer / package.file)
+            link_or_copy(found[package.file], copy / wheels[layer] / package.file)
     return copy
 
 

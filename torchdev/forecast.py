@@ -8,7 +8,7 @@ from functools import cache
 
 from torchdev import slimming
 from torchdev.lock import Package
-from torchdev.plan import PREPARED, Layer, Plan, Templates
+from torchdev.plan import Layer, Plan
 
 BESIDE_WHEELS = {"debian": 289_000_000, "python": 56_000_000, "user": 38_500_000}
 """Bytes of layers without wheels (measured: 288.6; 48.3 to 56.0; 38.4 to 38.5 MB); others are links and a file."""
@@ -16,16 +16,6 @@ BASE = 122_000_000
 """Bytes of the bootstrapped Debian (measured); the official slim image has 75 MB."""
 BYTECODE = {"torch": 65_000_000, "packages": 59_000_000}
 """Bytes of bytecode in layers with modules (measured with PyTorch 2.14.1 on Python 3.11)."""
-
-MADE_BY = {
-    "debian": ("steps/",),
-    "python": ("steps/",),
-    "override": ("override/",),
-    "user": ("files/", "steps/"),
-    PREPARED: ("layers/wheels.j2", "steps/"),
-}
-"""Templates, or folders of them, that make a layer beside those of every layer: by the layer's own template."""
-OF_EVERY_LAYER = ("Dockerfile.j2", "layers/macros.j2", "scripts/")
 
 KEY = 16
 """Characters of a layer's name."""
@@ -138,8 +128,9 @@ def _parts(plan: Plan) -> "tuple[_Part, ...]":
     """A plan's layers from the base on."""
     state = hashlib.sha256(plan.debian.ref.encode())
     found = [_Part(state.hexdigest()[:KEY], "base", BASE, {}, {})]
-    for layer in plan.layers:
-        state.update(json.dumps([layer.name, layer.pins, layer.lacks, *_made_of(plan, layer)]).encode())
+    for number, layer in enumerate(plan.layers):
+        steps = plan.steps[number : number + 1]
+        state.update(json.dumps([layer.name, layer.pins, layer.lacks, *_made_of(plan, layer), steps]).encode())
         files = {_key(package): package.size or 0 for package in layer.packages}
         stored = layer_bytes(layer)
         found.append(_Part(state.hexdigest()[:KEY], layer.name, stored, files, _made(plan, layer, stored)))
@@ -156,21 +147,12 @@ def _made(plan: Plan, layer: Layer, stored: int) -> "dict[Hashable, int]":
 
 
 def _made_of(plan: Plan, layer: Layer) -> "list[object]":
-    """What a layer is made from beside its wheels: its own inputs, the tools that install, its templates."""
+    """What a layer is made from beside its wheels and its steps: its own inputs, and the tools that install."""
     own = {"debian": plan.debian_packages, "python": [plan.python.ref, plan.pip.sha256], "user": plan.cell.id}.get(
         layer.name
     )
     tools = [plan.tool.ref, *(tool.sha256 for tool in plan.tools)] if layer.packages or layer.name == "user" else []
-    names = (*OF_EVERY_LAYER, f"layers/{layer.template}.j2", *MADE_BY.get(layer.template, ()))
-    if layer.packages:
-        names += ("steps/install-tools",)
-    return [own, tools, _chosen(plan.templates, names)]
-
-
-@cache
-def _chosen(templates: Templates, names: "tuple[str, ...]") -> "list[tuple[str, str]]":
-    """The templates whose paths begin with some names; those of one layer are the same for every cell."""
-    return [entry for entry in templates if entry[0].startswith(names)]
+    return [own, tools]
 
 
 def _key(package: Package) -> str:

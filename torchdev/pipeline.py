@@ -215,7 +215,7 @@ def _completed(site: Site, plan: Plan) -> Plan:
     images = site.places.images
     files.write(images / plan.cell.id / "lock.json", lock.to_text(lockfile.sound(known, plan.cell)))
     made = make_plan(plan.image, plan.cell, known, plan.bases, plan.aliases)
-    done = dataclasses.replace(made, templates=plan.templates)
+    done = render.with_steps(made, render.Sources(site.places.templates))
     render.write_cell(done, site.places.templates, images)
     site.say(f"{plan.cell.id}: its lock is complete now; commit images/{plan.cell.id}")
     return done

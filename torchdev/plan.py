@@ -106,15 +106,11 @@ class Layer:
         return "".join(f"{package.sha256}  {package.file}\n" for package in self.packages if package.sha256)
 
 
-Templates = tuple[tuple[str, str], ...]
-"""Files below templates/, by path, and their sha256."""
-
-
 @dataclass(frozen=True)
 class Plan:
     """An image to be: its cell, its lock, the images it starts from and its layers, lowest first.
 
-    `templates` are those that its Dockerfile and the scripts of its layers are written from.
+    `steps` has, for each layer, a hash of the commands that make it and of what they mount; none while it is unknown.
     """
 
     image: str
@@ -125,7 +121,7 @@ class Plan:
     tool: Base
     layers: tuple[Layer, ...]
     aliases: tuple[str, ...]
-    templates: Templates = ()
+    steps: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
         # Of what tells plans of one run apart: a hash of all wheels would take longer than what is remembered by it.

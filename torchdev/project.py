@@ -1,6 +1,6 @@
 """A checkout and its matrix: plans, and every generated file as it should be."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from torchdev.commands import build_py
 from torchdev.errors import InputError
 from torchdev.matrix import Cell, Matrix, load
 from torchdev.places import Places
-from torchdev.plan import Plan, Templates, make_plan
+from torchdev.plan import Plan, make_plan
 from torchdev.schema import SCHEMA_FILE, json_schema
 from torchdev.texts import few
 from torchdev.trees import File, Files, Tree
@@ -38,7 +38,8 @@ class Project:
 
     def rendered(self) -> Files:
         """Every generated file below images/, as it should be; of a cell without lock there is none."""
-        return render.render(self.plans(self.by_lock(self.matrix.cells)[0]), self.places.templates)
+        plans = self.plans(self.by_lock(self.matrix.cells)[0])
+        return render.render(plans, self.places.templates, self.images.name)
 
     def image_tree(self) -> Tree:
         """The folder of images/; it does not speak of cells without lock, whose files stay as they are."""
@@ -89,9 +90,9 @@ class Project:
         return tuple(c for c in cells if c in there), tuple(c for c in cells if c not in there)
 
     @cached_property
-    def _templates(self) -> Templates:
+    def _sources(self) -> render.Sources:
         """What the templates were when this run first planned."""
-        return render.digests(self.places.templates)
+        return render.Sources(self.places.templates)
 
     def require_locks(self, cells: "tuple[Cell, ...]") -> None:
         """Raise InputError if none of some cells has a lock."""
@@ -127,7 +128,7 @@ class Project:
             make_plan(image, cell, locks[cell], bases.bases_of(cell.python, digests), self.matrix.aliases_of(cell))
             for cell in cells
         )
-        return tuple(replace(plan, templates=self._templates) for plan in made)
+        return tuple(render.with_steps(plan, self._sources) for plan in made)
 
 
 @cache

@@ -1,44 +1,65 @@
 """Plans to the files under images/: Dockerfile, scripts, wheel lists, contract, and the bake file."""
 
-import hashlib
+import dataclasses
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 
 from torchdev import texts, trees
+from torchdev.context import COMMON, context_of, own_scripts
 from torchdev.contract import make_contract, to_text
+from torchdev.dockerfile import Recipe, taken
 from torchdev.errors import InputError
-from torchdev.plan import EPOCH, Plan, Templates
+from torchdev.files import read
+from torchdev.plan import EPOCH, Plan
 from torchdev.texts import quoted
 from torchdev.trees import RENDER as RENDER
 from torchdev.trees import Changes, File, Files, Tree
 
 BAKE_FILE = "docker-bake.json"
 CONTRACT_FILE = "contract.json"
-"""In a cell's folder, and once more among the files that go into its image."""
+DOCKERFILE = "Dockerfile"
 COMMAND = "python build.py render"
 """What generated files name; no matter how it was started, or they would differ."""
 RAN = ("scripts", "steps", "files", "override")
 """Folders below templates/ of what builds mount and images hold."""
 
 
-def render(plans: "tuple[Plan, ...]", templates: Path) -> Files:
-    """Every generated file below images/, for these plans."""
-    sources = _Sources(templates)
-    files = {BAKE_FILE: File(bake_text(plans).encode())}
+def render(plans: "tuple[Plan, ...]", templates: Path, folder: str = "images") -> Files:
+    """Every generated file below images/, or how else the folder is called, for these plans."""
+    sources = Sources(templates)
+    files = {BAKE_FILE: File(bake_text(plans, folder).encode())}
     for plan in plans:
-        for name, file in _cell_files(plan, sources).items():
-            files[f"{plan.cell.id}/{name}"] = file
+        files |= sources.files(plan)
     return files
 
 
 def tree(files: Files, images: Path, speaks: "Callable[[str], bool]" = lambda _: True) -> Tree:
-    """The tree of images/: locks and digests of bases have other writers; builds read a cell's folders as a whole."""
-    closed = {"/".join(name.split("/")[:2]) for name in files if name.count("/") > 1}
-    return Tree(images, files, speaks=speaks, others=_written_by_others, closed=closed, label=images.name)
+    """The tree of images/: locks and digests of bases have other writers; folders that builds mount hold nothing else.
+
+    It speaks of nothing that is taken by Dockerfiles which it does not speak of.
+    """
+    made = (file.text for name, file in files.items() if _dockerfile(name))
+    closed = {path for text in made for path in taken(text) if path not in files}
+
+    @cache
+    def kept() -> "frozenset[str]":
+        # Read when it is first asked for: by then the folder is locked, and what others were writing there is whole.
+        others = (path for path in images.glob(f"*/{DOCKERFILE}") if not speaks(f"{path.parent.name}/{DOCKERFILE}"))
+        return frozenset(path for other in others for path in taken(read(other).decode("utf-8", "replace")))
+
+    def spoken(name: str) -> bool:
+        return speaks(name) and not any(name == path or name.startswith(f"{path}/") for path in kept())
+
+    return Tree(images, files, speaks=spoken, others=_written_by_others, closed=closed, label=images.name)
+
+
+def _dockerfile(name: str) -> bool:
+    return name.rpartition("/")[2] == DOCKERFILE
 
 
 def _written_by_others(name: str) -> bool:
@@ -46,18 +67,14 @@ def _written_by_others(name: str) -> bool:
 
 
 def write_cell(plan: Plan, templates: Path, images: Path) -> None:
-    """Write one cell's folder anew, after its lock has changed."""
-    own = f"{plan.cell.id}/"
-    files = {f"{own}{name}": file for name, file in _cell_files(plan, _Sources(templates)).items()}
-    trees.update(tree(files, images, lambda name: name.startswith(own)))
+    """Write one cell's files anew, after its lock has changed; lists that no cell has any longer are removed."""
+    own = (f"{plan.cell.id}/", f"{COMMON}/")
+    trees.update(tree(Sources(templates).files(plan), images, lambda name: name.startswith(own)))
 
 
-def digests(templates: Path) -> Templates:
-    """The sha256 of every template that an image is written from."""
-    found = sorted(path for path in templates.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    named = ((path.relative_to(templates).as_posix(), path) for path in found)
-    own = ((name, path) for name, path in named if not name.startswith(("recipes/", "bootstrap/")))
-    return tuple((name, hashlib.sha256(path.read_bytes()).hexdigest()) for name, path in own)
+def with_steps(plan: Plan, sources: "Sources") -> Plan:
+    """A plan that knows what its layers are made by."""
+    return dataclasses.replace(plan, steps=sources.steps(plan))
 
 
 def environment(templates: Path) -> Environment:
@@ -82,56 +99,70 @@ def label(text: str) -> str:
     return '"' + re.sub(r'(["\\$])', r"\\\1", text) + '"'
 
 
-class _Sources:
-    """The templates of the files in a cell's folder; those that no cell changes are read once."""
+class Sources:
+    """The templates of the files below images/; what cells share is read and filled once, however many they are."""
 
     def __init__(self, templates: Path) -> None:
         self.templates = templates
         self.environment = environment(templates)
         found = [path for path in self.environment.list_templates() if "__pycache__" not in path]
         self.by_folder = {folder: [p for p in found if p.startswith(f"{folder}/")] for folder in RAN}
-        self.plain: Files = {}
+        self._steps: "dict[Plan, tuple[str, ...]]" = {}
+        self._found: "dict[tuple[str, str], tuple[Files, dict[str, str]]]" = {}
 
-    def file(self, name: str, values: "Mapping[str, object]") -> File:
+    def dockerfile(self, plan: Plan) -> File:
+        """A cell's Dockerfile."""
+        values = {"plan": plan, "at": context_of(plan)}
+        return made(self.environment, self.templates, f"{DOCKERFILE}.j2", values)
+
+    def files(self, plan: Plan) -> Files:
+        """The files that a cell's build takes, by their paths below images/."""
+        own = {DOCKERFILE: self.dockerfile(plan), CONTRACT_FILE: _contract(plan)}
+        return {**self._shared(plan)[0], **_listed(plan), **{f"{plan.cell.id}/{name}": own[name] for name in own}}
+
+    def steps(self, plan: Plan) -> "tuple[str, ...]":
+        """What a plan's layers are made by, as Recipe has it: read once, however often a run plans."""
+        if plan not in self._steps:
+            self._steps[plan] = Recipe(self.dockerfile(plan).text, self._hashes(plan)).layers
+        return self._steps[plan]
+
+    def _hashes(self, plan: Plan) -> "dict[str, str]":
+        """What a build takes of the context, by path: its permissions and its hash."""
+        lists = {name: _hash(file) for name, file in _listed(plan).items()}
+        return {**self._shared(plan)[1], **lists, f"{plan.cell.id}/{CONTRACT_FILE}": _hash(_contract(plan))}
+
+    def _shared(self, plan: Plan) -> "tuple[Files, dict[str, str]]":
+        """What a cell shares with all others of its kind, by path, and the hashes of it."""
+        at, own = context_of(plan), own_scripts(plan)
+        if (at.scripts, at.override) not in self._found:
+            homes = {"scripts": at.scripts, "steps": at.steps, "files": at.files, "override": at.override}
+            values = {"epoch": EPOCH, "python": own}
+            files = {
+                f"{home}/{name.removesuffix('.j2').partition('/')[2]}": self._file(name, values)
+                for folder, home in homes.items()
+                for name in (self.by_folder[folder] if home else ())
+            }
+            self._found[at.scripts, at.override] = files, {name: _hash(file) for name, file in files.items()}
+        return self._found[at.scripts, at.override]
+
+    def _file(self, name: str, values: "Mapping[str, object]") -> File:
         """The file that is made from a template, with the permissions of the template."""
-        if name in self.plain:
-            return self.plain[name]
         if name.endswith(".j2"):
             return made(self.environment, self.templates, name, values)
         path = self.templates / name
-        return self.plain.setdefault(name, File(path.read_bytes(), _mode(path)))
+        return File(path.read_bytes(), _mode(path))
 
 
-def _cell_files(plan: Plan, sources: _Sources) -> Files:
-    values = {"plan": plan, "epoch": EPOCH}
-    files = {"Dockerfile": sources.file("Dockerfile.j2", values)}
-    for folder in RAN:
-        if folder != "override" or plan.cell.cudnn:
-            for name in sources.by_folder[folder]:
-                files[name.removesuffix(".j2")] = sources.file(name, values)
-    contract = File(to_text(make_contract(plan.cell, plan.lock)).encode())
-    wheels = {name: File(text.encode()) for name, text in _wheel_lists(plan).items()}
-    return files | {CONTRACT_FILE: contract, f"files/{CONTRACT_FILE}": contract} | wheels
+def _contract(plan: Plan) -> File:
+    return File(to_text(make_contract(plan.cell, plan.lock)).encode())
 
 
-def _wheel_lists(plan: Plan) -> "dict[str, str]":
-    """What the tools and each layer install, and what of it the image lacks."""
-    files = {"wheels/tools/requirements.txt": "".join(f"{tool.requirement}\n" for tool in plan.tools)}
-    files["wheels/pip/requirements.txt"] = f"{plan.pip.requirement}\n"
-    if plan.cell.cudnn:
-        files["override/pin.txt"] = f"{plan.lock.cudnn_name}=={plan.lock.cudnn}\n"
-    for layer in plan.layers:
-        if layer.packages:
-            files[f"wheels/{layer.name}/requirements.txt"] = layer.pins
-            files[f"wheels/{layer.name}/SHA256SUMS"] = layer.sums
-            files[f"fetch/{layer.name}.txt"] = "".join(f"{option}\n" for option in layer.pip_options)
-        for how, paths in layer.lacks.items():
-            if paths:
-                files[f"wheels/{layer.name}/{how}.txt"] = "".join(f"{path}\n" for path in paths)
-        if layer.elsewhere:
-            lines = [f"{plan.cell.flavour}/{package.file}\n" for package in layer.elsewhere]
-            files[f"wheels/{layer.name}/pytorch-index.txt"] = "".join(lines)
-    return files
+def _listed(plan: Plan) -> Files:
+    return {name: File(text.encode()) for name, text in context_of(plan).lists.items()}
+
+
+def _hash(file: File) -> str:
+    return f"{file.mode:o} {file.sha256}"
 
 
 def made(environment: Environment, templates: Path, name: str, values: "Mapping[str, object]") -> File:
@@ -154,10 +185,15 @@ def fill(environment: Environment, name: str, values: "Mapping[str, object]") ->
     return text.rstrip("\n") + "\n"
 
 
-def bake_text(plans: "tuple[Plan, ...]") -> str:
-    """The bake file: a target a cell, and nothing that depends on the machine that builds."""
+def bake_text(plans: "tuple[Plan, ...]", folder: str) -> str:
+    """The bake file: a target a cell, built from the folder; nothing in it depends on the machine that builds."""
     target = {
-        plan.target: {"context": f"images/{plan.cell.id}", "tags": [plan.candidate], "platforms": [plan.lock.platform]}
+        plan.target: {
+            "context": folder,
+            "dockerfile": f"{plan.cell.id}/{DOCKERFILE}",
+            "tags": [plan.candidate],
+            "platforms": [plan.lock.platform],
+        }
         for plan in plans
     }
     group = {"default": {"targets": [plan.target for plan in plans]}}

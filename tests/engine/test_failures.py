@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from torchdev import bootstrap, builder
+from torchdev.context import context_of
 from torchdev.diagnosis import explain
 from torchdev.engine import Engine
 from torchdev.errors import BuildError, Exit, GpuError
@@ -19,7 +20,7 @@ from torchdev.project import Project
 @pytest.fixture
 def copy(project: Project, plan: Plan, tmp_path: Path) -> Places:
     """A matrix's images folder, to be damaged."""
-    shutil.copytree(project.images / plan.cell.id, tmp_path / "images" / plan.cell.id)
+    shutil.copytree(project.images, tmp_path / "images")
     return Places(project.places.checkout, tmp_path / "matrix.yaml")
 
 
@@ -37,7 +38,7 @@ def test_altered_hash_is_refused(engine: Engine, plan: Plan, copy: Places) -> No
     """A wheel that is not the locked one is never installed."""
     sha256 = next(package.sha256 for package in plan.lock.packages if package.name == "filelock") or ""
     for name in ("requirements.txt", "SHA256SUMS"):
-        path = copy.images / plan.cell.id / "wheels" / "packages" / name
+        path = copy.images / context_of(plan).wheels["packages"] / name
         path.write_text(path.read_text().replace(sha256, f"{sha256[:-4]}0000"))
     error = attempt(engine, plan, copy, read_host())
     assert "its hash differs" in error.what
@@ -46,7 +47,7 @@ def test_altered_hash_is_refused(engine: Engine, plan: Plan, copy: Places) -> No
 
 def test_no_network_is_named(engine: Engine, plan: Plan, copy: Places) -> None:
     """A proxy that refuses every connection stands for a network that is not there."""
-    path = copy.images / plan.cell.id / "wheels" / "packages" / "requirements.txt"
+    path = copy.images / context_of(plan).wheels["packages"] / "requirements.txt"
     path.write_text(path.read_text() + "# changed, so that the layer is not taken from the cache\n")
     closed = tuple((name, "http://127.0.0.1:9") for name in ("HTTP_PROXY", "HTTPS_PROXY"))
     error = attempt(engine, plan, copy, Host(proxies=closed))

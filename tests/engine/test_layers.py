@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from torchdev.context import context_of
 from torchdev.engine import Engine
 from torchdev.plan import EPOCH, Plan
 from torchdev.project import Project
@@ -21,13 +22,12 @@ TAG = "torchdev-test:layers"
 @pytest.fixture
 def twice(engine: Engine, build: Callable[..., Path], base: str, project: Project, plan: Plan) -> Iterator[object]:
     """Build a step twice without cache, a second apart, and compare diffIDs."""
-    context = project.images / plan.cell.id
 
     def layers(step: str) -> list[tuple[str, ...]]:
         found = []
         for _ in range(2):
-            mount = "--mount=type=bind,source=scripts,target=/scripts"
-            build(f"FROM {base}\nRUN {mount} {step}\n", TAG, context=context)
+            mount = f"--mount=type=bind,source={context_of(plan).scripts},target=/scripts"
+            build(f"FROM {base}\nRUN {mount} {step}\n", TAG, context=project.images)
             image = engine.image(TAG)
             assert image
             found.append(image.layers)

@@ -29,6 +29,7 @@ from tests.engine.test_fetch import GATEWAY
 from tests.unit.conftest import ROOT
 from tests.unit.fake_index import FakeIndex, make_wheel, serving
 from torchdev import bootstrap, builder, render
+from torchdev.context import context_of
 from torchdev.engine import Engine
 from torchdev.errors import BuildError
 from torchdev.host import Host, read_host
@@ -277,7 +278,7 @@ def check_builds(site: Site) -> None:
 def check_failures(site: Site) -> None:
     """A wheel whose hash is another makes pip tell where it was: no log, message or line for the display has that."""
     package = next(package for package in site.plan.lock.packages if package.name != "torch")
-    requirements = site.places.images / site.plan.cell.id / "wheels" / "packages" / "requirements.txt"
+    requirements = site.places.images / context_of(site.plan).wheels["packages"] / "requirements.txt"
     sums = requirements.with_name("SHA256SUMS")
     for file in (requirements, sums):
         file.write_text(file.read_text().replace(str(package.sha256), "0" * 64))

@@ -154,4 +154,5 @@ def test_image_and_folder_hold_the_same(plan: Plan) -> None:
     """The file that goes into the image is the one that is committed."""
     files = render.render((plan,), ROOT / "templates")
     text = File(to_text(make_contract(plan.cell, plan.lock)).encode())
-    assert files[f"{plan.cell.id}/contract.json"] == files[f"{plan.cell.id}/files/contract.json"] == text
+    assert files[f"{plan.cell.id}/contract.json"] == text
+    assert f"\nCOPY {plan.cell.id}/contract.json /\n" in files[f"{plan.cell.id}/Dockerfile"].text

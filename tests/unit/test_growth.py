@@ -100,13 +100,17 @@ def test_locks_and_templates_are_read_once(projects: tuple[Project, Project], mo
     """However often a run plans."""
     project = Project(projects[0].places, projects[0].matrix)
     read: list[Path] = []
-    digests: list[Path] = []
-    make = render.digests
+    opened: list[Path] = []
+    filled: list[str] = []
+    make, fill = render.Sources, render.fill
     monkeypatch.setattr(lockfile, "read_lock", lambda path, cell: read.append(path))
-    monkeypatch.setattr(render, "digests", lambda templates: digests.append(templates) or make(templates))
+    monkeypatch.setattr(render, "Sources", lambda templates: opened.append(templates) or make(templates))
+    monkeypatch.setattr(render, "fill", lambda *values: filled.append(values[1]) or fill(*values))
     for _ in range(3):
         project.plans(project.matrix.cells)
-    assert len(digests) == 1
+    assert len(opened) == 1
+    assert filled.count("Dockerfile.j2") == len(project.matrix.cells)
+    assert filled.count("scripts/sealed.j2") == 1
     assert read == []
 
 

@@ -325,7 +325,7 @@ def verdict(why: str) -> Verdict:
 
 INSTRUCTION = re.compile(
     r"FROM [a-z0-9./:@-]+( AS [a-z-]+)?|RUN --mount=[A-Za-z0-9 ,./:=_+-]+|SHELL \[[a-z/\", -]+\]|USER 1000"
-    r"|WORKDIR /workspace|ENV [A-Za-z0-9 /:=._-]+"
+    r"|WORKDIR /workspace|ENV [A-Za-z0-9 /:=._-]+|COPY (common/files|[a-z0-9.-]+/contract\.json) /"
     r'|ENTRYPOINT \[[a-z/\", -]+\]|CMD \["bash"\]|LABEL( +[a-z.]+="([^"\\$]|\\["\\$])*")+'
 )
 """All that a Dockerfile of ours may hold: no sign that a shell would read as more than a word."""
@@ -348,14 +348,14 @@ def dockerfile(world: World) -> None:
     ).splitlines()
     assert [line for line in lines if line.strip() and not INSTRUCTION.fullmatch(line.strip())] == []
     stages = [line.split() for line in lines if line.startswith("FROM ")]
-    known = {base.ref for base in world.plan.bases} | {words[3] for words in stages if len(words) == 4}
+    known = {"scratch", *(base.ref for base in world.plan.bases)} | {words[3] for words in stages if len(words) == 4}
     assert {words[1] for words in stages} <= known
 
 
 def read_by_commands(world: World) -> None:
     """What the steps of a build read is, line by line, what they expect."""
     for name, text in world.files.items():
-        pattern = OPTION if name.startswith("fetch/") else LINES.get(Path(name).name, "")
+        pattern = OPTION if name.startswith("common/fetch/") else LINES.get(Path(name).name, "")
         if pattern:
             assert [line for line in text.split("\n")[:-1] if not re.fullmatch(pattern, line)] == [], name
 
@@ -364,7 +364,9 @@ def bake_file(world: World) -> None:
     """A target of its own name, without arguments, secrets or commands."""
     targets = json.loads(world.files[render.BAKE_FILE])["target"]
     assert list(targets) == [world.plan.target]
-    assert targets[world.plan.target].keys() == {"context", "tags", "platforms"}
+    assert targets[world.plan.target].keys() == {"context", "dockerfile", "tags", "platforms"}
+    assert targets[world.plan.target]["context"] == "images"
+    assert targets[world.plan.target]["dockerfile"] == f"{world.plan.cell.id}/Dockerfile"
     assert re.fullmatch(r"[a-z0-9._:/-]+", " ".join(targets[world.plan.target]["tags"]))
 
 

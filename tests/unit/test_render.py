@@ -10,10 +10,11 @@ import pytest
 
 from tests.unit.conftest import ROOT, make_package
 from torchdev import render, trees
+from torchdev.context import context_of
 from torchdev.errors import InputError
 from torchdev.listed import LIST
 from torchdev.plan import Plan, make_plan
-from torchdev.trees import Changes, Files
+from torchdev.trees import Changes, File, Files, Tree
 
 TEMPLATES = ROOT / "templates"
 CELL = "py311-cu130-torch2.13.0"
@@ -54,17 +55,18 @@ def test_dockerfile_needs_no_newer_frontend_and_bakes_in_no_gpu_variable(files: 
 def test_wheels_are_listed_by_hash(plan: Plan, files: Files) -> None:
     """Each package stands, with its hash, in the list of its layer."""
     assert (
-        files[f"{CELL}/wheels/cudnn/requirements.txt"].text
+        files[f"{context_of(plan).wheels['cudnn']}/requirements.txt"].text
         == f"nvidia-cudnn-cu13==9.20.0.48 --hash=sha256:{'ab' * 32}\n"
     )
 
 
 def test_bake_file_holds_nothing_of_the_machine(files: Files) -> None:
-    """Targets have a relative context, a tag and a platform."""
+    """Targets have one relative context, which all share, a Dockerfile in it, a tag and a platform."""
     targets = json.loads(files[render.BAKE_FILE].data)["target"]
     assert targets == {
         "py311-cu130-torch2_13_0": {
-            "context": f"images/{CELL}",
+            "context": "images",
+            "dockerfile": f"{CELL}/Dockerfile",
             "tags": [f"torchdev-candidate:{CELL}"],
             "platforms": ["linux/amd64"],
         }
@@ -73,8 +75,10 @@ def test_bake_file_holds_nothing_of_the_machine(files: Files) -> None:
 
 def test_permissions_are_those_of_the_templates(files: Files) -> None:
     """What can be run there can be run here."""
-    assert {files[f"{CELL}/{name}"].mode for name in ("scripts/sealed", "files/uv", "files/entrypoint")} == {0o755}
-    assert {files[f"{CELL}/{name}"].mode for name in ("Dockerfile", "files/pip.conf", "contract.json")} == {0o644}
+    assert {files[f"common/{name}"].mode for name in ("scripts/sealed", "files/uv", "files/entrypoint")} == {0o755}
+    assert {files[name].mode for name in (f"{CELL}/Dockerfile", "common/files/pip.conf", f"{CELL}/contract.json")} == {
+        0o644
+    }
 
 
 def test_written_files_pass_the_check(files: Files, images: Path) -> None:
@@ -97,12 +101,12 @@ def crlf(path: Path) -> None:
 DAMAGE = {
     "edited": (f"{CELL}/Dockerfile", change),
     "gone": (f"{CELL}/Dockerfile", Path.unlink),
-    "mode": (f"{CELL}/scripts/sealed", lambda path: path.chmod(0o644)),
-    "CRLF": (f"{CELL}/scripts/sealed", crlf),
+    "mode": ("common/scripts/sealed", lambda path: path.chmod(0o644)),
+    "CRLF": ("common/scripts/sealed", crlf),
     "one CR": (f"{CELL}/Dockerfile", lambda path: path.write_bytes(path.read_bytes().replace(b"\n", b"\r", 1))),
     "byte order mark": (f"{CELL}/contract.json", lambda path: path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())),
-    "no last line end": (f"{CELL}/files/pip.conf", lambda path: path.write_bytes(path.read_bytes()[:-1])),
-    "not UTF-8": (f"{CELL}/files/uv", lambda path: path.write_bytes(b"\xff")),
+    "no last line end": ("common/files/pip.conf", lambda path: path.write_bytes(path.read_bytes()[:-1])),
+    "not UTF-8": ("common/files/uv", lambda path: path.write_bytes(b"\xff")),
     "bake": (render.BAKE_FILE, change),
     "list": (LIST, lambda path: path.write_text("")),
     "list gone": (LIST, Path.unlink),
@@ -122,14 +126,18 @@ def test_check_sees_each_difference_and_write_mends_it(files: Files, images: Pat
     render.check([tree])
 
 
-def test_what_others_put_into_a_folder_that_builds_read_is_told(files: Files, images: Path) -> None:
+@pytest.mark.parametrize("folder", ["files", "files/doctor", "scripts", "steps", "wheels/torch"])
+def test_what_others_put_into_a_folder_that_builds_read_is_told(
+    plan: Plan, files: Files, images: Path, folder: str
+) -> None:
     """It would get into images; it is not removed."""
-    stray = images / CELL / "files" / "secret.key"
+    folder = context_of(plan).wheels["torch"] if folder == "wheels/torch" else f"common/{folder}"
+    stray = images / folder / "secret.key"
     stray.write_text("")
     tree = render.tree(files, images)
     with pytest.raises(InputError, match="not torchdev's"):
         render.check([tree])
-    assert trees.update(tree).strays == (f"{CELL}/files/secret.key",)
+    assert trees.update(tree).strays == (f"{folder}/secret.key",)
     assert stray.exists()
 
 
@@ -145,12 +153,13 @@ def test_files_of_others_are_left_alone(files: Files, images: Path, name: str) -
 
 
 def test_a_cell_that_is_gone_goes_but_for_its_lock(files: Files, images: Path) -> None:
-    """And but for what others have put into its folder."""
-    for name in ("lock.json", "NOTES.md", "files/mine.txt"):
-        (images / CELL / name).write_text("{}")
+    """And but for what others have put into its folder, and into those that it shared with none."""
+    others = [f"{CELL}/lock.json", f"{CELL}/NOTES.md", "common/files/mine.txt"]
+    for name in others:
+        (images / name).write_text("{}")
     trees.update(render.tree({render.BAKE_FILE: files[render.BAKE_FILE]}, images))
     left = {path.relative_to(images).as_posix() for path in images.rglob("*") if path.is_file()}
-    assert left == {render.BAKE_FILE, LIST, *(f"{CELL}/{name}" for name in ("lock.json", "NOTES.md", "files/mine.txt"))}
+    assert left == {render.BAKE_FILE, LIST, *others}
 
 
 def test_a_cell_without_lock_keeps_its_files(files: Files, images: Path) -> None:
@@ -166,8 +175,57 @@ def test_one_cell_is_written_by_itself(plan: Plan, files: Files, images: Path) -
     """As a build does, once it has completed a lock: the rest of the list stays, and what the cell had is removed."""
     gone = dataclasses.replace(plan, layers=tuple(layer for layer in plan.layers if layer.name != "nccl"))
     render.write_cell(gone, TEMPLATES, images)
-    assert not (images / CELL / "wheels" / "nccl").exists()
+    assert not (images / context_of(plan).wheels["nccl"]).exists()
     render.check([render.tree(render.render((gone,), TEMPLATES), images)])
+
+
+def test_what_another_cell_has_of_a_list_stays(plan: Plan, tmp_path: Path) -> None:
+    """Of one that is written by itself, as well as of one without a lock, of which nothing is said."""
+    other = dataclasses.replace(plan, cell=dataclasses.replace(plan.cell, python="3.12"))
+    images, nccl = tmp_path / "images", context_of(plan).wheels["nccl"]
+    assert context_of(other).wheels["nccl"] == nccl
+    trees.update(render.tree(render.render((plan, other), TEMPLATES), images))
+    gone = dataclasses.replace(plan, layers=tuple(layer for layer in plan.layers if layer.name != "nccl"))
+    render.write_cell(gone, TEMPLATES, images)
+    assert (images / nccl / "requirements.txt").exists()
+    render.check([render.tree(render.render((gone, other), TEMPLATES), images)])
+    alone = render.render((gone,), TEMPLATES)
+    unlocked = render.tree(alone, images, lambda name: not name.startswith(f"{other.cell.id}/"))
+    assert trees.update(unlocked).remove == ()
+    assert nccl in {name.rpartition("/")[0] for name in trees.update(render.tree(alone, images)).remove}
+
+
+def test_cells_share_all_but_their_own(plan: Plan) -> None:
+    """Another Python on the same CUDA adds its Dockerfile and its contract; another lock its lists, too."""
+    other = dataclasses.replace(plan, cell=dataclasses.replace(plan.cell, python="3.12"))
+    one, both = (set(render.render(plans, TEMPLATES)) for plans in ((plan,), (plan, other)))
+    assert both - one == {f"{other.cell.id}/{name}" for name in ("Dockerfile", "contract.json")}
+    oldest = dataclasses.replace(plan, cell=dataclasses.replace(plan.cell, python="3.6"))
+    files = render.render((plan, oldest), TEMPLATES)
+    own = {name: file for name, file in files.items() if name.startswith("common/python3.6/")}
+    assert {name.removeprefix("common/python3.6/") for name in own} == {
+        name.removeprefix("common/") for name in one if name.startswith("common/scripts/")
+    }
+    assert [name for name, file in own.items() if file != files[name.replace("python3.6/", "")]] == [
+        "common/python3.6/scripts/compile-bytecode"
+    ]
+
+
+OLD_LAYOUT = ("scripts/sealed", "steps/guard", "files/uv", "wheels/torch/requirements.txt", "fetch/torch.txt")
+
+
+def test_the_layout_of_a_folder_a_cell_is_left_behind(files: Files, images: Path) -> None:
+    """What an earlier torchdev wrote there goes; what was edited since, and what is the user's own, stays."""
+    old = {f"{CELL}/{name}": File(name.encode()) for name in OLD_LAYOUT}
+    trees.update(Tree(images, {**files, **old}))
+    (images / CELL / "steps" / "mine").write_text("mine")
+    (images / CELL / "files" / "uv").write_text("edited")
+    changes = trees.update(render.tree(files, images))
+    assert set(changes.remove) == set(old) - {f"{CELL}/files/uv"}
+    assert list(changes.left) == [f"{CELL}/files/uv"]
+    own = {path.relative_to(images / CELL).as_posix() for path in (images / CELL).rglob("*")}
+    assert own == {"Dockerfile", "contract.json", "files", "files/uv", "steps", "steps/mine"}
+    assert trees.update(render.tree(files, images)) == Changes()
 
 
 def test_no_command_of_a_dockerfile_has_a_word_of_an_index(plan: Plan) -> None:
@@ -178,11 +236,15 @@ def test_no_command_of_a_dockerfile_has_a_word_of_an_index(plan: Plan) -> None:
     files = render.render((full,), TEMPLATES)
     text = re.sub(r"\\\n", " ", files[f"{devel.id}/Dockerfile"].text)
     commands = "\n".join(line for line in text.splitlines() if line.startswith(("RUN ", "COPY ", "ENV ", "SHELL ")))
+    own = f"COPY {devel.id}/contract.json /"  # the name of a folder, which is made of words of the matrix
+    assert commands.count(own) == 1
+    commands = commands.replace(own, "")
     foreign = {w for p in lock.packages for w in (p.version, p.file, p.sha256, *p.file.split("-")[2:]) if w}
     assert commands.count("RUN ") > 15
     assert {word for word in foreign - {"none", "any.whl"} if word in commands} == set()
-    assert files[f"{devel.id}/override/pin.txt"].text == "nvidia-cudnn-cu13==9.20.0.48\n"
-    assert files[f"{devel.id}/fetch/torch.txt"].text.splitlines() == [
+    at = context_of(full)
+    assert files[f"{at.override}/pin.txt"].text == "nvidia-cudnn-cu13==9.20.0.48\n"
+    assert files[at.fetch["torch"]].text.splitlines() == [
         "--python-version=3.11", "--implementation=cp", "--abi=cp311", "--abi=none", "--platform=manylinux_2_28_x86_64",
     ]  # fmt: skip
 
