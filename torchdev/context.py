@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from torchdev.plan import Layer, Plan
 
@@ -41,6 +42,7 @@ def own_scripts(plan: Plan) -> str:
     return plan.cell.python if plan.cell.python in OWN_SCRIPTS else ""
 
 
+@cache
 def context_of(plan: Plan) -> Context:
     """Where a plan's build finds what it mounts."""
     own = own_scripts(plan)

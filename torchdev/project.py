@@ -38,7 +38,7 @@ class Project:
 
     def rendered(self) -> Files:
         """Every generated file below images/, as it should be; of a cell without lock there is none."""
-        plans = self.plans(self.by_lock(self.matrix.cells)[0])
+        plans = self._plans(self.by_lock(self.matrix.cells)[0])
         return render.render(plans, self.places.templates, self.images.name)
 
     def image_tree(self) -> Tree:
@@ -118,7 +118,10 @@ class Project:
         return _read(path, path.stat().st_mtime_ns if path.is_file() else 0, cell)
 
     def plans(self, cells: "tuple[Cell, ...]") -> tuple[Plan, ...]:
-        """A plan for each cell; a missing or stale lock is an InputError."""
+        """A plan for each cell, which knows what its layers are made by; a missing or stale lock is an InputError."""
+        return tuple(render.with_steps(plan, self._sources) for plan in self._plans(cells))
+
+    def _plans(self, cells: "tuple[Cell, ...]") -> tuple[Plan, ...]:
         if unlocked := self.by_lock(cells)[1]:
             raise without_lock(unlocked)
         digests = bases.read_digests(self.places.bases)
@@ -128,7 +131,7 @@ class Project:
             make_plan(image, cell, locks[cell], bases.bases_of(cell.python, digests), self.matrix.aliases_of(cell))
             for cell in cells
         )
-        return tuple(render.with_steps(plan, self._sources) for plan in made)
+        return tuple(made)
 
 
 @cache
