@@ -30,6 +30,8 @@ Say = Callable[[str], None]
 BIN = Path(sys.executable).parent
 LIGHT = ["-m", "not full"]
 """Without the tests that only --full runs: they are no part of the run, and not counted as not run."""
+AT_ONCE = ["-n", "auto", "--maxprocesses", "4", "--dist", "loadgroup"]
+"""As many tests at once as there are cores, up to some; those that are marked as of one group stay together."""
 CPU_MATRIX = "tests/cpu/matrix.yaml"
 
 
@@ -63,7 +65,7 @@ def longer(extent: Extent) -> "list[Task]":
     """The checks that need no engine and take longer, so that they run while cells are built."""
     made_up = {"HYPOTHESIS_PROFILE": os.environ.get("HYPOTHESIS_PROFILE", "ci")} if extent is Extent.FULL else {}
     return [
-        Task("unit tests", [*PYTEST, "tests/unit"], made_up),
+        Task("unit tests", [*PYTEST, *AT_ONCE, "tests/unit"], made_up),
         Task("catalog against wheels", [*PYTEST, "tests/index"]),
     ]
 
@@ -72,7 +74,7 @@ def with_engine(extent: Extent) -> "list[Task]":
     """The tests that need an engine and the cells built."""
     light = [] if extent is Extent.FULL else LIGHT
     return [
-        Task("engine tests", [*PYTEST, *light, "tests/engine"]),
+        Task("engine tests", [*PYTEST, *AT_ONCE, *light, "tests/engine"]),
         Task("sabotage", [*PYTEST, *light, "tests/sabotage"]),
     ]
 
@@ -90,7 +92,7 @@ def run(root: Path, consent: Consent, say: Say, extent: Extent = Extent.USUAL) -
     started = ensure_engine(consent, say)
     try:
         with beside(longer(extent), root, say) as others:
-            of_cells, built = _cells(root, consent, say)
+            of_cells, built = _cells(root, consent, say, extent)
             groups += [*others(), *of_cells]
         groups += [testgroups.run(task, root, say) for task in with_engine(extent)]
     finally:
@@ -106,8 +108,8 @@ def run(root: Path, consent: Consent, say: Say, extent: Extent = Extent.USUAL) -
     return _end(groups, "torchdev's tests", f", with {built} built")
 
 
-def _cells(root: Path, consent: Consent, say: Say) -> "tuple[list[Group], str]":
-    """Build and check two cells, and build the cpu cell; what became of them, and the names of the two."""
+def _cells(root: Path, consent: Consent, say: Say, extent: Extent) -> "tuple[list[Group], str]":
+    """Build and check two cells, and build the cpu cell, which a full run checks, too; and the names of the two."""
     began = time.monotonic()
     project = open_project(root, root / "matrix.yaml")
     cells = siblings(project)
@@ -117,7 +119,7 @@ def _cells(root: Path, consent: Consent, say: Say) -> "tuple[list[Group], str]":
     if exit_code(results) == Exit.INTERRUPTED:
         raise KeyboardInterrupt
     middle = time.monotonic()
-    small = build_small(root, say)
+    small = build_small(root, say, test=extent is Extent.FULL)
     show("\n" + results_text(results + small))
     groups = [
         of_results("cells", results, middle - began),
@@ -161,7 +163,7 @@ def _end(groups: "list[Group]", what: str, built: str = "") -> int:
     return int(Exit.OK if all(group.passed for group in groups) else Exit.CHECK)
 
 
-def build_small(root: Path, say: Say) -> "list[Result]":
+def build_small(root: Path, say: Say, *, test: bool) -> "list[Result]":
     """Build the cpu cell, of which tests make small images; none where no folder here has its PyTorch."""
     project = open_project(root, root / CPU_MATRIX)
     cells = project.matrix.cells[:1]
@@ -169,7 +171,7 @@ def build_small(root: Path, say: Say) -> "list[Result]":
     if not find_wheels(read_host(), [(torch.name, torch.file, torch.sha256)]):
         say(f"not built: {cells[0].id}, since no wheel folder of this machine has its PyTorch; its tests are not-run")
         return []
-    return build_cells(project, cells, Options(test=False), say)
+    return build_cells(project, cells, Options(test=test), say)
 
 
 def siblings(project: Project) -> tuple[Cell, ...]:

@@ -23,6 +23,29 @@ from torchdev.project import Project, open_project
 
 PATIENCE = 30
 """Seconds for an engine to start."""
+TOGETHER = {
+    "cells": ("test_pipeline", "test_push", "test_unchanged", "test_waves"),
+    "engines": ("test_bench", "test_builders", "test_podman", "test_secrets"),
+}
+"""Modules whose tests never run at the same time: those of cells remove steps of builds, and set remembered checks
+aside; those of engines start one each."""
+TINY = """\
+FROM {base} AS debian
+RUN mkdir -p /tiny/bin /tiny/lib /tiny/tmp && cd /tiny/bin && cp $(which {programs}) . \\
+ && ldd * | grep -o '/[^ ]*\\.so[^ ]*' | sort -u | xargs -I FILE cp --parents FILE /tiny
+FROM scratch
+COPY --from=debian /tiny /
+ENV PATH=/bin
+"""
+PROGRAMS = "sh cat echo head mkdir sleep touch true"
+
+
+def pytest_collection_modifyitems(items: "list[pytest.Item]") -> None:
+    """Tests of a module stay together where several run at once (--dist loadgroup): they share what it has made."""
+    of = {module: group for group, modules in TOGETHER.items() for module in modules}
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.xdist_group(of.get(item.path.stem, item.path.stem)))
 
 
 @pytest.fixture(scope="session")
@@ -70,14 +93,29 @@ def made(engine: Engine, project: Project) -> "tuple[Base, ...]":
 
 
 @pytest.fixture(scope="session")
-def base(engine: Engine, project: Project, made: "tuple[Base, ...]") -> str:
+def debian(engine: Engine, project: Project, made: "tuple[Base, ...]") -> str:
     """A Debian on this engine to build small things on: the official one, which is pulled, or its stand-in."""
-    debian = project.plans(project.matrix.cells[:1])[0].debian
-    if debian in made:
-        return debian.stand_in
-    if not engine.image(debian.ref):
-        subprocess.run(["docker", "pull", "--quiet", debian.ref], check=True)
-    return debian.ref
+    wanted = project.plans(project.matrix.cells[:1])[0].debian
+    if wanted in made:
+        return wanted.stand_in
+    if not engine.image(wanted.ref):
+        subprocess.run(["docker", "pull", "--quiet", wanted.ref], check=True)
+    return wanted.ref
+
+
+@pytest.fixture(scope="session")
+def base(debian: str) -> str:
+    """What tests build small things on: Debian, unless a module says that less will do."""
+    return debian
+
+
+@pytest.fixture(scope="session")
+def tiny(debian: str) -> str:
+    """An image of a few megabytes with a shell, for tests that send images somewhere."""
+    name = "torchdev-test-tiny:1"
+    text = TINY.format(base=debian, programs=PROGRAMS)
+    subprocess.run(["docker", "build", "--quiet", "--tag", name, "-"], input=text, text=True, check=True)
+    return name
 
 
 @pytest.fixture

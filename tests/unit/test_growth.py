@@ -13,6 +13,8 @@ from torchdev.matrix import Matrix, load
 from torchdev.places import Places
 from torchdev.project import Project
 
+pytestmark = pytest.mark.xdist_group("growth")
+"""Its matrices are made once."""
 FEW, MANY = 18, 72
 """Cells: four times as many may take four times as many calls, and a little for what grows with n log n."""
 MOST = 4.6

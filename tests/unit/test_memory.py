@@ -16,6 +16,8 @@ from torchdev.places import Places
 from torchdev.plan import Plan
 from torchdev.verify import Outcome, Verdict
 
+pytestmark = pytest.mark.xdist_group("memory")
+"""Its copy of the checkout is made once, and tests change it."""
 PASSED = Verdict("cell", "good", Outcome.PASS, "", 0.1)
 FAILED = Verdict("cell", "bad", Outcome.FAIL, "1 != 2", 0.1)
 COPIED = ("torchdev", "tests/image", "tests/unit", "bench", "workloads", "templates", "examples")
