@@ -35,7 +35,6 @@ RUN mkdir -p /tiny/bin /tiny/lib /tiny/tmp && cd /tiny/bin && cp $(which {progra
  && ldd * | grep -o '/[^ ]*\\.so[^ ]*' | sort -u | xargs -I FILE cp --parents FILE /tiny
 FROM scratch
 COPY --from=debian /tiny /
-ENV PATH=/bin
 """
 PROGRAMS = "sh cat echo head mkdir sleep touch true"
 
@@ -110,11 +109,13 @@ def base(debian: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def tiny(debian: str) -> str:
-    """An image of a few megabytes with a shell, for tests that send images somewhere."""
-    name = "torchdev-test-tiny:1"
+def tiny(engine: Engine, debian: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An image of a few megabytes with a shell, one layer as bases have it, for tests that send images somewhere."""
+    name, archive = "torchdev-test-tiny:base", tmp_path_factory.mktemp("tiny") / "root.tar"
     text = TINY.format(base=debian, programs=PROGRAMS)
-    subprocess.run(["docker", "build", "--quiet", "--tag", name, "-"], input=text, text=True, check=True)
+    command = ["docker", "build", "--quiet", f"--output=type=tar,dest={archive}", "-"]
+    subprocess.run(command, input=text, text=True, check=True)
+    engine.load_root(archive, name, {})
     return name
 
 

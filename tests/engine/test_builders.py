@@ -46,6 +46,12 @@ RUN head -c 100000 /dev/urandom > /own # {mark} {python}
 """
 
 
+@pytest.fixture(scope="session")
+def base(tiny: str) -> str:
+    """What is handed from one engine to another is small."""
+    return tiny
+
+
 @pytest.fixture
 def cells(engine: Engine, project: Project, base: str, tmp_path: Path) -> Iterator[tuple[Site, tuple[Plan, ...]]]:
     """Two cells that share a step, on a stand-in of their own for whatever base there is; a site for the first engine.

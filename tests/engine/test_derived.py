@@ -82,6 +82,7 @@ def derive(
 
 
 @pytest.mark.parametrize("tool", DOCKERFILES)
+@pytest.mark.full
 def test_a_project_on_top_keeps_torch(
     engine: Engine, small: Plan, derive: "Callable[..., str]", tool: str, tmp_path: Path
 ) -> None:
@@ -103,7 +104,7 @@ def test_a_project_on_top_keeps_torch(
     assert {name for name, _ in reds(small, places, image, checks, tmp_path / "report.xml")} == ADDED
 
 
-@pytest.mark.parametrize("tool", DOCKERFILES)
+@pytest.mark.parametrize("tool", ["pip", pytest.param("uv", marks=pytest.mark.full)])
 def test_a_project_that_wants_another_torch_is_not_built(
     derive: "Callable[..., str]", small: Plan, tool: str, tmp_path: Path
 ) -> None:
@@ -124,6 +125,7 @@ with zipfile.ZipFile("/tmp/rogue-1.0-py3-none-any.whl", "w") as archive:
     archive.writestr(info + "/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
     archive.writestr(info + "/RECORD", "".join(path + ",,\\n" for path in files) + info + "/RECORD,,\\n")
 """
+PIP, UV = "pip install --no-index", "uv pip install --offline --no-index --link-mode copy"
 DERIVED = f"""
 FROM {{image}}
 USER {{user}}
@@ -136,8 +138,15 @@ USER 1000
 """
 
 
-@pytest.mark.parametrize("user", ["0", "1000"])
-@pytest.mark.parametrize("install", ["pip install --no-index", "uv pip install --offline --no-index --link-mode copy"])
+@pytest.mark.parametrize(
+    ("user", "install"),
+    [
+        ("0", PIP),
+        pytest.param("0", UV, marks=pytest.mark.full),
+        pytest.param("1000", PIP, marks=pytest.mark.full),
+        ("1000", UV),
+    ],
+)
 def test_what_a_derived_image_installs_leaves_torch_alone(
     engine: Engine, small: Plan, build: "Callable[..., Path]", user: str, install: str
 ) -> None:

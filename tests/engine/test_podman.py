@@ -123,6 +123,7 @@ def pods_of(job: dict[str, Any]) -> "list[dict[str, Any]]":
     return made
 
 
+@pytest.mark.full
 def test_job_trains_in_its_pod(manifests: "Callable[[int], list[dict[str, Any]]]", play: "Callable[..., None]") -> None:
     """As it stands: read-only root, user 1000, no capabilities, files from the ConfigMap, checkpoints in the claim."""
     objects = manifests(1)
@@ -139,6 +140,7 @@ def test_job_trains_in_its_pod(manifests: "Callable[[int], list[dict[str, Any]]]
     assert found["EffectiveCaps"] in ([], None)
 
 
+@pytest.mark.full
 def test_pods_of_an_indexed_job_train_together(
     manifests: "Callable[[int], list[dict[str, Any]]]", play: "Callable[..., None]", network: str
 ) -> None:
@@ -158,6 +160,7 @@ def test_pods_of_an_indexed_job_train_together(
 
 @pytest.mark.parametrize("strict", [(), STRICT], ids=["plain", "strict"])
 @pytest.mark.parametrize("user", USERS.values(), ids=USERS)
+@pytest.mark.full
 def test_caches_have_a_place(image: str, user: "list[str]", strict: "tuple[str, ...]") -> None:
     """HOME, pip, uv and torch.compile, which compiles."""
     program = (PROGRAMS / "caches.py").read_text()
@@ -168,6 +171,7 @@ def test_caches_have_a_place(image: str, user: "list[str]", strict: "tuple[str, 
     assert found["compiled"]["libraries"] != []
 
 
+@pytest.mark.full
 def test_rootless_gives_files_to_who_started_it(image: str) -> None:
     """With --userns=keep-id, the image's user is outside who called podman, and HOME can be written."""
     if podman("info", "--format={{.Host.Security.Rootless}}") != "true":

@@ -59,6 +59,7 @@ def readable(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.full
 def test_compile_finds_its_cache_again(engine: Engine, small: Plan, options: dict[str, Any]) -> None:
     """A first process compiles, a second one finds what it left, and nothing is compiled twice."""
     twice = 'python -c "$0" compile && python -c "$0" compile'
@@ -73,6 +74,7 @@ def test_compile_finds_its_cache_again(engine: Engine, small: Plan, options: dic
     assert compiled["libraries"] == found["libraries"] != []
 
 
+@pytest.mark.full
 def test_a_noexec_tmp_is_what_compile_fails_for(engine: Engine, small: Plan) -> None:
     """Docker's own default for --tmpfs /tmp: so the check above can fail, and this is why docs say /tmp:exec."""
     options = {**STRICT["read-only root"], "tmpfs": {"/tmp": ""}}
