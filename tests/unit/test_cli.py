@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit import forked
 from tests.unit.conftest import ROOT
 from torchdev.matrix import load
 
@@ -76,12 +77,22 @@ def test_generated_files_are_current() -> None:
 )
 def test_mistakes_have_an_exit_code_and_a_message(arguments: tuple[str, ...], code: int, said: str) -> None:
     """One message, no traceback; with a next command where there is one."""
-    done = build_py(*arguments)
+    done = forked.build_py(*arguments)
     assert done.returncode == code, done.stderr
     assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     if code == 5:
         assert "next:" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(("py35-cu102",), 2), (("explain", "py39-cu130"), 1), (("py311-cu130",), 5), ((), 0)]
+)
+def test_a_command_ends_in_a_fork_as_it_does_alone(arguments: tuple[str, ...], code: int) -> None:
+    """So that other tests may save the start of a process."""
+    alone, fork = build_py(*arguments), forked.build_py(*arguments)
+    assert (alone.returncode, alone.stdout, alone.stderr) == (code, fork.stdout, fork.stderr)
+    assert fork.returncode == code
 
 
 @pytest.mark.parametrize(
@@ -104,7 +115,7 @@ def test_mistakes_have_an_exit_code_and_a_message(arguments: tuple[str, ...], co
 )
 def test_recipe_that_can_not_be_writes_nothing(arguments: tuple[str, ...], said: str, tmp_path: Path) -> None:
     """Exit code 2, one message, and the current folder is as it was."""
-    done = build_py("recipe", *arguments, folder=tmp_path)
+    done = forked.build_py("recipe", *arguments, folder=tmp_path)
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr

@@ -89,7 +89,8 @@ def test_groups_beside_others_say_nothing_until_they_are_waited_for(
 def test_groups_beside_what_fails_are_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """None runs on after an error or an interrupt, and none is started."""
     monkeypatch.setattr(testgroups.process, "_stopping", type(testgroups.process._stopping)())
-    wait = [sys.executable, "-c", "import pathlib, time; pathlib.Path('begun').touch(); time.sleep(60)"]
+    hears = "import pathlib, signal, time; signal.signal(signal.SIGINT, signal.SIG_DFL)"  # which may be ignored here
+    wait = [sys.executable, "-c", f"{hears}; pathlib.Path('begun').touch(); time.sleep(60)"]
     never = [sys.executable, "-c", "import pathlib; pathlib.Path('never').touch()"]
     began = time.monotonic()
 
