@@ -9,7 +9,7 @@ import pytest
 
 import build
 from tests.unit.conftest import ROOT
-from torchdev import baking, commands, faults, rendering, stages
+from torchdev import baking, commands, dockerfile, faults, rendering, stages
 from torchdev.errors import Exit, InputError
 from torchdev.listed import LIST
 from torchdev.places import Places
@@ -181,13 +181,18 @@ def test_each_matrix_has_a_folder_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_second_matrix_takes_nothing_from_the_first(folder: Path) -> None:
-    """matrix.yml beside matrix.yaml."""
+    """matrix.yml beside matrix.yaml; each has its own common/, and a bake file that names its own folder."""
     (folder / "matrix.yml").write_text((folder / "matrix.yaml").read_text())
     before = files(folder)
     shutil.copytree(folder / "images" / CELL, folder / "images-matrix.yml" / CELL)
     rendering.render_images(open_project(ROOT, folder / "matrix.yml"), check=False, say=quiet)
     assert files(folder) == before
-    assert json.loads((folder / "images-matrix.yml" / "docker-bake.json").read_text())["target"]
+    own = folder / "images-matrix.yml"
+    (target,) = json.loads((own / "docker-bake.json").read_text())["target"].values()
+    assert (target["context"], target["dockerfile"]) == (own.name, f"{CELL}/Dockerfile")
+    text = (folder / target["context"] / target["dockerfile"]).read_text()
+    assert [path for path in dockerfile.taken(text) if not (own / path).exists()] == []
+    assert "common/steps" in dockerfile.taken(text)
 
 
 def test_folder_of_a_cell_that_is_gone_is_named(folder: Path) -> None:
