@@ -217,5 +217,5 @@ def _completed(site: Site, plan: Plan) -> Plan:
     made = make_plan(plan.image, plan.cell, known, plan.bases, plan.aliases)
     done = render.with_steps(made, render.Sources(site.places.templates))
     render.write_cell(done, site.places.templates, images)
-    site.say(f"{plan.cell.id}: its lock is complete now; commit images/{plan.cell.id}")
+    site.say(f"{plan.cell.id}: its lock is complete now; commit {images.name}/")
     return done
