@@ -48,6 +48,9 @@ SOURCE_FILES = ("fetch-source", "python.Dockerfile")
 PREFIX_FILES = ("check-libraries", "check-python", "install-prefix", "prefix.Dockerfile")
 """Files of templates/bootstrap by which a Python is made of Debian's source, and of a local prefix."""
 
+AT_ONCE = 2
+"""Debians that are made at once, each with its Pythons: most of that time, one core works or the network is awaited."""
+
 Say = Callable[[str], None]
 Prefixes = Mapping[str, prefix.Prefix]
 """Python series to the installation on this machine that its stand-in is to be made of."""
@@ -73,14 +76,46 @@ def choose(engine: Engine, bases: "list[Base]", *, forbid: bool = False) -> "lis
 def bootstrap(
     engine: Engine, host: Host, bases: "list[Base]", places: Places, say: Say, prefixes: "Prefixes" = NO_PREFIXES
 ) -> "dict[Base, TorchdevError]":
-    """Make the stand-ins of these bases, Debian first; one that is there and up to date is kept.
+    """Make the stand-ins of these bases, of two Debians at once; one that is there and up to date is kept.
 
     Without any Debian there is nothing; else those that could not be made are returned, with the reason.
     """
-    failed = _make_debians(engine, host, bases, say)
+    suites: dict[Suite, list[Base]] = {}
     for base in bases:
-        if base in failed:
-            continue
+        suites.setdefault(base.suite, []).append(base)
+
+    def make(of: "list[Base]") -> "tuple[TorchdevError | None, dict[Base, TorchdevError]]":
+        error = _make_debian(engine, host, of, say)
+        return error, dict.fromkeys(of, error) if error else _make_pythons(engine, host, of, places, say, prefixes)
+
+    made = process.at_once(AT_ONCE, make, suites.values(), all_of_them=True)
+    errors = [error for error, _ in made if error]
+    nothing = errors.pop() if made and len(errors) == len(made) else None
+    for error in errors:
+        say(f"error: {error}")
+    if nothing:
+        raise nothing
+    return {base: error for _, failed in made for base, error in failed.items()}
+
+
+def _make_debian(engine: Engine, host: Host, bases: "list[Base]", say: Say) -> "TorchdevError | None":
+    """Make the Debian that is among the bases of a suite; why it could not be made."""
+    wanted = _digest(" ".join(OPTIONS))
+    for base in (base for base in bases if not base.series):
+        try:
+            if _wanted(engine, base, wanted, say):
+                _debian(engine, base, host, {RECIPE_LABEL: wanted})
+        except TorchdevError as error:
+            return error
+    return None
+
+
+def _make_pythons(
+    engine: Engine, host: Host, bases: "list[Base]", places: Places, say: Say, prefixes: Prefixes
+) -> "dict[Base, TorchdevError]":
+    """Make the Pythons among the bases of a suite, one after another, since each is compiled on all cores."""
+    failed: dict[Base, TorchdevError] = {}
+    for base in bases:
         try:
             given = prefixes.get(base.series or "")
             if given:
@@ -90,22 +125,6 @@ def bootstrap(
         except TorchdevError as error:
             say(f"error: {error}")
             failed[base] = error
-    return failed
-
-
-def _make_debians(engine: Engine, host: Host, bases: "list[Base]", say: Say) -> "dict[Base, TorchdevError]":
-    """Make the Debians; without one, all that stands on it fails, and if that is everything, so does the run."""
-    failed: dict[Base, TorchdevError] = {}
-    wanted = _digest(" ".join(OPTIONS))
-    for base in (base for base in bases if not base.series):
-        try:
-            if _wanted(engine, base, wanted, say):
-                _debian(engine, base, host, {RECIPE_LABEL: wanted})
-        except TorchdevError as error:
-            failed |= {other: error for other in bases if other.suite == base.suite}
-            if len(failed) == len(bases):
-                raise
-            say(f"error: {error}")
     return failed
 
 

@@ -1,6 +1,7 @@
 """Local prefixes: what is taken of an installed Python, what is changed in it, and what is refused."""
 
 import tarfile
+import threading
 from pathlib import Path, PurePosixPath
 from typing import cast
 
@@ -203,6 +204,33 @@ def test_debian_that_fails_takes_its_own_pythons_along(
     failed = bootstrap.bootstrap(*arguments)
     assert {base.suite for base in failed} == {BOOKWORM}
     assert done == ["python:3.6-slim-bullseye", "python:3.11-slim-bullseye"]
+
+
+def test_two_debians_are_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each before its own Pythons, which do not wait for the other Debian."""
+    wanted = [base for python in ("3.6", "3.8") for base in bases_of(python, {})]
+    both = threading.Barrier(2, timeout=30)
+    done: list[str] = []
+
+    def make(engine: object, base: Base, host: Host, labels: dict[str, str]) -> None:
+        both.wait()  # broken, if the second begins only after the first
+        if base.suite == BOOKWORM:
+            slow.wait(30)
+        done.append(base.name)
+
+    def compile_(engine: object, host: Host, base: Base, places: Places, say: object) -> None:
+        done.append(base.name)
+        if base.name == "python:3.11-slim-bullseye":
+            slow.set()
+
+    slow = threading.Event()
+    monkeypatch.setattr(bootstrap, "_wanted", lambda *arguments: True)
+    monkeypatch.setattr(bootstrap, "_debian", make)
+    monkeypatch.setattr(bootstrap, "_of_source", compile_)
+    engine = cast("Engine", None)
+    assert not bootstrap.bootstrap(engine, Host(), wanted, Places(ROOT, ROOT / "matrix.yaml"), lambda text: None)
+    of_bullseye, of_bookworm = ([base.name for base in bases_of(python, {})] for python in ("3.6", "3.8"))
+    assert done == [*of_bullseye, *of_bookworm]
 
 
 def test_debian_follows_from_python() -> None:
