@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench import table
-from bench.results import from_json
 from torchdev import checks, facts, fullcheck, grid, releases, slimming
 from torchdev.catalog import numbers
 from torchdev.contract import make_contract
@@ -21,6 +19,9 @@ RESULTS = "bench/results.json"
 
 def pages(root: Path, locks: "dict[Cell, Lock | None]") -> dict[str, str]:
     """Every generated page by its path in the checkout, as it should be, with the rest of the text around its parts."""
+    from bench import table  # only what writes pages needs the bench: build.py starts in a folder without it, too
+    from bench.results import from_json
+
     measured = from_json((root / RESULTS).read_text(encoding="utf-8"), RESULTS)
     readme, bench = ((root / name).read_text(encoding="utf-8") for name in ("README.md", "docs/bench.md"))
     return {
