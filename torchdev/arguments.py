@@ -37,7 +37,8 @@ Build PyTorch development images from matrix.yaml, and prove that each is what i
 """
 EPILOG = """\
 exit codes: 0 done, 1 explain says no, 2 invalid input, or a file can't be read or written, 3 a build or lock failed,
-4 a check failed, 5 no engine, 70 a fault of torchdev itself, 130 interrupted, 141 the output's reader is gone
+4 a check failed, 5 no engine, or doctor finds something missing, 70 a fault of torchdev itself, 130 interrupted,
+141 the output's reader is gone
 
 cells are named by id (py311-cu130-torch2.13.0), shorter tag (py311-cu130, latest) or glob ('py31*'); see: build.py list
 """
@@ -281,7 +282,7 @@ def _add_machine(command: Command) -> None:
     making.add_argument(
         "--python-prefix", action="append", default=[], type=values.text, metavar="SERIES=FOLDER", help=text
     )
-    _json(command.stage("doctor", "say what this machine has and lacks"))
+    _json(command.stage("doctor", "say what this machine has and lacks to build; exit code 5 if a line says missing"))
     start = command.stage("quickstart", "install what is missing, build one cell and train the CNN in it")
     _cells(start, "the first of the matrix")
     checking = command.stage("check", "run all of torchdev's own tests, with two cells built and tested")

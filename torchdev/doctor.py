@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,17 +13,18 @@ from torchdev.commands import build_py
 from torchdev.engine import Engine
 from torchdev.errors import EngineError, Exit, InputError
 from torchdev.host import Host, read_host
+from torchdev.plan import Plan
 from torchdev.project import open_project
 from torchdev.resolver import index_refusal
 from torchdev.texts import json_text
 
-DISK_WANTED = 25e9
-"""Bytes that one CUDA cell may need while it is built: its layers twice, and the wheels."""
+DISK_WANTED = 25_000_000_000
+"""Bytes that one CUDA cell may need while it is built: its layers twice, and the wheels. For where no lock tells."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. `state` is ok, missing (something will not work) or note."""
+    """One thing looked at. `state` is ok, missing (no image can be built without it) or note (one can)."""
 
     subject: str
     state: str
@@ -38,8 +39,8 @@ def examine(root: Path) -> "list[Finding]":
 
 
 def exit_code(findings: "list[Finding]") -> int:
-    """ENGINE if there is no usable engine, else OK."""
-    return int(Exit.ENGINE if any(f.state == "missing" and f.subject in ("engine", "buildx") for f in findings) else 0)
+    """ENGINE if anything is missing, so that a script need not read the lines; else OK."""
+    return int(Exit.ENGINE if any(finding.state == "missing" for finding in findings) else Exit.OK)
 
 
 def as_text(findings: "list[Finding]") -> str:
@@ -69,49 +70,63 @@ def _engine(root: Path) -> Iterator[Finding]:
         yield Finding("buildx", "missing", "docker buildx does not run", "install docker-buildx-plugin")
     else:
         yield Finding("buildx", "ok", " ".join(done.stdout.split()[1:2]))
-    place = Path(str(info.get("DockerRootDir", "/")))
-    yield _disk(place, root)
-    yield from _cache(place, root)
-    if engine.registry_digest(DEBIAN):
-        yield Finding("registry", "ok", "docker.io answers: the official bases will be used")
-    elif shutil.which("mmdebstrap"):
-        yield Finding("registry", "note", "docker.io does not answer: bases will be bootstrapped with mmdebstrap")
+    plans, disk = _plans(root), engine.disk()
+    if disk:
+        needs = {plan.cell.id: forecast.needed([plan], ()) for plan in plans}
+        yield judge_disk(shutil.disk_usage(disk).free, disk, needs)
     else:
-        yield Finding(
-            "registry",
-            "missing",
-            "docker.io does not answer, and there is no mmdebstrap to make bases",
-            f"apt-get install mmdebstrap, or {build_py('quickstart')}",
-        )
+        yield Finding("disk", "note", "the engine's disk can't be seen from here")
+    yield from _cache(disk, plans)
+    yield judge_registry(
+        answers=bool(engine.registry_digest(DEBIAN)),
+        bases_here=bool(plans) and {base.stand_in for plan in plans for base in plan.bases} <= engine.names().keys(),
+        mmdebstrap=bool(shutil.which("mmdebstrap")),
+    )
     yield _gpu(info)
 
 
-def _disk(folder: Path, root: Path) -> Finding:
-    place = folder if folder.exists() else root
-    free = shutil.disk_usage(place).free
-    text = f"{free / 1e9:.0f} GB free at {place}"
-    if free < DISK_WANTED:
-        return Finding(
-            "disk",
-            "missing",
-            f"{text}; a CUDA cell may need {DISK_WANTED / 1e9:.0f} GB while it is built",
-            "docker system df; docker builder prune",
-        )
+def _plans(root: Path) -> "tuple[Plan, ...]":
+    """The plans of the checkout's group default, as far as it is locked; none if that can't be read."""
+    try:
+        project = open_project(root, root / "matrix.yaml")
+        return project.plans(project.by_lock(project.matrix.select([], ["default"]))[0])
+    except InputError:
+        return ()
+
+
+def judge_registry(*, answers: bool, bases_here: bool, mmdebstrap: bool) -> Finding:
+    """Whether base images can be had: from docker.io, from an earlier run, or made here."""
+    if answers:
+        return Finding("registry", "ok", "docker.io answers: the official bases will be used")
+    if bases_here:
+        return Finding("registry", "note", "docker.io does not answer: the bases that were made here will be used")
+    if mmdebstrap:
+        return Finding("registry", "note", "docker.io does not answer: bases will be bootstrapped with mmdebstrap")
+    what = "docker.io does not answer, and there is no mmdebstrap to make bases"
+    return Finding("registry", "missing", what, f"apt-get install mmdebstrap, or {build_py('quickstart')}")
+
+
+def judge_disk(free: int, place: Path, needs: "Mapping[str, int]") -> Finding:
+    """Hold free bytes against what cells take while they are built, by id: missing if not even the smallest fits."""
+    text, wanted = f"{free / 1e9:.0f} GB free at {place}", needs or {"a CUDA cell": DISK_WANTED}
+    small, large = min(wanted, key=lambda cell: wanted[cell]), max(wanted, key=lambda cell: wanted[cell])
+    step = "docker system df; docker builder prune"
+    if free < wanted[small]:
+        what = f"{text}, and {small} needs {wanted[small] / 1e9:.0f} GB while it is built"
+        return Finding("disk", "missing" if needs else "note", what, step)
+    if free < wanted[large]:
+        what = f"{text}, and {large} needs {wanted[large] / 1e9:.0f} GB while it is built"
+        return Finding("disk", "note", what, step)
     return Finding("disk", "ok", text)
 
 
-def _cache(place: Path, root: Path) -> Iterator[Finding]:
+def _cache(place: "Path | None", plans: "tuple[Plan, ...]") -> Iterator[Finding]:
     """Whether the builder keeps what building the matrix's group default leaves in its cache."""
     with tempfile.TemporaryDirectory() as folder:
         builder = buildx.inspect("", Path(folder, "log"))
-    if not builder or builder.driver != exports.OWN:
+    if not builder or builder.driver != exports.OWN or not plans:
         return
-    try:
-        project = open_project(root, root / "matrix.yaml")
-        plans = project.plans(project.by_lock(project.matrix.select([], ["default"]))[0])
-    except InputError:
-        return
-    disk = shutil.disk_usage(place).total if place.exists() else None
+    disk = shutil.disk_usage(place).total if place else None
     layers = [forecast.layer_bytes(layer) for plan in plans for layer in plan.layers]
     yield judge_cache(
         exports.kept(exports.read_policies(builder.text), disk), forecast.needed(plans, ()), max(layers, default=0)
@@ -142,8 +157,8 @@ def _gpu(info: "dict[str, object]") -> Finding:
         return Finding("gpu", "ok", f"an NVIDIA driver, and an engine that can give GPUs to containers, by {way}")
     return Finding(
         "gpu",
-        "missing",
-        "an NVIDIA driver, but the engine has no NVIDIA Container Toolkit",
+        "note",
+        "an NVIDIA driver, but the engine has no NVIDIA Container Toolkit: GPU checks will be not-run",
         "install nvidia-container-toolkit; nvidia-ctk runtime configure --runtime=docker",
     )
 

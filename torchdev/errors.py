@@ -22,7 +22,7 @@ class Exit(IntEnum):
     CHECK = 4
     """An image was built, but a check of it failed."""
     ENGINE = 5
-    """There is no Docker Engine to talk to, or it lacks something that was asked for."""
+    """There is no Docker Engine to talk to, or it lacks something that was asked for; doctor: something is missing."""
     FAULT = 70
     """torchdev itself failed; a log with the traceback is named."""
     INTERRUPTED = 130
