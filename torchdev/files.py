@@ -7,6 +7,7 @@ import glob
 import os
 import stat
 import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from shlex import quote
 
@@ -109,3 +110,39 @@ def unwritable(path: Path, error: OSError) -> InputError:
     """Why a file or folder can't be written, as an error that names it."""
     step = MACHINE.get(error.errno or 0, "make room (df), or allow this user to write there")
     return InputError(f"can't be written: {error.strerror or error}", where=str(path), next_step=step)
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> "Iterator[None]":
+    """Hold a folder against other runs that write there; where its file system has no locks, without one."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise unwritable(folder, error) from None
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def create(folder: Path, made: "Mapping[str, tuple[bytes, int]]") -> None:
+    """Make a folder of files, path to content and mode, that is not there yet or is empty: whole or not at all."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        step = "name another, or remove it"
+        raise InputError("it is there, and not an empty folder; nothing was written", where=str(folder), next_step=step)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as unfinished:
+            whole = Path(unfinished) / folder.name
+            for name, (data, mode) in made.items():
+                write(whole / name, data, mode)
+            if folder.exists():
+                folder.rmdir()
+            whole.rename(folder)
+    except (OSError, InputError) as error:
+        why = error.strerror if isinstance(error, OSError) else error.what.removeprefix("can't be written: ")
+        step = "name another folder: --out FOLDER"
+        raise InputError(f"can't be written: {why}", where=str(folder), next_step=step) from None

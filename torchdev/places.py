@@ -33,7 +33,7 @@ class Places:
         """Logs, reports and what was found out before; not committed. A matrix has its own, as it has its own images:
         .torchdev/ beside matrix.yaml, .torchdev-NAME/ beside NAME.yaml.
         """
-        return self.images.with_name(self.images.name.replace("images", ".torchdev", 1))
+        return _work(self.images)
 
     @property
     def runs(self) -> Path:
@@ -44,3 +44,12 @@ class Places:
     def templates(self) -> Path:
         """What files are rendered from."""
         return self.checkout / "templates"
+
+
+def _work(images: Path) -> Path:
+    return images.with_name(images.name.replace("images", ".torchdev", 1))
+
+
+def replaced_folder(images: Path) -> Path:
+    """Copies of what rendering a matrix has written over and did not write: in its working folder."""
+    return _work(images) / "replaced"

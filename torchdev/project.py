@@ -8,7 +8,7 @@ from torchdev import bases, ids, lock, lockfile, pages, recipes, render
 from torchdev.commands import build_py
 from torchdev.errors import InputError
 from torchdev.matrix import Cell, Matrix, load
-from torchdev.places import Places
+from torchdev.places import Places, replaced_folder
 from torchdev.plan import Plan, make_plan
 from torchdev.schema import SCHEMA_FILE, json_schema
 from torchdev.texts import few
@@ -48,9 +48,10 @@ class Project:
 
     def trees(self) -> "tuple[Tree, ...]":
         """Every generated file, by the folders that they are in."""
-        pages = Tree(self.places.checkout, {n: File(t.encode()) for n, t in self.pages().items()}, listed=False)
+        kept, made = replaced_folder(self.images), {n: File(t.encode()) for n, t in self.pages().items()}
+        pages = Tree(self.places.checkout, made, listed=False, kept=kept)
         examples = self.examples()
-        recipes = [Tree(self.places.checkout / EXAMPLES, examples, label=EXAMPLES)] if examples else []
+        recipes = [Tree(self.places.checkout / EXAMPLES, examples, label=EXAMPLES, kept=kept)] if examples else []
         return self.image_tree(), pages, *recipes
 
     def pages(self) -> dict[str, str]:

@@ -15,6 +15,7 @@ from torchdev.contract import make_contract, to_text
 from torchdev.dockerfile import Recipe, taken
 from torchdev.errors import InputError
 from torchdev.files import read
+from torchdev.places import replaced_folder
 from torchdev.plan import EPOCH, Plan
 from torchdev.texts import quoted
 from torchdev.trees import RENDER as RENDER
@@ -55,7 +56,8 @@ def tree(files: Files, images: Path, speaks: "Callable[[str], bool]" = lambda _:
     def spoken(name: str) -> bool:
         return speaks(name) and not any(name == path or name.startswith(f"{path}/") for path in kept())
 
-    return Tree(images, files, speaks=spoken, others=_written_by_others, closed=closed, label=images.name)
+    copies = replaced_folder(images)
+    return Tree(images, files, speaks=spoken, others=_written_by_others, closed=closed, label=images.name, kept=copies)
 
 
 def _dockerfile(name: str) -> bool:

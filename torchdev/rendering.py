@@ -33,11 +33,17 @@ def render_images(project: Project, *, check: bool, say: Say) -> None:
 
 
 def _changed(tree: Tree, changes: Changes) -> "list[str]":
-    note = dict.fromkeys(changes.edited, ": had been edited by hand, and is written again")
     return [
-        *(tree.shown(name) + note.get(name, "") for name in changes.write),
+        *(tree.shown(name) + _note(name, changes) for name in changes.write),
         *(f"{tree.shown(name)}: removed" for name in changes.remove),
     ]
+
+
+def _note(name: str, changes: Changes) -> str:
+    """What else there is to say of a file that was written."""
+    edited = ": had been edited by hand, and is written again" if name in changes.edited else ""
+    copy = changes.kept.get(name)
+    return edited + (f"; what was there is kept: {copy}" if copy else "")
 
 
 def _left(tree: Tree, changes: Changes) -> "list[str]":

@@ -1,14 +1,12 @@
 """Generated files by their paths below a folder: compared, written, and removed only if they were written here."""
 
-import fcntl
 import hashlib
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from torchdev import files, listed
@@ -59,7 +57,8 @@ class Tree:
 
     Where it is `listed`, the folder has a list, by which files that belong there no longer are removed, as far as the
     tree `speaks` of them. `others` are files with another writer. `closed` folders hold nothing but the files. Messages
-    have the `label` before a path.
+    have the `label` before a path. What is written over and may be a user's is copied into `kept` before; the default
+    is .torchdev/replaced beside the folder.
     """
 
     root: Path
@@ -69,10 +68,16 @@ class Tree:
     others: "Callable[[str], bool]" = lambda _: False
     closed: "Collection[str]" = ()
     label: str = ""
+    kept: "Path | None" = None
 
     def shown(self, name: str) -> str:
         """A path as a message has it."""
         return f"{self.label}/{name}" if self.label else name
+
+    def copy_of(self, name: str, data: bytes) -> Path:
+        """Where a content that is written over is kept: once, however often it comes back."""
+        folder = self.kept or self.root.parent / ".torchdev" / "replaced"
+        return folder / f"{self.shown(name)}.{hashlib.sha256(data).hexdigest()[:12]}"
 
     def known(self) -> "Listed | None":
         """What the list names; None where there is none."""
@@ -90,6 +95,7 @@ class Changes:
 
     `blocked` should be written, but something else stands there. `strays` are in closed folders. `left` were written
     here, belong there no longer, and are not removed. `edited` are those to write that were changed since they were.
+    `kept` has, by path, the copies of what was written over and may be a user's.
     """
 
     write: "tuple[str, ...]" = ()
@@ -98,6 +104,7 @@ class Changes:
     strays: "tuple[str, ...]" = ()
     left: "dict[str, str]" = field(default_factory=dict)
     edited: "tuple[str, ...]" = ()
+    kept: "dict[str, Path]" = field(default_factory=dict)
 
 
 def compare(tree: Tree) -> Changes:
@@ -125,9 +132,10 @@ def compare(tree: Tree) -> Changes:
 
 def update(tree: Tree) -> Changes:
     """Make a folder what it should be; if something of others is in the way, InputError, and nothing is written."""
-    with _alone(tree.root):
+    with files.alone(tree.root):
         changes = compare(tree)
         refuse_blocked(tree, changes)
+        changes = replace(changes, kept=_keep(tree, changes.write))
         if LIST in changes.write:
             # What is about to be written is listed before: what a killed run leaves must not seem to be of others.
             known = tree.known() or {}
@@ -142,6 +150,22 @@ def update(tree: Tree) -> Changes:
         if LIST in changes.write:
             files.write(tree.root / LIST, tree.list_text(known))
     return changes
+
+
+def _keep(tree: Tree, names: "Collection[str]") -> "dict[str, Path]":
+    """Copy what is about to be written over, unless torchdev wrote it, or only line ends differ; the copies by path.
+
+    Of a folder without a list, and of a list that was damaged, nobody knows what torchdev wrote: all is copied.
+    """
+    known, look, copies = tree.known() or {}, _Look(tree), {}
+    for name in names:
+        data = look.read(name) if name != LIST else None
+        if data is None or hashlib.sha256(data).hexdigest() in known.get(name, ()):
+            continue
+        if data.replace(b"\r\n", b"\n") != tree.files[name].data:
+            copies[name] = tree.copy_of(name, data)
+            files.write(copies[name], data)
+    return copies
 
 
 def refuse_links(tree: Tree, names: "Collection[str]", command: Command) -> None:
@@ -256,22 +280,6 @@ class _Look:
             yield from (p.relative_to(self.root).as_posix() for p in paths if p.is_symlink() or not p.is_dir())
 
 
-@contextmanager
-def _alone(folder: Path) -> "Iterator[None]":
-    """Hold a folder against other runs that write there; where its file system has no locks, without one."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise files.unwritable(folder, error) from None
-    try:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def _remove_empty(root: Path, name: str) -> None:
     """Remove the folders that a removed file was in, as long as nothing is left in them."""
     with suppress(OSError):
@@ -281,19 +289,4 @@ def _remove_empty(root: Path, name: str) -> None:
 
 def create(made: Files, folder: Path) -> None:
     """Make a folder of files that is not there yet, or is empty: whole or not at all."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        step = "name another, or remove it"
-        raise InputError("it is there, and not an empty folder; nothing was written", where=str(folder), next_step=step)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as unfinished:
-            whole = Path(unfinished) / folder.name
-            for name, file in made.items():
-                files.write(whole / name, file.data, file.mode)
-            if folder.exists():
-                folder.rmdir()
-            whole.rename(folder)
-    except (OSError, InputError) as error:
-        why = error.strerror if isinstance(error, OSError) else error.what.removeprefix("can't be written: ")
-        step = "name another folder: --out FOLDER"
-        raise InputError(f"can't be written: {why}", where=str(folder), next_step=step) from None
+    files.create(folder, {name: (file.data, file.mode) for name, file in made.items()})

@@ -49,9 +49,14 @@ def test_each_difference_is_seen_and_mended(root: Path) -> None:
     (root / "a" / "run.sh").chmod(0o644)
     (root / "a" / "model.pt").write_text("")
     changes = trees.update(Tree(root, FILES))
+    kept = changes.kept["page.md"]
     assert changes == Changes(
-        write=("a/b.bin", "a/run.sh", "page.md", LIST), remove=("a/c/stale",), edited=("page.md",)
+        write=("a/b.bin", "a/run.sh", "page.md", LIST),
+        remove=("a/c/stale",),
+        edited=("page.md",),
+        kept={"page.md": kept},
     )
+    assert kept.read_text() == "other"
     assert below(root) == {*FILES, "a/model.pt"}
     assert not (root / "a" / "c").exists()
     assert trees.update(Tree(root, FILES)) == Changes()
@@ -60,8 +65,10 @@ def test_each_difference_is_seen_and_mended(root: Path) -> None:
 def test_pages_have_no_list(tmp_path: Path) -> None:
     """README.md is generated in part, and there before anything is written."""
     (tmp_path / "page.md").write_text("mine")
-    assert trees.update(Tree(tmp_path, LESS, listed=False)).write == ("page.md",)
-    assert below(tmp_path) == {"page.md"}
+    changes = trees.update(Tree(tmp_path, LESS, listed=False, kept=tmp_path / "kept"))
+    assert changes.write == ("page.md",)
+    assert changes.kept["page.md"].read_text() == "mine"
+    assert below(tmp_path) == {"page.md", changes.kept["page.md"].relative_to(tmp_path).as_posix()}
     assert not (tmp_path / LIST).exists()
 
 
@@ -69,7 +76,9 @@ def test_without_a_list_nothing_is_removed(root: Path) -> None:
     """A folder of an earlier torchdev: what is still made is taken over, whatever it was."""
     (root / LIST).unlink()
     (root / "page.md").write_text("of an earlier version")
-    assert trees.update(Tree(root, LESS)) == Changes(write=("page.md", LIST))
+    changes = trees.update(Tree(root, LESS))
+    assert changes == Changes(write=("page.md", LIST), kept=changes.kept)
+    assert {name: copy.read_text() for name, copy in changes.kept.items()} == {"page.md": "of an earlier version"}
     assert below(root) == set(FILES)
 
 
@@ -92,6 +101,31 @@ def test_an_edit_is_told_from_what_is_out_of_date(root: Path) -> None:
     (root / "a" / "b.bin").unlink()
     (root / "a" / "run.sh").chmod(0o644)
     assert trees.update(Tree(root, FILES)).edited == ()
+
+
+def test_what_a_user_wrote_is_kept_before_it_is_written_over(root: Path) -> None:
+    """Each content once, wherever it came from; not what torchdev itself wrote, nor what differs in line ends alone."""
+    texts = ["# Page\n# mine\n", "", "\r", "# Page\n# mine\n", "<<<<<<< ours\n# Page\n=======\n>>>>>>> theirs\n"]
+    for text in texts:
+        (root / "page.md").write_text(text, newline="")
+        assert trees.update(Tree(root, FILES)).kept["page.md"].read_bytes() == text.encode()
+    copies = [path for path in (root.parent / ".torchdev" / "replaced").rglob("*") if path.is_file()]
+    assert sorted(path.read_bytes() for path in copies) == sorted({text.encode() for text in texts})
+    (root / "page.md").write_bytes(b"# Page\r\n")
+    (root / "a" / "run.sh").chmod(0o600)
+    assert trees.update(Tree(root, FILES)).kept == {}
+    assert trees.update(Tree(root, {**FILES, "page.md": File(b"# Next\n")})).kept == {}
+
+
+def test_where_no_copy_can_be_kept_nothing_is_written_over(root: Path, tmp_path: Path) -> None:
+    """As on a full disk, or where the working folder belongs to another user."""
+    (root / "page.md").write_text("mine")
+    (root / "a" / "b.bin").unlink()
+    (tmp_path / "full").write_text("")
+    with pytest.raises(InputError, match="can't be written"):
+        trees.update(Tree(root, FILES, kept=tmp_path / "full"))
+    assert (root / "page.md").read_text() == "mine"
+    assert not (root / "a" / "b.bin").exists()
 
 
 @pytest.mark.parametrize("what", ["file", "folder", "pipe", "socket", "link to a folder"])
