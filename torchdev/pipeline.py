@@ -206,7 +206,7 @@ def _completed(site: Site, plan: Plan) -> Plan:
     if not plan.lock.unresolved:
         return plan
     try:
-        known = resolve.complete(plan.lock, plan.cell, site.host)
+        known = resolve.complete(plan.lock, plan.cell, site.host, site.asked)
     except TorchdevError:
         site.say(f"{plan.cell.id}: not all of its wheels are known; building what lies below PyTorch")
         with site.disk.room(plan.cell.id, needed((below(plan),), site.present, site.cached)):

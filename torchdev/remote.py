@@ -47,13 +47,12 @@ NOT_A_WHEEL = (
 
 
 ANSWERED = (
-    requests.HTTPError,
     requests.TooManyRedirects,
     requests.exceptions.InvalidURL,
     requests.exceptions.InvalidSchema,
     requests.exceptions.ContentDecodingError,
 )
-"""What requests raises of a server that has answered: a status, redirects that lead nowhere, what it can't unpack."""
+"""What requests raises of a server that has answered: redirects that lead nowhere, what it can't unpack."""
 
 
 class Silent(Exception):
@@ -62,6 +61,10 @@ class Silent(Exception):
 
 class Untrue(Exception):
     """A server that answers with something that can't be what was asked for: a status, a part, another thing."""
+
+
+class Refused(Untrue):
+    """A server that says it won't, or can't now: 403, 500. It has said nothing that is not true."""
 
 
 def within(seconds: float, work: Callable[[], T], whom: str) -> T:
@@ -113,6 +116,8 @@ def answering() -> Iterator[None]:
         yield
     except requests.exceptions.ChunkedEncodingError:
         raise Untrue("its answer ends halfway") from None
+    except requests.HTTPError as error:
+        raise Refused(str(error)) from None
     except ANSWERED as error:
         raise Untrue(str(error)) from None
     except (requests.RequestException, HTTPError, RemoteIOError) as error:

@@ -20,15 +20,20 @@ from torchdev.indexes import Listed
 from torchdev.lock import FLAVOURED, PYTORCH, UV, Lock, Package, inputs_digest, requirements, runtime_cuda
 from torchdev.matrix import Cell
 from torchdev.pylock import Resolved
-from torchdev.remote import Silent, Untrue
+from torchdev.remote import Refused, Silent, Untrue
 from torchdev.resolver import REACH, Wanted, compile_cell
 from torchdev.texts import NotOfKind, shown
 
 
-def resolve(cell: Cell, host: Host, known: "dict[str, int] | None" = None) -> Lock:
-    """Resolve a cell by uv against the host's index; `known` maps sha256 to installed bytes read before."""
+def resolve(
+    cell: Cell, host: Host, known: "dict[str, int] | None" = None, asked: "pytorch.Asked | None" = None
+) -> Lock:
+    """Resolve a cell by uv against the host's index; `known` maps sha256 to installed bytes read before.
+
+    `asked` is what other cells of a run have learned of the PyTorch index.
+    """
     with host.hidden(), _reading(cell, host):
-        return _resolve(cell, host, known or {})
+        return _resolve(cell, host, known or {}, pytorch.Index(host, cell.flavour, asked))
 
 
 @contextmanager
@@ -45,14 +50,14 @@ def _reading(cell: Cell, host: Host) -> Iterator[None]:
         raise
 
 
-def _resolve(cell: Cell, host: Host, known: dict[str, int]) -> Lock:
+def _resolve(cell: Cell, host: Host, known: dict[str, int], index: pytorch.Index) -> Lock:
     if releases.is_on_pypi(cell.torch, cell.flavour, cell.arch):
         found = compile_cell(cell, host, _wanted(cell))
         neighbours.check(cell, host, _wanted(cell), found)
         packages = _pinned(found, cell, host, known)
         bundled = None if runtime_cuda(packages) else _bundled_cuda(found, cell, host)
     else:
-        packages = _resolve_elsewhere(cell, host, known)
+        packages = _resolve_elsewhere(cell, host, known, index)
         bundled = cell.cuda if any(p.version == f"{cell.torch}+{cell.flavour}" for p in packages) else None
     tool = _pinned(compile_cell(cell, host, Wanted((f"uv=={UV}",)), TOOL_PYTHON), cell, host, known)
     _check_flavour(cell, packages, bundled)
@@ -62,23 +67,25 @@ def _resolve(cell: Cell, host: Host, known: dict[str, int]) -> Lock:
     return Lock(cell.id, cell.python, cell.platform, inputs_digest(cell), tool[0], packages)
 
 
-def complete(lock: Lock, cell: Cell, host: Host) -> Lock:
-    """Fill in what is unresolved from the PyTorch index; BuildError if it is silent or contradicts the lock."""
+def complete(lock: Lock, cell: Cell, host: Host, asked: "pytorch.Asked | None" = None) -> Lock:
+    """Fill in what is unresolved from the PyTorch index; BuildError if it can't be asked, or contradicts the lock."""
     with host.hidden():
-        return _completed(lock, cell, host)
+        return _completed(lock, cell, host, pytorch.Index(host, cell.flavour, asked))
 
 
-def _completed(lock: Lock, cell: Cell, host: Host) -> Lock:
-    index = pytorch.Index(host, cell.flavour)
+def _completed(lock: Lock, cell: Cell, host: Host, index: pytorch.Index) -> Lock:
     with _reading(cell, host):
         pages = {p.name: index.wheels(p.name) for p in lock.packages if p.origin == PYTORCH}
-    if index.silence:
+    refusal = next((index.refusals[p.name] for p in lock.unresolved if p.name in index.refusals), "")
+    if index.silence or refusal:
         names = ", ".join(p.file for p in lock.unresolved)
-        what = f"{host.pytorch_index} does not answer, and no hash is known of {names}: {index.silence}"
-        step = "build where it answers, or set TORCHDEV_PYTORCH_INDEX to a mirror of it"
-        raise BuildError(what, where=cell.id, next_step=step)
+        why = f"does not answer, and no hash is known of {names}: {index.silence}"
+        why = why if index.silence else f"refuses, and no hash is known of {names}: {refusal}"
+        step = f"build where it answers, or set {PYTORCH_VARIABLE} to a mirror of it"
+        raise BuildError(f"{host.pytorch_index} {why}", where=cell.id, next_step=step)
+    told = {p.name for p in lock.packages if p.origin == PYTORCH and p.name not in index.refusals}
     with host.hidden(), _reading(cell, host):
-        filled = [_filled(p, pages[p.name], cell, host) if p.origin == PYTORCH else p for p in lock.packages]
+        filled = [_filled(p, pages[p.name], cell, index) if p.name in told else p for p in lock.packages]
     return dataclasses.replace(lock, packages=tuple(filled))
 
 
@@ -88,11 +95,10 @@ def _wanted(cell: Cell) -> Wanted:
     return Wanted(requirements(cell), cell.constraints, overrides)
 
 
-def _resolve_elsewhere(cell: Cell, host: Host, known: dict[str, int]) -> tuple[Package, ...]:
+def _resolve_elsewhere(cell: Cell, host: Host, known: dict[str, int], index: pytorch.Index) -> tuple[Package, ...]:
     """Resolve a cell whose flavour is not on PyPI: its wheels from a folder of this machine or the PyTorch index."""
     version = f"{cell.torch}+{cell.flavour}"
     names = [name for name in FLAVOURED if any(r.startswith(f"{name}==") for r in cell.requirements)]
-    index = pytorch.Index(host, cell.flavour)
     own = {name: _offered(name, cell, index) for name in names}
     with tempfile.TemporaryDirectory() as folder:
         wheels.write_stub(Path(folder), "torch", version, _torch_requirements(own["torch"], version, cell, index))
@@ -102,7 +108,7 @@ def _resolve_elsewhere(cell: Cell, host: Host, known: dict[str, int]) -> tuple[P
         found = compile_cell(cell, host, wanted)
         neighbours.check(cell, host, wanted, found)
     rest = _pinned([release for release in found if release.name not in own], cell, host, known)
-    flavoured = (_package(own[r.name], r.name, r.version, cell, host) for r in found if r.name in own)
+    flavoured = (_package(own[r.name], r.name, r.version, cell, index) for r in found if r.name in own)
     return tuple(sorted((*rest, *flavoured), key=lambda package: package.name))
 
 
@@ -150,9 +156,14 @@ def _agreed(offer: Offer, known: dict[str, str], cell: Cell) -> Offer:
 
 
 def _torch_requirements(offer: "Offer | None", version: str, cell: Cell, index: pytorch.Index) -> "list[str]":
-    if offer and offer.place:
-        return wheels.read(offer.place, index.host, wheels.requirements)
     known = pytorch.known_requirements(cell.torch, cell.flavour, cell.python, cell.arch)
+    if offer and offer.place:
+        try:
+            return wheels.read(offer.place, index.host, wheels.requirements)
+        except (Silent, Refused) as error:
+            if known is None or not _is_known(offer, cell):
+                raise
+            index.unread(error)
     if known is None:
         raise _not_to_be_had(version, cell, index)
     return known
@@ -162,15 +173,23 @@ def _not_to_be_had(version: str, cell: Cell, index: pytorch.Index) -> BuildError
     """Why there is no torch of a flavour: its index is silent, or does not list it."""
     if index.silence:
         why = f"which does not answer at {index.host.pytorch_index}: {index.silence}"
-        step = "lock where it answers, set TORCHDEV_PYTORCH_INDEX to a mirror"
+        step = f"lock where it answers, set {PYTORCH_VARIABLE} to a mirror"
+    elif "torch" in index.refusals:
+        why = f"which refuses: {index.refusals['torch']}"
+        step = f"find out why, set {PYTORCH_VARIABLE} to a mirror"
     else:
         why = f"which does not list it for Python {cell.python} on {cell.platform}"
-        step = f"see {index.address}/torch/, set TORCHDEV_PYTORCH_INDEX to another"
+        step = f"see {index.address}/torch/, set {PYTORCH_VARIABLE} to another"
     step += ", or put the wheel into a find-links folder"
     return BuildError(f"torch {version} is only on the PyTorch index, {why}", where=cell.id, next_step=step)
 
 
-def _package(offer: "Offer | None", name: str, version: str, cell: Cell, host: Host) -> Package:
+def _is_known(offer: Offer, cell: Cell) -> bool:
+    """Whether the catalog has the hash that a wheel is offered with, so that nothing in it must be read to trust it."""
+    return bool(offer.sha256) and pytorch.known_files(cell.flavour).get(offer.file) == offer.sha256
+
+
+def _package(offer: "Offer | None", name: str, version: str, cell: Cell, index: pytorch.Index) -> Package:
     """A flavoured wheel as it is locked; without an offer it is unresolved, and has the name it should have."""
     version = f"{version.partition('+')[0]}+{cell.flavour}"
     tag = f"cp{cell.python.replace('.', '')}"
@@ -186,24 +205,30 @@ def _package(offer: "Offer | None", name: str, version: str, cell: Cell, host: H
         )
     if offer.place is None:
         return Package(name, version, offer.file, offer.sha256, None, None, PYTORCH)
-    size, installed = wheels.read(offer.place, host, wheels.sizes)
+    size = installed = None
+    try:
+        size, installed = wheels.read(offer.place, index.host, wheels.sizes)
+    except (Silent, Refused) as error:
+        if not _is_known(offer, cell):
+            raise
+        index.unread(error)
     return Package(name, version, offer.file, offer.sha256, size, installed, PYTORCH)
 
 
-def _filled(package: Package, page: "list[Listed]", cell: Cell, host: Host) -> Package:
+def _filled(package: Package, page: "list[Listed]", cell: Cell, index: pytorch.Index) -> Package:
     """A locked wheel with what the PyTorch index says of it."""
     files = {listed.wheel.file: listed for listed in page if listed.version == package.version}
     file = package.file if package.file in files else wheels.best(files, cell.python, cell.arch)
     if file is None or (package.sha256 and file != package.file):
-        step = f"see {host.pytorch_index}/{cell.flavour}/{package.name}/"
+        step = f"see {index.host.pytorch_index}/{cell.flavour}/{package.name}/"
         raise BuildError(f"the PyTorch index has no {package.file}", where=cell.id, next_step=step)
     listed = files[file]
     known = pytorch.known_files(cell.flavour) | ({package.file: package.sha256} if package.sha256 else {})
     offer = _agreed(Offer(file, listed.wheel.sha256, listed.url), known, cell)
     if offer.sha256 is None:
-        step = f"see {host.pytorch_index}/{cell.flavour}/{package.name}/"
+        step = f"see {index.host.pytorch_index}/{cell.flavour}/{package.name}/"
         raise BuildError(f"the PyTorch index gives no sha256 of {file}", where=cell.id, next_step=step)
-    return _package(offer, package.name, package.version, cell, host)
+    return _package(offer, package.name, package.version, cell, index)
 
 
 def _check_cudnn(cell: Cell, host: Host) -> None:

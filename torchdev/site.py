@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from torchdev import bases, bootstrap, builder, buildx, exports, streams
+from torchdev import bases, bootstrap, builder, buildx, exports, pytorch, streams
 from torchdev.buildlog import steps_of
 from torchdev.engine import Engine
 from torchdev.errors import EngineError, TorchdevError
@@ -51,7 +51,7 @@ class Site:
 
     `meeting` is the folder of turns; `platforms` are the engine's, its own first; `present` names the layers that are
     there, and grows, as does `cached`: sha256 of wheels that earlier waves have left in the engine's cache. `report` is
-    told of all that happens.
+    told of all that happens. `asked` is what the PyTorch index has answered.
     """
 
     engine: Engine
@@ -68,6 +68,7 @@ class Site:
     report: "Callable[[Event], None]" = lambda event: None
     present: "set[str]" = dataclasses.field(default_factory=set, compare=False)
     cached: "set[str]" = dataclasses.field(default_factory=set, compare=False)
+    asked: pytorch.Asked = dataclasses.field(default_factory=pytorch.Asked, compare=False)
 
     @cached_property
     def _stand_ins(self) -> "dict[bases.Base, builder.StandIn]":

@@ -11,7 +11,8 @@ from torchdev.commands import build_py
 from torchdev.errors import BuildError
 from torchdev.host import Host
 from torchdev.indexes import Inside, Listed, list_wheels, pin, read_wheel
-from torchdev.remote import Silent, Untrue
+from torchdev.remote import Refused, Silent, Untrue
+from torchdev.texts import shown
 
 FIRST = {"torch": "1.10", "torchvision": "0.11", "torchaudio": "0.10"}
 """The oldest release of each project that the catalog holds."""
@@ -126,10 +127,12 @@ def _of_pytorch(old: Catalog, host: Host, flavours: "Iterable[str]", say: Say) -
         for project in PROJECTS:
             try:
                 listed = list_wheels(host, f"{host.pytorch_index}/{flavour}", project)
-            except Silent:
+            except (Silent, Refused) as error:
                 if pages:
                     raise
-                say(f"{host.pytorch_index} does not answer; what is known of the PyTorch index stays as it was read")
+                does = "does not answer" if isinstance(error, Silent) else "refuses"
+                stays = "what is known of the PyTorch index stays as it was read"
+                say(f"{host.pytorch_index} {does}; {stays}: {shown(error)}")
                 return kept
             pages[flavour, project] = listed or []
     groups: dict[tuple[str, ...], list[Listed]] = {}

@@ -21,6 +21,7 @@ from torchdev import (
     pipeline,
     prefix,
     process,
+    pytorch,
     render,
     resolve,
     sources,
@@ -80,9 +81,11 @@ def lock_cells(project: Project, cells: "tuple[Cell, ...]", say: Say) -> None:
         if package.sha256 and package.installed
     }
 
+    asked = pytorch.Asked(say)
+
     def one(cell: Cell) -> "TorchdevError | None":
         try:
-            found = lock.completed_by(resolve.resolve(cell, host, known), known_locks)
+            found = lock.completed_by(resolve.resolve(cell, host, known, asked), known_locks)
             say(_write_lock(project, lockfile.sound(found, cell)))
             for bound in facts.bounds(cell.torch):
                 say(f"  {bound}")

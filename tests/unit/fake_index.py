@@ -83,8 +83,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
         elif fault == "redirect":
             self._send(302, b"", Location="http://localhost:9/other/")
-        elif fault == "error":
-            self._send(500, b"")
+        elif fault == "error" or (fault and fault.isdigit()):
+            self._send(int(fault) if fault.isdigit() else 500, b"")
         elif content is None:
             self._send(404, b"")
         else:

@@ -17,7 +17,7 @@ from torchdev import indexes, process, remote, streams, wheels
 from torchdev.catalog import Wheel
 from torchdev.host import Host
 from torchdev.indexes import Listed
-from torchdev.remote import Silent, Untrue
+from torchdev.remote import Refused, Silent, Untrue
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n"
 Answer = Callable[[socket.socket, bytes], object]
@@ -126,7 +126,7 @@ BAD: "dict[str, tuple[Answer, type[Exception]]]" = {
     "redirects elsewhere": (redirects(lambda path: b"http://localhost:1/"), Untrue),
     "redirects to a file": (redirects(lambda path: b"file:///etc/passwd"), Untrue),
     "redirects, and sends without end": (redirects(lambda path: path, body=b"x" * 4096), Untrue),
-    "has too much to do": (sends(b"HTTP/1.1 503 Busy\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n"), Untrue),
+    "has too much to do": (sends(b"HTTP/1.1 503 Busy\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n"), Refused),
     "says that it is a list": (sends(HEAD.replace(b"text/html", b"application/zip"), b"\r\n", b"PK"), Untrue),
     "sends JSON that is none": (
         sends(HEAD.replace(b"text/html", b"application/vnd.pypi.simple.v1+json"), b"\r\n", b"[" * 90_000),
