@@ -66,8 +66,6 @@ def run(options: argparse.Namespace) -> int:
     """Call the stage's function; the exit code."""
     if options.stage == "explain":
         return answer(options)
-    from torchdev import stages
-
     if options.stage == "doctor":
         from torchdev import doctor
 
@@ -75,6 +73,8 @@ def run(options: argparse.Namespace) -> int:
         show(doctor.as_json(findings) if options.json else doctor.as_text(findings))
         return doctor.exit_code(findings)
     if options.stage == "catalog":
+        from torchdev import stages
+
         stages.refresh_catalog(say, accept_removed=options.accept_removed)
         return 0
     if options.stage == "check":
@@ -86,13 +86,21 @@ def run(options: argparse.Namespace) -> int:
 
 
 def of_cells(options: argparse.Namespace) -> int:
-    """Call the function of a stage that works on cells of a matrix; the exit code."""
-    from torchdev import files, rendering, stages
+    """Call the function of a stage that works on cells of a matrix; the exit code.
+
+    What talks to engines takes half a second to import, and most stages talk to none.
+    """
+    from torchdev import files, rendering
     from torchdev.project import open_project
 
     project = open_project(ROOT, options.matrix_file)
     groups = [*options.group, "default"] if getattr(options, "matrix", False) else options.group
     chosen = project.matrix.select([*options.cells, *options.select], groups)
+    if options.stage in ("list", "render"):
+        write(options, project, chosen)
+        return 0
+    from torchdev import stages
+
     if options.stage == "plan":
         code = tell(stages.look_ahead(project, chosen, options.room), options)
         rendering.name_unlocked(project, chosen, say)
@@ -162,16 +170,18 @@ def tell(found: "Outlook", options: argparse.Namespace) -> int:
 
 def write(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell, ...]") -> None:
     """Call a stage that writes files, images of bases, or text."""
-    from torchdev import rendering, stages
-
     if options.stage == "list":
-        show(listing(options, project, chosen))
-    elif options.stage == "lock" and options.bases:
+        return show(listing(options, project, chosen))
+    if options.stage == "render":
+        from torchdev import rendering
+
+        return rendering.render_images(project, check=options.check, say=say)
+    from torchdev import stages
+
+    if options.stage == "lock" and options.bases:
         stages.lock_bases(project, say)
     elif options.stage == "lock":
         stages.lock_cells(project, chosen, say)
-    elif options.stage == "render":
-        rendering.render_images(project, check=options.check, say=say)
     elif options.stage == "push":
         stages.push_cells(project, chosen, options.to, say)
     elif options.stage == "bootstrap":
