@@ -1,22 +1,26 @@
 """Which Docker Engine is meant: that of DOCKER_HOST or a docker context, as for the docker command; never another."""
 
+import functools
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import docker
-from docker.errors import DockerException
+from docker.errors import APIError, DockerException
 from docker.tls import TLSConfig
+from requests import RequestException
 
 from torchdev import texts, variables
 from torchdev.commands import build_py
 from torchdev.errors import EngineError
+from torchdev.refusals import short
 from torchdev.settings import refusal
 
+T = TypeVar("T")
 LIST = "docker context ls"
 DEFAULT = "default"
 OWN = ("", "unix:///var/run/docker.sock", "unix:///run/docker.sock")
@@ -134,3 +138,36 @@ def _read(file: Path) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise refusal("is no JSON object", str(file), f"mend it; {LIST}")
     return table
+
+
+def said(error: APIError) -> str:
+    """An engine's own words, as a terminal may show them."""
+    return texts.shown(error.explanation or error, 1000)
+
+
+def told(cls: "type[T]") -> "type[T]":
+    """Have every method of a class tell what an engine does wrong as an EngineError, unless it knows better."""
+    for name, method in list(vars(cls).items()):
+        if callable(method) and not name.startswith("__"):
+            setattr(cls, name, _telling(method))
+    return cls
+
+
+def _telling(method: "Callable[..., Any]") -> "Callable[..., Any]":
+    @functools.wraps(method)
+    def call(*arguments: Any, **options: Any) -> Any:
+        try:
+            return method(*arguments, **options)
+        except (DockerException, RequestException) as error:
+            raise failed(error) from None
+
+    return call
+
+
+def failed(error: Exception) -> EngineError:
+    """What the library that talks to an engine raises where nobody expected it: a status, an engine that is gone."""
+    if isinstance(error, APIError):
+        what = f"the engine refuses: {said(error)}"
+    else:
+        what = f"the engine does not answer any more: {texts.shown(short(error), 400)}"
+    return EngineError(what, next_step=build_py("doctor"))

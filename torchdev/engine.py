@@ -42,6 +42,7 @@ class Image:
     pushed: tuple[str, ...] = ()
 
 
+@connection.told
 class Engine:
     """A connection to the engine that DOCKER_HOST or the current docker context names, as for the docker command."""
 
@@ -99,7 +100,9 @@ class Engine:
         try:
             self._client.images.get(image).tag(repository, tag)
         except APIError as error:
-            raise EngineError(f"{name}: the engine refuses that name: {error.explanation}", next_step=DOCTOR) from None
+            raise EngineError(
+                f"{name}: the engine refuses that name: {connection.said(error)}", next_step=DOCTOR
+            ) from None
 
     def untag(self, name: str) -> None:
         """Take a name away, if it is there; the image stays if it has another."""
@@ -108,7 +111,7 @@ class Engine:
         except ImageNotFound:
             return
         except APIError as error:
-            raise EngineError(f"{name} can't be removed: {error.explanation}", next_step="docker ps -a") from None
+            raise EngineError(f"{name} can't be removed: {connection.said(error)}", next_step="docker ps -a") from None
 
     def give_back(self, name: str, image: str, before: str) -> None:
         """Take a name from an image, and give it to the image, if any, that had it `before`; ids.
@@ -136,7 +139,7 @@ class Engine:
                     raise BuildError(f"the registry refuses: {event['error']}", where=name, next_step=step)
                 digest = (event.get("aux") or {}).get("Digest", digest)
         except (APIError, OSError) as error:
-            what = error.explanation if isinstance(error, APIError) else short(error)
+            what = connection.said(error) if isinstance(error, APIError) else short(error)
             raise BuildError(f"the engine does not push it: {what}", where=name, next_step=step) from None
         return str(digest)
 
@@ -213,7 +216,7 @@ class Engine:
             made.start()
             yield made
         except (APIError, NotFound) as error:
-            raise container_error(image, str(error.explanation or error)) from None
+            raise container_error(image, connection.said(error)) from None
         finally:
             if made:
                 made.remove(force=True, v=True)
@@ -232,7 +235,7 @@ class Engine:
         try:
             made = self._client.containers.create(image, command, labels=_labels(), **options)
         except APIError as error:
-            raise container_error(image, str(error.explanation or error)) from None
+            raise container_error(image, connection.said(error)) from None
         try:
             made.start()
             status = int(made.wait()["StatusCode"])

@@ -16,12 +16,10 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote, urlparse, urlsplit
 
-from pypi_simple import PYPI_SIMPLE_ENDPOINT
-
 from torchdev import logins, pip_settings, redact, texts, uv_settings, variables
 from torchdev.errors import InputError, TorchdevError
 from torchdev.logins import Login
-from torchdev.settings import Place, Settings, refusal
+from torchdev.settings import PYPI_INDEX, Place, Settings, refusal
 
 PYTORCH_INDEX = "https://download.pytorch.org/whl"
 PYTORCH_VARIABLE = "TORCHDEV_PYTORCH_INDEX"
@@ -70,9 +68,7 @@ class Host:
         """What takes this machine's secrets out of a text."""
         proxies = (value for name, value in self.proxies if name != "NO_PROXY")
         passwords = (login.password for login in self.logins)
-        return redact.redactor(
-            (url for url in self.urls if url not in (PYPI_SIMPLE_ENDPOINT, PYTORCH_INDEX)), proxies, passwords
-        )
+        return redact.redactor((url for url in self.urls if url not in (PYPI_INDEX, PYTORCH_INDEX)), proxies, passwords)
 
     @contextmanager
     def hidden(self) -> Iterator[None]:
@@ -183,7 +179,7 @@ def host_of(environment: Mapping[str, str], pip: Settings, uv: Settings, netrc: 
     folders, missing = _folders((*extra, *links), lenient=pip.lenient if not (uv.extra or uv.links) else uv.lenient)
     remote = [tuple(place.text for place in some if not place.folder) for some in (extra, links)]
     pytorch = _pytorch_index(environment)
-    asked = (index.text if index else PYPI_SIMPLE_ENDPOINT, *remote[0], *remote[1], pytorch)
+    asked = (index.text if index else PYPI_INDEX, *remote[0], *remote[1], pytorch)
     return Host(
         proxies=tuple(variables.proxies(environment)),
         ca_bundle=variables.ca_bundle(environment, pip),

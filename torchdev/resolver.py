@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pypi_simple import PYPI_SIMPLE_ENDPOINT
 from uv import find_uv_bin
 
 from torchdev import facts, process, pylock, streams
@@ -22,6 +21,7 @@ from torchdev.ids import AMD64
 from torchdev.lock import UV
 from torchdev.matrix import Cell
 from torchdev.pylock import Resolved
+from torchdev.settings import PYPI_INDEX
 from torchdev.texts import printable, shown
 from torchdev.wheels import machine_of
 
@@ -92,7 +92,7 @@ def compile_cell(cell: Cell, host: Host, wanted: Wanted, python: str = "") -> "l
     try:
         return pylock.read(done.lock)
     except ValueError as error:
-        what = f"{host.index or PYPI_SIMPLE_ENDPOINT}: an index lists what no index has: {error}"
+        what = f"{host.index or PYPI_INDEX}: an index lists what no index has: {error}"
         step = "find out who runs that index: pip config list"
         raise BuildError(what, where=cell.id, next_step=step) from None
 

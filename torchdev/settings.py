@@ -8,6 +8,8 @@ from urllib.parse import unquote, urlsplit
 from torchdev import redact, texts
 from torchdev.errors import InputError
 
+PYPI_INDEX = "https://pypi.org/simple/"
+"""Where pip and uv ask unless they are told otherwise. Importing pypi_simple for it takes a sixth of a second."""
 TIMEOUT = 60
 """Seconds that pip or uv may take to say how it is configured."""
 

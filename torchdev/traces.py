@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from pypi_simple import PYPI_SIMPLE_ENDPOINT
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from torchdev.host import PYTORCH_INDEX, Host
+from torchdev.settings import PYPI_INDEX
 
 PUBLIC = {
-    str(urlsplit(PYPI_SIMPLE_ENDPOINT).hostname),
+    str(urlsplit(PYPI_INDEX).hostname),
     str(urlsplit(PYTORCH_INDEX).hostname),
     "download-r2.pytorch.org",
     "pypi.nvidia.com",

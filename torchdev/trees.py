@@ -207,7 +207,7 @@ class _Look:
 
     def _lstat(self, name: str) -> "os.stat_result | None":
         try:
-            return (self.root / name).lstat()
+            return os.lstat(f"{self.root}/{name}")  # a Path for each of a thousand files takes a third of the time
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:

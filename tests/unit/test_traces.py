@@ -9,6 +9,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from torchdev.host import Host
 from torchdev.logins import Login
+from torchdev.settings import PYPI_INDEX
 from torchdev.traces import traces
 
 PRIVATE = "-----BEGIN CERTIFICATE-----\nfirstline\nmiddleline\nlastline\n-----END CERTIFICATE-----\n"
@@ -56,3 +57,8 @@ def test_a_certificate_of_ones_own_is_a_trace(tmp_path: Path) -> None:
     bundle = tmp_path / "ca.pem"
     bundle.write_text(Path(DEFAULT_CA_BUNDLE_PATH).read_text(encoding="utf-8") + PRIVATE)
     assert set(traces(Host(ca_bundle=bundle))) == {"middleline"}
+
+
+def test_the_own_name_of_pypi_is_the_librarys() -> None:
+    """It stands in settings.py too, since importing the library for it takes longer than most of a stage."""
+    assert PYPI_INDEX == PYPI_SIMPLE_ENDPOINT
