@@ -141,14 +141,18 @@ def _noted(path: Path) -> dict[str, Noted]:
 
 
 def write_digests(source: Path, path: Path, found: dict[str, str]) -> None:
-    """Put digests that a registry gave into images/bases.json; the others stay as they are in `source`."""
-    noted = _noted(source)
+    """Put digests that a registry gave into images/bases.json; the others stay as they are in `source`.
+
+    What another run has put there since `source` was chosen is one of the others.
+    """
     today = datetime.now(UTC).date().isoformat()
-    for name, digest in found.items():
-        if name not in noted or noted[name].digest != digest:
-            noted[name] = Noted(digest, today, "docker.io")
-    entries = {name: asdict(one) for name, one in noted.items()}
-    files.write(path, json.dumps(entries, indent=2, sort_keys=True) + "\n")
+    with files.alone(path.parent):
+        noted = _noted(path if path.exists() else source)
+        for name, digest in found.items():
+            if name not in noted or noted[name].digest != digest:
+                noted[name] = Noted(digest, today, "docker.io")
+        entries = {name: asdict(one) for name, one in noted.items()}
+        files.write(path, json.dumps(entries, indent=2, sort_keys=True) + "\n")
 
 
 def bases_of(python: str, digests: dict[str, str]) -> "tuple[Base, Base, Base]":

@@ -54,6 +54,15 @@ def sound(lock: Lock, cell: Cell) -> Lock:
     return lock
 
 
+def complete(path: Path, before: Lock, after: Lock, cell: Cell) -> None:
+    """Write a completed lock in the place of the one that it was made from; BuildError if another is there by now."""
+    with files.alone(path.parent.parent):
+        if read_lock(path, cell) != before:
+            what = "its lock has changed since this run began, and stays as it is"
+            raise BuildError(what, where=cell.id, next_step=(build_py("render"), "; then ", build_py("build", cell.id)))
+        files.write(path, to_text(sound(after, cell)))
+
+
 def there(path: Path) -> bool:
     """Whether something stands where a lock should be; if it can't be read, reading it says why."""
     try:

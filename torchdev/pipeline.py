@@ -9,7 +9,7 @@ import time
 import traceback
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 
-from torchdev import builder, faults, files, lock, lockfile, memory, process, push, render, resolve
+from torchdev import builder, faults, files, lockfile, memory, process, push, render, resolve
 from torchdev.engine import CELL_LABEL, Image
 from torchdev.errors import BuildError, Exit, TorchdevError
 from torchdev.forecast import below, chain, needed
@@ -213,7 +213,7 @@ def _completed(site: Site, plan: Plan) -> Plan:
             site.build(plan, INTERPRETER)
         raise
     images = site.places.images
-    files.write(images / plan.cell.id / "lock.json", lock.to_text(lockfile.sound(known, plan.cell)))
+    lockfile.complete(images / plan.cell.id / "lock.json", plan.lock, known, plan.cell)
     made = make_plan(plan.image, plan.cell, known, plan.bases, plan.aliases)
     done = render.with_steps(made, render.Sources(site.places.templates))
     render.write_cell(done, site.places.templates, images)

@@ -1,5 +1,6 @@
 """The stages that build.py offers, each one function: from the files of a checkout to files, images, verdicts."""
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Collection
@@ -73,7 +74,7 @@ def lock_cells(project: Project, cells: "tuple[Cell, ...]", say: Say) -> None:
     host = read_host()
     for note in host.notes:
         say(f"note: {note}")
-    known_locks = _known_locks(project)
+    known_locks = _there(project, project.matrix.cells)
     known = {
         package.sha256: package.installed
         for found in known_locks
@@ -86,7 +87,7 @@ def lock_cells(project: Project, cells: "tuple[Cell, ...]", say: Say) -> None:
     def one(cell: Cell) -> "TorchdevError | None":
         try:
             found = lock.completed_by(resolve.resolve(cell, host, known, asked), known_locks)
-            say(_write_lock(project, lockfile.sound(found, cell)))
+            say(_write_lock(project, lockfile.sound(found, cell), cell))
             for bound in facts.bounds(cell.torch):
                 say(f"  {bound}")
         except TorchdevError as error:
@@ -106,25 +107,29 @@ def lock_cells(project: Project, cells: "tuple[Cell, ...]", say: Say) -> None:
     say(f"next: {render.RENDER}")
 
 
-def _write_lock(project: Project, found: lock.Lock) -> str:
-    """Write a lock; a line that says what is in it."""
-    path = project.images / found.cell / "lock.json"
-    text = lock.to_text(found)
-    changed = not path.is_file() or path.is_symlink() or path.read_bytes() != text.encode()
-    if changed:
-        files.write(path, text)
+def _write_lock(project: Project, found: lock.Lock, cell: Cell) -> str:
+    """Write a lock; a line that says what is in it.
+
+    Another run may have written one since this run began: what that one knows of the same wheels is kept.
+    """
+    path = project.images / cell.id / "lock.json"
+    with files.alone(project.images):
+        found = lock.completed_by(found, _there(project, (cell,)))
+        text = lock.to_text(found)
+        changed = not path.is_file() or path.is_symlink() or path.read_bytes() != text.encode()
+        if changed:
+            files.write(path, text)
     size = sum(package.size or 0 for package in found.packages) / 1e9
     unresolved = f", {len(found.unresolved)} of them unresolved" if found.unresolved else ""
     return f"{found.cell}: {len(found.packages)} wheels{unresolved}, {size:.1f} GB{'' if changed else ', unchanged'}"
 
 
-def _known_locks(project: Project) -> "list[lock.Lock]":
+def _there(project: Project, cells: "tuple[Cell, ...]") -> "list[lock.Lock]":
+    """The locks of some cells, as far as they can be read."""
     found = []
-    for cell in project.matrix.cells:
-        try:
+    for cell in cells:
+        with contextlib.suppress(InputError):
             found.append(lockfile.read_lock(project.images / cell.id / "lock.json", cell))
-        except InputError:
-            continue
     return found
 
 

@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from torchdev import bases, files, jsonfile, lockfile, process, pytorch, resolve, stages
 from torchdev import lock as locks
-from torchdev import lockfile, process, resolve, stages
 from torchdev.errors import BuildError, Exit, InputError
 from torchdev.host import Host
 from torchdev.lock import Lock, inputs_digest
@@ -40,7 +41,7 @@ def resolved(lock: Lock, monkeypatch: pytest.MonkeyPatch) -> "dict[str, Exceptio
     """Cell to the error that its resolution ends with; the others get a lock, the small one made theirs."""
     errors: dict[str, Exception] = {}
 
-    def found(cell: Cell, host: Host, known: "dict[str, int]") -> Lock:
+    def found(cell: Cell, host: Host, known: "dict[str, int]", asked: "pytorch.Asked | None" = None) -> Lock:
         if cell.id in errors:
             raise errors[cell.id]
         tag = cell.python.replace(".", "")
@@ -112,7 +113,12 @@ def test_what_could_not_be_read_back_is_not_written(
     ):
 
         def bad(
-            cell: Cell, host: Host, known: "dict[str, int]", of: str = name, change: object = (field, value)
+            cell: Cell,
+            host: Host,
+            known: "dict[str, int]",
+            asked: "pytorch.Asked | None" = None,
+            of: str = name,
+            change: object = (field, value),
         ) -> Lock:
             key, new = change  # type: ignore[misc]
             found = good(cell, host, known)
@@ -241,7 +247,111 @@ def test_a_lock_survives_a_kill_at_any_moment(
         names = {"write": "fdopen", "fsync": "fsync", "rename": "rename"}
         monkeypatch.setattr(os, names[call], lambda *arguments, **options: os.kill(os.getpid(), signal.SIGKILL))
         monkeypatch.setattr(Path, "replace", lambda *arguments: os.kill(os.getpid(), signal.SIGKILL))
-        stages._write_lock(project, resolve.resolve(cell, Host(), {}))
+        stages._write_lock(project, resolve.resolve(cell, Host(), {}), cell)
         os._exit(0)
     assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
     assert path.read_text() == "the old one"
+
+
+def unresolved(lock: Lock) -> Lock:
+    """The lock as a run makes it for which the PyTorch index was silent: its torch has no hash."""
+    torch = next(p for p in lock.packages if p.name == "torch")
+    return with_torch(lock, dataclasses.replace(torch, sha256=None, size=None, installed=None))
+
+
+def with_torch(lock: Lock, torch: locks.Package) -> Lock:
+    """A lock with another torch."""
+    return dataclasses.replace(lock, packages=tuple(torch if p.name == "torch" else p for p in lock.packages))
+
+
+@pytest.fixture
+def legacy(matrix_of: Callable[[str], Matrix], tmp_path: Path) -> "tuple[Project, Cell, Lock]":
+    """A cell whose torch is on the PyTorch index alone, and its whole lock."""
+    rows = 'image: t\ncompanions: []\npackages: []\nrows:\n  - {python: "3.11", cuda: cpu, torch: "2.13.0"}\n'
+    project = Project(Places(tmp_path, tmp_path / "matrix.yaml"), matrix_of(rows))
+    cell = project.matrix.cells[0]
+    file = Path(__file__).parents[1] / "cpu" / "images" / cell.id / "lock.json"
+    found = locks_of(file)
+    own = tuple(p for p in found.packages if p.name != "numpy")
+    return project, cell, dataclasses.replace(found, inputs=inputs_digest(cell), packages=own)
+
+
+def locks_of(file: Path) -> Lock:
+    """A lock as it is written, whatever it is of."""
+    return jsonfile.parse(file.read_bytes(), lockfile._ADAPTER)
+
+
+def test_runs_at_once_lose_no_hash(legacy: "tuple[Project, Cell, Lock]") -> None:
+    """One whose index was silent does not write over what the other has found, whichever of them is last."""
+    project, cell, whole = legacy
+    path = project.images / cell.id / "lock.json"
+    with ThreadPoolExecutor(8) as pool:
+        made = [whole, *[unresolved(whole)] * 20]
+        list(pool.map(lambda one: stages._write_lock(project, one, cell), made))
+    assert lockfile.read_lock(path, cell) == whole
+    assert "unchanged" in stages._write_lock(project, unresolved(whole), cell)
+
+
+def test_processes_at_once_leave_whole_locks(legacy: "tuple[Project, Cell, Lock]") -> None:
+    """Two that write, each another version, until they are killed: who reads meanwhile has one of the two."""
+    project, cell, whole = legacy
+    tool = next(p for p in whole.packages if p.name == "filelock")
+    newer = dataclasses.replace(tool, version="99.0", file="filelock-99.0-py3-none-any.whl")
+    other = dataclasses.replace(whole, packages=tuple(newer if p.name == "filelock" else p for p in whole.packages))
+    path = project.images / cell.id / "lock.json"
+    stages._write_lock(project, whole, cell)
+    writers = []
+    for one in (whole, other):
+        pid = os.fork()
+        if pid == 0:
+            while True:
+                stages._write_lock(project, one, cell)
+        writers.append(pid)
+    seen: set[str | None] = set()
+    begin = time.monotonic()
+    while time.monotonic() < begin + 1 or (len(seen) < 2 and time.monotonic() < begin + 30):
+        seen.add(lockfile.read_lock(path, cell).version("filelock"))
+    for pid in writers:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert seen == {tool.version, "99.0"}
+    assert lockfile.read_lock(path, cell) in (whole, other)
+    stages._write_lock(project, other, cell)
+    stages._write_lock(project, whole, cell)  # one of the two has something to write, and removes what was left
+    assert [file.name for file in path.parent.iterdir()] == ["lock.json"]
+
+
+def test_a_build_does_not_write_over_a_lock_that_is_newer(legacy: "tuple[Project, Cell, Lock]") -> None:
+    """It completes the one that it began with, or none: somebody may have locked meanwhile."""
+    project, cell, whole = legacy
+    path = project.images / cell.id / "lock.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(locks.to_text(unresolved(whole)))
+    lockfile.complete(path, unresolved(whole), whole, cell)
+    assert lockfile.read_lock(path, cell) == whole
+    with pytest.raises(BuildError, match="has changed since this run began"):
+        lockfile.complete(path, unresolved(whole), unresolved(whole), cell)
+    path.unlink()
+    with pytest.raises(InputError, match="no lock yet"):
+        lockfile.complete(path, unresolved(whole), whole, cell)
+    assert not path.exists()
+
+
+def test_digests_of_runs_at_once_are_all_noted(tmp_path: Path) -> None:
+    """Each reads what is there and adds its own."""
+    path, names = tmp_path / "bases.json", [f"python:3.{minor}-slim-bookworm" for minor in range(6, 16)]
+    with ThreadPoolExecutor(10) as pool:
+        list(pool.map(lambda name: bases.write_digests(path, path, {name: f"sha256:{'0' * 64}"}), names))
+    assert sorted(bases.read_digests(path)) == sorted(names)
+
+
+def test_a_folder_that_another_run_holds_is_waited_for(legacy: "tuple[Project, Cell, Lock]") -> None:
+    """Such as by render, which writes there, too."""
+    project, cell, whole = legacy
+    path = project.images / cell.id / "lock.json"
+    with ThreadPoolExecutor(1) as pool:
+        with files.alone(project.images):
+            done = pool.submit(stages._write_lock, project, whole, cell)
+            time.sleep(0.2)
+            assert not path.exists()
+        assert done.result(10).startswith(cell.id)
