@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+from torchdev import document
 
 MARK = "proves"
 TABLES = ("packages", "environment", "labels")
@@ -62,7 +62,7 @@ class Proofs:
 
 def read_proofs(path: Path) -> Proofs:
     """The proofs in tests/sabotage/cases.yaml."""
-    found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    found = document.read_own(path, ("cases", "otherwise"))
     return Proofs({name: case["red"] for name, case in found["cases"].items()}, found["otherwise"])
 
 

@@ -2,7 +2,7 @@
 
 import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,11 +104,7 @@ def read(path: Path, shown_as: str) -> Document:
         _bounded(text, shown_as)
         root = yaml.compose(text, Loader=LOADER)
     except yaml.MarkedYAMLError as error:
-        if line := jsonfile.conflict(text.encode()):
-            raise InputError(jsonfile.UNMERGED, where=f"{shown_as}:{line}:1", next_step=MERGE_IT) from None
-        mark = error.problem_mark or error.context_mark
-        where = str(Place(shown_as, mark.line + 1, mark.column + 1)) if mark else shown_as
-        raise InputError(f"not valid YAML: {shown(error.problem)}", where=where) from None
+        raise _malformed(error, text, shown_as) from None
     except FileNotFoundError:
         raise InputError("no such file", where=str(path), next_step="name one with --matrix-file") from None
     if root is None:
@@ -116,6 +112,32 @@ def read(path: Path, shown_as: str) -> Document:
     values: dict[Trail, yaml.Node] = {}
     keys: dict[Trail, yaml.Node] = {}
     return Document(shown_as, _construct(root, (), values, keys, shown_as), values, keys)
+
+
+def read_own(path: Path, sections: "Collection[str]" = ()) -> Any:
+    """What a YAML file of torchdev's own holds, such as facts.yaml, which people edit, too.
+
+    InputError with its place if it is malformed, or lacks one of the sections.
+    """
+    text, shown_as = _text(files.read(path, MOST_BYTES), str(path)), str(path)
+    try:
+        found = yaml.load(text, LOADER)
+    except yaml.MarkedYAMLError as error:
+        raise _malformed(error, text, shown_as) from None
+    for section in sections:
+        if not isinstance(found, dict) or not isinstance(found.get(section), dict):
+            line = next((n for n, one in enumerate(text.split("\n"), 1) if one.startswith(f"{section}:")), 1)
+            raise InputError(f"the section {section} is not there, or holds nothing", where=f"{shown_as}:{line}:1")
+    return found
+
+
+def _malformed(error: yaml.MarkedYAMLError, text: str, file: str) -> InputError:
+    """What keeps a text from being YAML, with its place."""
+    if line := jsonfile.conflict(text.encode()):
+        return InputError(jsonfile.UNMERGED, where=f"{file}:{line}:1", next_step=MERGE_IT)
+    mark = error.problem_mark or error.context_mark
+    where = str(Place(file, mark.line + 1, mark.column + 1)) if mark else f"{file}:1:1"
+    return InputError(f"not valid YAML: {shown(error.problem)}", where=where)
 
 
 def _text(data: bytes, file: str) -> str:

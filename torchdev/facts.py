@@ -6,12 +6,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from packaging.requirements import Requirement
 
+from torchdev import document
 from torchdev.catalog import Source, minor, numbers
 
 DATA = Path(__file__).parent / "data" / "facts.yaml"
+SECTIONS = (
+    "sources", "flavours", "cudnn", "architectures", "drivers", "toolkits", "driver_branches", "gpus", "aliases",
+    "cudnn_gpu", "python_eol", "companions", "bounds", "compatibility",
+)  # fmt: skip
 NOT_KNOWN = "not known yet"
 
 
@@ -38,8 +42,7 @@ class Gpu:
 
 @cache
 def _data() -> "dict[str, Any]":
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return dict(yaml.load(DATA.read_text(encoding="utf-8"), loader))
+    return dict(document.read_own(DATA, SECTIONS))
 
 
 def source(key: str) -> Source:

@@ -52,5 +52,5 @@ def to_text(listed: Listed) -> bytes:
 def _proper(name: str) -> bool:
     """Whether a path stays below its folder, and is spelled as it would be here."""
     parts = PurePosixPath(name).parts
-    spelled = name == "/".join(parts) and name.isprintable() and "\\" not in name
+    spelled = name == "/".join(parts) and name.isprintable() and not {"\\", "\ufffd"} & set(name)
     return spelled and name != LIST and not {"..", "/"} & set(parts)

@@ -6,8 +6,9 @@ from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
-import yaml
 from packaging.version import Version
+
+from torchdev import document
 
 DATA = Path(__file__).parent / "data" / "slimming.yaml"
 
@@ -40,7 +41,7 @@ class Rule:
 @cache
 def rules() -> tuple[Rule, ...]:
     """Every rule, in the order of the file."""
-    entries = yaml.safe_load(DATA.read_text(encoding="utf-8"))
+    entries = document.read_own(DATA)
     return tuple(Rule(**{**entry, "paths": tuple(entry["paths"])}) for entry in entries)
 
 

@@ -177,3 +177,8 @@ def json_text(value: object, indent: "int | None" = 2) -> str:
 def markdown_text(text: object) -> str:
     """A text as Markdown shows it within a line or a table: no mark-up, no HTML, no end of the cell."""
     return re.sub(r"([\\`*_\[\]<>|~&])", r"\\\1", escaped(str(text)))
+
+
+def line_not_utf8(error: UnicodeDecodeError) -> int:
+    """The line, from 1, of the first byte of a file that is not UTF-8."""
+    return error.object[: error.start].count(b"\n") + 1

@@ -15,7 +15,7 @@ from uv import find_uv_bin
 
 from torchdev import redact
 from torchdev.settings import TIMEOUT, Place, Settings, hosts, places, refusal
-from torchdev.texts import shown
+from torchdev.texts import line_not_utf8, shown
 
 ASK = ("pip", "compile", "--show-settings", "--offline", "--no-cache", "requirements.in")
 """What has uv read all its settings, do nothing, and fail where one is not as it must be."""
@@ -104,6 +104,10 @@ def _of_machine(environment: Mapping[str, str]) -> "Iterator[Path]":
 def _toml(path: Path) -> Table:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise refusal("it is not text in UTF-8", f"{path}:{line_not_utf8(error)}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise refusal(f"not TOML: {shown(error)}", str(path)) from None  # the line is among its words
     except (OSError, ValueError, RecursionError) as error:
         raise refusal(f"can't be read: {type(error).__name__}", str(path)) from None
 

@@ -46,11 +46,11 @@ def test_imports_point_one_way() -> None:
 
 
 def test_only_the_engine_and_its_gpus_import_docker() -> None:
-    """And only render imports Jinja; YAML is for matrices, facts and tests."""
+    """And only render imports Jinja; YAML has one reader."""
     owners = {
         "docker": {"connection", "engine", "gpus"},
         "jinja2": {"render"},
-        "yaml": {"checks", "document", "facts", "slimming"},
+        "yaml": {"document"},
     }
     for library, owner in owners.items():
         users = {path.stem for path in PACKAGE.glob("*.py") if library in {n.split(".")[0] for n in imported(path)}}
