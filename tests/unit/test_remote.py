@@ -309,7 +309,17 @@ def test_an_honest_wheel_is_read(tmp_path: Path) -> None:
             assert wheels.read(place, Host(), wheels.sizes) == (len(WHEEL), 36)
 
 
-@pytest.mark.parametrize("content", [b"", b"PK", WHEEL[:40], WHEEL[40:], broken(encrypted), broken(directory_of_4_gb)])
+BROKEN = {
+    "empty": b"",
+    "two bytes": b"PK",
+    "begins": WHEEL[:40],
+    "ends": WHEEL[40:],
+    "encrypted": broken(encrypted),
+    "directory of 4 GB": broken(directory_of_4_gb),
+}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
 def test_a_broken_wheel_on_this_disk_is_told(tmp_path: Path, content: bytes) -> None:
     """With its path."""
     path = tmp_path / "p-1-py3-none-any.whl"
