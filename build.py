@@ -110,7 +110,7 @@ def of_cells(options: argparse.Namespace) -> int:
     if options.stage == "test":
         if options.junit:
             files.check_place(options.junit)
-        results = stages.test_cells(project, chosen, options.gpu, say)
+        results = stages.test_cells(project, chosen, options.gpu, say, controls=options.controls)
         if options.junit:
             stages.write_junit(options.junit, results)
         return finish(results, options.json)

@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.unit.conftest import ROOT
 from torchdev.places import Places
 from torchdev.plan import Plan
+from torchdev.verify import processes, side_by_side
 
 
 def reds(
@@ -26,6 +27,7 @@ def reds(
     come to its end fails the test that asks.
     """
     command = [sys.executable, "-m", "pytest", *options, "-q", "-p", "no:cacheprovider", "--tb", "no"]
+    command += side_by_side(processes(os.environ, len(os.sched_getaffinity(0))))
     command += ["--cell", plan.cell.id, "--image", image, "--gpu", "none"]
     command += ["--matrix-file", str(places.matrix_file), "--junitxml", str(report)]
     variables = {**os.environ, **(environment or {})}

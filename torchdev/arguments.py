@@ -234,6 +234,8 @@ def _add_images(command: Command) -> None:
     _cells(testing)
     _gpu(testing)
     _json(testing)
+    text = "run the workloads' controls, too, that have held before with the same workloads, Python and PyTorch"
+    testing.add_argument("--controls", action="store_true", help=text)
     testing.add_argument(
         "--junit", type=values.path, metavar="FILE", help="write the verdicts as JUnit XML, for CI systems"
     )

@@ -26,6 +26,7 @@ NEEDED = (
     "uv",
     "pytest",
     "testinfra",
+    "xdist",
 )
 INSTALL = ("-m", "pip", "install", "--require-hashes", "--only-binary=:all:")
 """Wheels alone: a source archive would run code of its own while it is built."""

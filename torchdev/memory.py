@@ -30,10 +30,10 @@ _NOTED = TypeAdapter(tuple[Verdict, ...])
 GPU_MODES = ("require", "auto", "none")
 
 
-def checked(places: Places, plan: Plan, image: str, gpu: str) -> "tuple[Verdict, ...]":
-    """Run all checks against an image, given by its id, and note what they came to."""
+def checked(places: Places, plan: Plan, image: str, gpu: str, *, controls: bool = False) -> "tuple[Verdict, ...]":
+    """Run all checks against an image, given by its id, and note what they came to; `controls` as for verify."""
     before = file(places, plan, image, gpu, code(places.checkout))
-    verdicts = verify.verify(plan, image, gpu, places)
+    verdicts = verify.verify(plan, image, gpu, places, controls=controls)
     # A file that was edited meanwhile was read before or after: what the checks came to is not known of either.
     if file(places, plan, image, gpu, code(places.checkout)) == before:
         remember(before, verdicts)

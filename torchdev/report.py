@@ -14,10 +14,12 @@ from torchdev.ids import AMD64
 from torchdev.matrix import Cell, Matrix
 from torchdev.plan import Plan
 from torchdev.texts import json_text
-from torchdev.verify import Outcome, Verdict
+from torchdev.verify import REMEMBERED, Outcome, Verdict
 
 UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 """Characters that XML 1.0 can't hold."""
+SLOWEST = 8
+"""Checks whose times a report gathers in its last line."""
 GRAVEST_FIRST = (Exit.INTERRUPTED, Exit.ENGINE, Exit.BUILD, Exit.INPUT, Exit.CHECK)
 
 
@@ -125,7 +127,18 @@ def verdicts_text(verdicts: Iterable[Verdict]) -> str:
         f"  {v.outcome:<8}{v.check} ({v.seconds:.1f} s)" + (f"\n          {_indent(v.why)}" if v.why else "")
         for v in verdicts
     ]
-    return "\n".join([*lines, f"  {headline(verdicts)}"])
+    return "\n".join([*lines, f"  {headline(verdicts)}", f"  {slowest_text(verdicts)}"])
+
+
+def slowest_text(verdicts: "Iterable[Verdict]") -> str:
+    """One line on where the seconds went: all of them, and the checks that took most, each with all its parameters."""
+    seconds: dict[str, float] = {}
+    for verdict in verdicts:
+        name = verdict.check.partition("[")[0]
+        seconds[name] = seconds.get(name, 0.0) + verdict.seconds
+    spending = sorted(seconds.items(), key=lambda one: -one[1])
+    most = ", ".join(f"{name} {spent:.1f} s" for name, spent in spending[:SLOWEST])
+    return f"{sum(seconds.values()):.1f} s of checks; most: {most or 'none'}"
 
 
 def headline(verdicts: Iterable[Verdict]) -> str:
@@ -171,6 +184,9 @@ def results_junit(results: "list[Result]") -> str:
             tag = {Outcome.FAIL: "failure", Outcome.NOT_RUN: "skipped"}.get(v.outcome)
             if tag:
                 ElementTree.SubElement(case, tag, message=UNPRINTABLE.sub("?", v.why))
+            elif v.why:
+                properties = ElementTree.SubElement(case, "properties")
+                ElementTree.SubElement(properties, "property", name=REMEMBERED, value=UNPRINTABLE.sub("?", v.why))
     ElementTree.indent(top)
     return ElementTree.tostring(top, encoding="unicode", xml_declaration=True) + "\n"
 

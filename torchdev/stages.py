@@ -182,8 +182,8 @@ def _without_lock(cell: Cell) -> Result:
     return Result(cell.id, State.FAILED, error=str(without_lock((cell,))), code=Exit.INPUT)
 
 
-def test_cells(project: Project, cells: "tuple[Cell, ...]", gpu: str, say: Say) -> "list[Result]":
-    """Check images that were built and tagged before."""
+def test_cells(project: Project, cells: "tuple[Cell, ...]", gpu: str, say: Say, *, controls: bool) -> "list[Result]":
+    """Check images that were built and tagged before; `controls`: even those controls of which a pass is remembered."""
     engine = Engine()
     results = []
     for plan in project.plans(cells):
@@ -193,7 +193,7 @@ def test_cells(project: Project, cells: "tuple[Cell, ...]", gpu: str, say: Say) 
             what = f"the engine has no image {plan.tags[0]}"
             raise InputError(what, where=plan.cell.id, next_step=build_py("build", plan.cell.id))
         with alone(meeting_of(engine), plan.candidate, lambda: say("another run is at this cell; waiting")):
-            verdicts = memory.checked(project.places, plan, image.id, gpu)
+            verdicts = memory.checked(project.places, plan, image.id, gpu, controls=controls)
         say(f"{plan.cell.id}\n{verdicts_text(verdicts)}")
         failed = any(verdict.outcome is Outcome.FAIL for verdict in verdicts)
         state, code = (State.FAILED, Exit.CHECK) if failed else (State.CHECKED, Exit.OK)

@@ -1,8 +1,10 @@
 """Runs tests/image against an image and gives verdicts: pass, fail, or not-run with the reason."""
 
+import os
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -10,8 +12,10 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from torchdev import jsonfile, process
+from torchdev import jsonfile, process, texts
+from torchdev.checks import read_checks
 from torchdev.engine import CELL_VARIABLE
+from torchdev.errors import InputError
 from torchdev.places import Places
 from torchdev.plan import Plan
 
@@ -29,7 +33,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """One check of one cell; `why` is the reason of a failure or of not having run. `seconds` is its duration."""
+    """One check of one cell. `seconds` is its duration.
+
+    `why` is the reason of a failure, or of not having run; of a pass, what remembers it, if it was not run now.
+    """
 
     __pydantic_config__: ClassVar = jsonfile.STRICT
 
@@ -43,20 +50,48 @@ class Verdict:
 PLAIN = {"PYTHONOPTIMIZE": "", "PYTEST_ADDOPTS": "", "PYTEST_PLUGINS": ""}
 """Settings of this machine that would change what checks do, such as leave assertions out, unset."""
 
+REMEMBERED = "remembered"
+"""Property of a check, in JUnit's XML, that says of a control when it held: it was not run now."""
+AT_ONCE, MOST = "TORCHDEV_CHECKS_AT_ONCE", 4
+"""Variable that says how many processes share the checks of an image; without it one a core, and so many at most."""
 
-def verify(plan: Plan, image: str, gpu: str, places: Places) -> tuple[Verdict, ...]:
-    """Run every check of tests/image against an image, by id, held to the plan's cell; `gpu`: auto, require or none."""
+
+def processes(environment: "Mapping[str, str]", cores: int) -> int:
+    """How many processes share the checks of an image; InputError if the variable that says so holds no such number."""
+    said = environment.get(AT_ONCE) or str(min(cores, MOST))
+    if not said.isascii() or not said.isdigit() or not 0 < int(said) < 1000:
+        raise InputError(f"{texts.quoted(said)} is no number of processes", where=AT_ONCE, next_step=f"unset {AT_ONCE}")
+    return int(said)
+
+
+def side_by_side(number: int) -> "list[str]":
+    """Options of pytest by which so many processes share the checks of tests/image (tests/image/shares.py)."""
+    return ["-n", str(number)] if number > 1 else []
+
+
+def verify(plan: Plan, image: str, gpu: str, places: Places, *, controls: bool = False) -> tuple[Verdict, ...]:
+    """Run every check of tests/image against an image, by id, held to the plan's cell; `gpu`: auto, require or none.
+
+    `controls`: run those controls, too, of which it is known that they hold (torchdev/controls.py).
+    """
     folder = places.work / "reports"
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".", dir=folder) as own:  # another run may be at the same cell
         report = Path(own, f"{plan.cell.id}.xml")
-        verdicts = _run_checks(plan, image, gpu, places, report)
+        remembered = [] if controls else ["--remembered", str(places.work / "controls")]
+        verdicts = _run_checks(plan, image, ["--gpu", gpu, *remembered], places, report)
         if report.exists():
             report.replace(folder / report.name)
-    return verdicts
+    return in_order(verdicts, [check.name for check in read_checks(places.checkout / "tests" / "image")])
 
 
-def _run_checks(plan: Plan, image: str, gpu: str, places: Places, report: Path) -> tuple[Verdict, ...]:
+def in_order(verdicts: "Iterable[Verdict]", names: "list[str]") -> tuple[Verdict, ...]:
+    """Verdicts in the order of the checks' names: processes that share the checks end them in another one each time."""
+    place = {name: number for number, name in enumerate(names)}
+    return tuple(sorted(verdicts, key=lambda verdict: place.get(verdict.check.partition("[")[0], len(place))))
+
+
+def _run_checks(plan: Plan, image: str, options: "list[str]", places: Places, report: Path) -> tuple[Verdict, ...]:
     command = [
         sys.executable,
         "-m",
@@ -65,14 +100,14 @@ def _run_checks(plan: Plan, image: str, gpu: str, places: Places, report: Path) 
         "-q",
         "-p",
         "no:cacheprovider",
+        *side_by_side(processes(os.environ, len(os.sched_getaffinity(0)))),
         "-c",
         str(places.checkout / "pyproject.toml"),
         "--cell",
         plan.cell.id,
         "--image",
         image,
-        "--gpu",
-        gpu,
+        *options,
         "--matrix-file",
         str(places.matrix_file.resolve()),
         "--junitxml",
@@ -107,4 +142,5 @@ def _verdict(cell: str, case: ElementTree.Element) -> Verdict:
         found = case.find(tag)
         if found is not None:
             return Verdict(cell, name, outcome, str(found.get("message") or found.text or "").strip(), seconds)
-    return Verdict(cell, name, Outcome.PASS, "", seconds)
+    remembered = (one.get("value", "") for one in case.iter("property") if one.get("name") == REMEMBERED)
+    return Verdict(cell, name, Outcome.PASS, next(remembered, ""), seconds)

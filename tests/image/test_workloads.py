@@ -4,7 +4,7 @@ import base64
 import io
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -17,22 +17,27 @@ from torchdev.engine import Engine
 from torchdev.plan import Plan
 from workloads.__main__ import NAMES, PART
 
-RUN = "cd /opt && PYTHONDONTWRITEBYTECODE=1 python -m workloads"
 CANNOT_RUN = 2
 OWN_TESTS = {"cnn"}
 """Workloads whose runs have a test module of their own."""
 CLAIMS = {"compile": "compile", **PART}
 """What a cell must have for a workload to be one of its own (conftest.py)."""
-EACH = [
-    pytest.param(name, marks=[getattr(pytest.mark, CLAIMS[name])] if name in CLAIMS else [])
-    for name in NAMES
-    if name not in OWN_TESTS
-]
+MARKS = {name: [getattr(pytest.mark, claim)] for name, claim in CLAIMS.items()}
+MARKS["compile"].append(pytest.mark.needs("compiled"))
+EACH = [pytest.param(name, marks=MARKS.get(name, [])) for name in NAMES if name not in OWN_TESTS]
 
 
-def run(host: Host, name: str, arguments: str = "") -> CommandResult:
-    """Run a workload to its end."""
-    return host.run(f"{RUN}.{name} {arguments}")
+Run = Callable[..., CommandResult]
+
+
+@pytest.fixture(scope="module")
+def run(host: Host, forks: str) -> Run:
+    """Run a workload to its end, with arguments, and with variables as a shell takes them."""
+
+    def end(name: str, arguments: str = "", variables: str = "") -> CommandResult:
+        return host.run(f"cd /opt && {variables} {forks} -m workloads.{name} {arguments}")
+
+    return end
 
 
 def result_of(done: CommandResult) -> dict[str, Any]:
@@ -42,55 +47,57 @@ def result_of(done: CommandResult) -> dict[str, Any]:
     return dict(json.loads(lines[0]))
 
 
-def test_the_table_has_what_belongs_to_the_cell(host: Host, plan: Plan) -> None:
+def test_the_table_has_what_belongs_to_the_cell(host: Host, run: Run, plan: Plan) -> None:
     """Nothing is said of torchvision or torchaudio where the lock has none; asked for, they are told to be missing."""
     listed = host.check_output("cd /opt && python -B -c 'from workloads.__main__ import listed; print(*listed())'")
     absent = [name for name in PART if not plan.lock.version(PART[name])]
     assert listed.split() == [name for name in NAMES if name not in absent]
     for name in absent:
-        done = run(host, name)
+        done = run(name)
         assert (done.rc, done.stdout) == (CANNOT_RUN, ""), done.stdout + done.stderr
         assert f"{PART[name]} is not installed" in done.stderr
 
 
 @pytest.mark.parametrize("name", EACH)
-def test_workload_passes_on_the_cpu(host: Host, name: str) -> None:
+def test_workload_passes_on_the_cpu(request: pytest.FixtureRequest, run: Run, name: str) -> None:
     """Every limit is kept."""
-    done = run(host, name)
+    done = request.getfixturevalue("compiled") if name == "compile" else run(name)
     result = result_of(done)
     assert (done.rc, result["reached"], result["device"]) == (0, True, "cpu"), done.stdout + done.stderr
 
 
+@pytest.mark.control
 @pytest.mark.parametrize("name", EACH)
-def test_workload_notices_when_it_is_spoiled(host: Host, name: str) -> None:
+def test_workload_notices_when_it_is_spoiled(run: Run, name: str) -> None:
     """With its negative control, it ends by itself, says what it measured, and that a limit was missed."""
-    done = run(host, name, "--control")
+    done = run(name, "--control")
     result = result_of(done)
     assert (done.rc, result["reached"], result["control"]) == (1, False, True), done.stdout + done.stderr
 
 
 @pytest.mark.cuda
 @pytest.mark.parametrize("name", EACH)
-def test_workload_passes_on_the_gpu(host: Host, gpu: Gpu, name: str) -> None:
+def test_workload_passes_on_the_gpu(run: Run, gpu: Gpu, name: str) -> None:
     """The same on the GPU, where there is one."""
     gpu.need()
-    done = run(host, name, "--device cuda")
+    done = run(name, "--device cuda")
     result = result_of(done)
     assert (done.rc, result["reached"]) == (0, True), done.stdout + done.stderr
     assert result["device"].startswith("cuda")
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in PART])
-def test_workload_refuses_a_gpu_that_is_not_there(host: Host, name: str) -> None:
+def test_workload_refuses_a_gpu_that_is_not_there(run: Run, name: str) -> None:
     """Without a visible GPU, --device cuda ends before anything is printed; nothing falls back to the CPU."""
-    done = host.run(f"{RUN.replace('python', 'CUDA_VISIBLE_DEVICES= python', 1)}.{name} --device cuda")
+    done = run(name, "--device cuda", "CUDA_VISIBLE_DEVICES=")
     assert (done.rc, done.stdout) == (CANNOT_RUN, ""), done.stdout
     assert "can't run: " in done.stderr
 
 
+@pytest.mark.control
 def test_a_required_gpu_that_is_not_there_is_a_failure(host: Host) -> None:
     """The table counts what was not run, and --gpu require makes a failure of it."""
-    hidden = RUN.replace("python", "CUDA_VISIBLE_DEVICES= python", 1)
+    hidden = "cd /opt && CUDA_VISIBLE_DEVICES= python -B -m workloads"
     without = host.run(f"{hidden} autograd --json")
     assert without.rc == CANNOT_RUN
     assert json.loads(without.stdout)["headline"] == "1 passed, 0 failed, 1 not run"

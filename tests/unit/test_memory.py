@@ -179,14 +179,14 @@ def test_a_check_that_is_edited_while_it_runs_is_not_remembered(
     places = Places(checkout, tmp_path / "matrix.yaml")
     check = checkout / "tests" / "image" / "test_runs.py"
 
-    def edits(*arguments: object) -> "tuple[Verdict, ...]":
+    def edits(*arguments: object, **options: object) -> "tuple[Verdict, ...]":
         check.write_bytes(check.read_bytes() + b"\n")
         return (PASSED,)
 
     monkeypatch.setattr(verify, "verify", edits)
     assert memory.checked(places, plan, "sha256:a", "auto") == (PASSED,)
     assert memory.recall_any(places, plan, "sha256:a", memory.code(checkout)) is None
-    monkeypatch.setattr(verify, "verify", lambda *arguments: (PASSED,))
+    monkeypatch.setattr(verify, "verify", lambda *arguments, **options: (PASSED,))
     memory.checked(places, plan, "sha256:a", "auto")
     assert memory.recall_any(places, plan, "sha256:a", memory.code(checkout)) == (PASSED,)
     assert memory.recall_any(places, plan, "sha256:b", memory.code(checkout)) is None

@@ -19,8 +19,8 @@ ORDER = (
     "plan", "context", "dockerfile", "forecast", "waves", "backlog", "fullcheck", "pages", "listed", "trees", "render",
     "containers", "jobs", "recipes",
     "project", "diagnosis", "buildlog", "progress", "gpus", "buildx", "exports", "connection", "engine", "builder",
-    "prefix", "bootstrap", "verify", "memory", "report", "turns", "outlook", "names", "site", "push", "pipeline",
-    "batches", "display", "stages", "rendering", "baking", "launch", "doctor", "machine", "testgroups",
+    "prefix", "bootstrap", "controls", "verify", "memory", "report", "turns", "outlook", "names", "site", "push",
+    "pipeline", "batches", "display", "stages", "rendering", "baking", "launch", "doctor", "machine", "testgroups",
     "selftest",
 )  # fmt: skip
 """Lowest first: a module imports only from those before it."""
