@@ -75,7 +75,7 @@ def with_engine(extent: Extent) -> "list[Task]":
     light = [] if extent is Extent.FULL else LIGHT
     return [
         Task("engine tests", [*PYTEST, *AT_ONCE, *light, "tests/engine"]),
-        Task("sabotage", [*PYTEST, *light, "tests/sabotage"]),
+        Task("sabotage", [*PYTEST, *AT_ONCE, *light, "tests/sabotage"]),
     ]
 
 

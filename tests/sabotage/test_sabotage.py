@@ -6,6 +6,7 @@ What the machine that checks is told of (an index with a password, a CA) is stag
 """
 
 import subprocess
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def break_image(engine: Engine, tmp_path: Path) -> "Iterator[Callable[[str], str
 
     def build(text: str) -> str:
         (tmp_path / "Dockerfile").write_text(text)
-        name = f"{BROKEN}:{tmp_path.name[-40:].lower().strip('-_.')}"
+        name = f"{BROKEN}:{uuid.uuid4().hex[:12]}"
         names.append(name)
         engine.buildx(["build", "--provenance=false", "--load", "--tag", name, str(tmp_path)], tmp_path / "log")
         return name
