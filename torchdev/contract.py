@@ -24,8 +24,9 @@ PATH = f"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:{HOME}/.lo
 CUDA_PATH = "/usr/local/cuda/bin"
 STUBS = "/usr/local/cuda/lib64/stubs"
 """Where compilers, and no loaders, find libraries of the driver."""
-NAMELESS = (2, 6)
-"""The first PyTorch whose wheels for ARM on PyPI name their flavour in torch.__version__ (read off the wheels)."""
+NAMED_ON_ARM = {"torch": (2, 6), "torchvision": (2, 11), "torchaudio": (2, 11)}
+"""What says its flavour in __version__: the first PyTorch of whose release the wheels for ARM on PyPI do so, too (read
+off the wheels: torchvision 0.25.0 and torchaudio 2.10.0 for ARM do not, 0.26.0 and 2.11.0 do)."""
 
 BESIDE_WHEELS = 650_000_000
 """Bytes that all but the wheels may add.
@@ -102,8 +103,8 @@ def _torch(cell: Cell, lock: Lock, own: "Combination | None") -> "dict[str, Any]
     driver = facts.driver(cell.cuda) if cell.cuda else None
     nccl = next((p.version for p in lock.packages if p.name.startswith("nvidia-nccl-")), None)
     return {
-        "distribution": version(cell, lock.version("torch") or cell.torch),
-        "version": version(cell, lock.version("torch") or cell.torch),
+        "distribution": said_version(cell, "torch", lock.version("torch") or cell.torch),
+        "version": said_version(cell, "torch", lock.version("torch") or cell.torch),
         "cuda": cell.cuda,
         "cudnn": lock.cudnn or (build.cudnn if build else None),
         "nccl": nccl or (build.nccl if build else None),
@@ -113,15 +114,15 @@ def _torch(cell: Cell, lock: Lock, own: "Combination | None") -> "dict[str, Any]
     }
 
 
-def version(cell: Cell, distribution: str) -> str:
-    """What torch.__version__ says: the flavour, too, except in older wheels for ARM on PyPI."""
-    nameless = cell.arch == ARM64 and "+" not in distribution and numbers(cell.torch)[:2] < NAMELESS
-    return distribution if nameless or "+" in distribution else f"{distribution}+{cell.flavour}"
-
-
 def said_version(cell: Cell, name: str, distribution: str) -> str:
-    """The version that an installed package has: its wheel's, but for torch, which has that of torch.__version__."""
-    return version(cell, distribution) if name == "torch" else distribution
+    """The version that an installed package has: its wheel's; of torch and its companions, the one in __version__.
+
+    That names the flavour, too, except in older wheels for ARM on PyPI.
+    """
+    first = NAMED_ON_ARM.get(name)
+    if first is None or "+" in distribution or (cell.arch == ARM64 and numbers(cell.torch)[:2] < first):
+        return distribution
+    return f"{distribution}+{cell.flavour}"
 
 
 def size_limit(cell: Cell, lock: Lock) -> "int | None":

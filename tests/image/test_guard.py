@@ -14,6 +14,7 @@ from tests.image.test_use import put_wheel, whole
 from torchdev.contract import PACKAGES, SITE_PACKAGES, make_contract
 from torchdev.engine import Engine
 from torchdev.plan import Plan
+from torchdev.releases import COMPANIONS
 
 USERS = {"dev": "1000:1000", "root": "0:0", "another uid": "12345:0"}
 """Who may install into the image's own Python; the groups are those that Docker gives, and group 0 for dev."""
@@ -21,6 +22,7 @@ REAL = "/usr/local/libexec/torchdev/uv"
 FREED = "--system --break-system-packages"
 """What uv must be told before it touches a Python that is externally managed."""
 OFFLINE = "--offline --no-index --find-links /tmp/wheels"
+SERVING = OFFLINE.replace("wheels", "serving")
 INSTALLERS = (
     "pip install --no-index",
     "python3 -m pip install --no-index --ignore-installed --no-deps",
@@ -209,6 +211,22 @@ def test_another_torch_is_refused_however_it_is_asked_for(refusing: Host, plan: 
     assert whole(refusing, plan)
 
 
+@pytest.mark.parametrize("command", [
+    f"uv pip install --exact {OFFLINE} tiny",
+    f"uv --quiet pip install --system --exact {OFFLINE} tiny",
+    f"python -m uv pip install --exact {OFFLINE} tiny",
+    f"echo tiny > /tmp/list && uv pip sync {OFFLINE} /tmp/list",
+])  # fmt: skip
+def test_nothing_is_removed_for_not_being_listed(refusing: Host, plan: Plan, command: str) -> None:
+    """From the image's own Python; the answer says where what is listed alone can be had: in an environment."""
+    put_wheel(refusing, "/tmp/wheels", "tiny", "1.0")
+    before = refusing.check_output(f"ls -d {PACKAGES}/*.dist-info")
+    done = refusing.run(f"cd / && {command}")
+    assert (done.rc != 0, "python -m venv" in done.stderr) == (True, True), done.stdout + done.stderr
+    assert refusing.check_output(f"ls -d {PACKAGES}/*.dist-info") == before
+    assert whole(refusing, plan)
+
+
 @pytest.mark.parametrize("own", [
     "PIP_CONSTRAINT=/tmp/own.txt pip install --no-index --find-links /tmp/wheels",
     "mkdir -p ~/.config/pip && printf '[install]\\nconstraint = /tmp/own.txt\\n' > ~/.config/pip/pip.conf && "
@@ -279,11 +297,83 @@ def test_users_modules_of_nvidia_are_found_beside_the_images(root: Host, plan: P
 
 
 @pytest.mark.parametrize("install", ["pip install --no-index", f"uv pip install {OFFLINE}"])
-def test_the_version_that_torch_says_is_accepted(host: Host, facts: dict[str, Any], install: str) -> None:
-    """torch==2.14.1+cu130 and torch==2.14.1 are the image's own."""
-    for version in (facts["torch"], facts["torch"].partition("+")[0]):
-        host.check_output(f"cd / && {install} --no-deps torch=={version}")
-    host.check_output(f"cd / && {install} --no-deps 'torch>={facts['torch'].partition('+')[0]}'")
+@pytest.mark.parametrize("name", ["torch", *COMPANIONS])
+def test_the_version_that_torch_says_is_accepted(host: Host, contract: dict[str, Any], name: str, install: str) -> None:
+    """torch==2.14.1+cu130 and torch==2.14.1 are the image's own; its companions have versions of the same kind."""
+    if name not in contract["packages"]:
+        pytest.skip(f"the cell has no {name}")
+    said = contract["packages"][name]
+    assert host.check_output(f"cd / && python -c 'import {name}; print({name}.__version__)'") == said
+    public = said.partition("+")[0]
+    for requirement in (f"{name}=={said}", f"{name}=={public}", f"{name}>={public}"):
+        host.check_output(f"cd / && {install} --no-deps '{requirement}'")
+
+
+@pytest.mark.parametrize("install", ["pip install --no-index --find-links /tmp/serving", f"uv pip install {SERVING}"])
+def test_no_release_from_before_is_taken_for_want_of_bounds(refusing: Host, plan: Plan, install: str) -> None:
+    """Where the newest wants another PyTorch, that is the answer, and who wants it; who names an older release gets it.
+
+    vllm's releases want one PyTorch each, but for the oldest, which name none and do not import beside a new one.
+    """
+    for name, version, requires in (("serve", "1.0", "torch>=0.1"), ("serve", "2.0", "torch==0.0.1")):
+        put_wheel(refusing, "/tmp/serving", name, version, requires=[requires])
+    put_wheel(refusing, "/tmp/serving", "deeper", "1.0", requires=["serve"])
+    put_wheel(refusing, "/tmp/serving", "torch", "0.0.1")
+    for name in ("serve", "deeper"):
+        done = refusing.run(f"cd / && {install} {name}")
+        said = done.stdout + done.stderr
+        assert done.rc != 0, said
+        assert re.search(r"serve( |==)2\.0", said), said
+        assert "torch==0.0.1" in said, said
+        assert "python -m venv" in said, said
+        assert refusing.run(f"ls -d {PACKAGES}/serve-*").rc != 0
+    refusing.check_output(f"cd / && {install} 'serve<2' deeper")
+    refusing.check_output("cd / && pip uninstall --yes serve deeper")
+    assert whole(refusing, plan)
+
+
+@pytest.mark.parametrize("elsewhere", [
+    "pip install --target /tmp/else --no-index --find-links /tmp/wheels",
+    "pip install --root /tmp/else --no-index --find-links /tmp/wheels --ignore-installed",
+    "pip install --prefix /tmp/else --no-index --find-links /tmp/wheels --ignore-installed",
+    "pip download --dest /tmp/else --no-index --find-links /tmp/wheels",
+    "pip wheel --wheel-dir /tmp/else --no-index --find-links /tmp/wheels",
+    "pip --python /tmp/free/bin/python install --no-index --find-links /tmp/wheels",
+    f"uv pip install --target /tmp/else {OFFLINE}",
+    f"uv pip install --prefix /tmp/else {OFFLINE}",
+    f"uv pip install --python /tmp/free {OFFLINE}",
+])  # fmt: skip
+def test_the_bounds_are_for_the_images_own_python_alone(
+    root: Host, plan: Plan, contract: dict[str, Any], elsewhere: str
+) -> None:
+    """Another torch goes to another folder, a list of wheels, or another Python."""
+    if elsewhere.startswith("pip --python") and int(contract["python"]["pip"].split(".")[0]) < 23:
+        pytest.skip("the pip of this Python does not know --python")
+    put_wheel(root, "/tmp/wheels", "torch", "0.0.1")
+    root.check_output(
+        f"python -m venv --without-pip /tmp/free && mkdir -p /tmp/else && cd / && {elsewhere} torch==0.0.1"
+    )
+    assert root.check_output("find /tmp/else /tmp/free -name 'torch-0.0.1*' | wc -l") == "1"
+    kept(root, plan)
+    assert whole(root, plan)
+
+
+@pytest.mark.parametrize("here", [
+    f"pip install --target {PACKAGES} --no-index --find-links /tmp/wheels",
+    "pip install --prefix /usr/local --no-index --find-links /tmp/wheels",
+    "pip install --root / --no-index --find-links /tmp/wheels",
+    "pip install --user --no-index --find-links /tmp/wheels",
+    "pip --python /usr/local/bin/python install --no-index --find-links /tmp/wheels",
+    f"uv pip install --target {PACKAGES} {OFFLINE}",
+    f"uv pip install --target {PACKAGES}/../site-packages {OFFLINE}",
+    f"uv pip install --prefix /usr/local {OFFLINE}",
+    f"cd /tmp && printf '[pip]\ntarget = \"{PACKAGES}\"\n' > uv.toml && RUST_LOG=off uv pip install {OFFLINE}",
+])  # fmt: skip
+def test_the_bounds_hold_for_other_names_of_the_images_own_python(refusing: Host, plan: Plan, here: str) -> None:
+    """By folder, prefix or program."""
+    put_wheel(refusing, "/tmp/wheels", "torch", "0.0.1")
+    assert refusing.run(f"cd / && {here} torch==0.0.1").rc != 0
+    assert whole(refusing, plan)
 
 
 @pytest.mark.parametrize("version", ["999.0", "0.1"])

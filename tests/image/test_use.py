@@ -19,12 +19,13 @@ from torchdev.plan import Plan
 IMPORT = "python -c 'import torch; print(torch.__version__)'"
 
 
-def wheel(name: str, version: str, files: "Mapping[str, str] | None" = None) -> bytes:
-    """A pure wheel of one empty module, or of files by path."""
+def wheel(name: str, version: str, files: "Mapping[str, str] | None" = None, requires: "Sequence[str]" = ()) -> bytes:
+    """A pure wheel of one empty module, or of files by path, that requires others."""
     info = f"{name}-{version}.dist-info"
     held = {
         **({f"{name}.py": ""} if files is None else files),
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        + "".join(f"Requires-Dist: {line}\n" for line in requires),
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     held[f"{info}/RECORD"] = "".join(f"{path},,\n" for path in (*held, f"{info}/RECORD"))
@@ -35,19 +36,21 @@ def wheel(name: str, version: str, files: "Mapping[str, str] | None" = None) -> 
     return buffer.getvalue()
 
 
-def put_wheel(host: Host, folder: str, name: str, version: str, files: "Sequence[str]" = ()) -> str:
+def put_wheel(
+    host: Host, folder: str, name: str, version: str, files: "Sequence[str]" = (), requires: "Sequence[str]" = ()
+) -> str:
     """Path, in the container, of a new wheel: of an empty module, or of the named files, which hold nonsense."""
     path = f"{folder}/{name}-{version}-py3-none-any.whl"
-    known = (host.backend.hostname, path, tuple(files))
+    known = (host.backend.hostname, path, tuple(files), tuple(requires))
     if known not in _put:
         nonsense = dict.fromkeys(files, "raise OSError('replaced')\n")
-        encoded = base64.b64encode(wheel(name, version, nonsense or None)).decode()
+        encoded = base64.b64encode(wheel(name, version, nonsense or None, requires)).decode()
         host.check_output(f"mkdir -p {folder} && echo {encoded} | base64 -d > {path}")
         _put.add(known)
     return path
 
 
-_put: "set[tuple[str, str, tuple[str, ...]]]" = set()
+_put: "set[tuple[str, str, tuple[str, ...], tuple[str, ...]]]" = set()
 """Wheels that containers have, by the container, path and files; no check removes one."""
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from torchdev.contract import PACKAGES, SITE_PACKAGES
 
 FILE = Path(__file__).parent / "cases.yaml"
 LEFT_OUT = ("test_workloads.py", "test_cnn.py", "test_devel.py", "test_users.py")
-"""Modules of tests/image that no case runs: their checks have controls of their own, need another image, or were seen
-red in images as they first were, and start a container each."""
+"""Modules of tests/image that run only for cases that name them: their checks have controls of their own, need another
+image, or start a container each."""
 OF_WHEELS = "test_records_are_those_of_the_locked_wheels"
 """A check that is not-run where no folder of this machine has the locked wheels."""
 SLOW = (
@@ -29,15 +30,23 @@ SLOW = (
 """Checks that only cases which touch Python, pip, uv, variables or users run: two thirds of the time."""
 
 
+LISTS: "dict[str, Callable[[list[str]], Collection[str]]]" = {"red": frozenset, "fetch": tuple, "modules": tuple}
+"""What the file has as a list, and a case as something that does not change."""
+
+
 @dataclass(frozen=True)
 class Case:
-    """An image broken on purpose: of which one, by which lines of a Dockerfile, and the checks that must turn red."""
+    """An image broken on purpose: of which one, by which lines of a Dockerfile, and the checks that must turn red.
+
+    `modules` are the only ones that are run, where there are any.
+    """
 
     name: str
     red: frozenset[str]
     image: str = "cpu"
     steps: str = ""
     fetch: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
     slow: bool = False
     in_check: bool = False
 
@@ -46,7 +55,7 @@ def read_cases() -> "list[Case]":
     """Every case, in the order of the file."""
     found: dict[str, dict[str, Any]] = yaml.safe_load(FILE.read_text(encoding="utf-8"))["cases"]
     return [
-        Case(name, **{**case, "red": frozenset(case["red"]), "fetch": tuple(case.get("fetch", ()))})
+        Case(name, **{key: LISTS[key](value) if key in LISTS else value for key, value in case.items()})
         for name, case in found.items()
     ]
 
@@ -59,7 +68,9 @@ def dockerfile(case: Case, image: str) -> str:
 
 
 def options(case: Case) -> "list[str]":
-    """What pytest is told: all checks but those that take long and are not asked for."""
+    """What pytest is told: the case's own modules, or all checks but those that take long and are not asked for."""
+    if case.modules:
+        return [f"tests/image/{name}" for name in case.modules]
     left_out = [f"--ignore=tests/image/{name}" for name in LEFT_OUT]
     modules = [f"tests/image/{module}.py" for module in ("test_use", "test_runs")]
     slow = [] if case.slow else [f"--deselect={module}::{name}" for module in modules for name in SLOW]

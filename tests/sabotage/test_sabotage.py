@@ -37,7 +37,10 @@ def engine() -> Engine:
 def sound(case: Case, engine: Engine) -> "tuple[Plan, Places, str]":
     """The cell that a case is held to, its places, and the image that is broken; a skip where that was not built."""
     project = open_project(ROOT, CPU if case.image == "cpu" else ROOT / "matrix.yaml")
-    first = project.matrix.cells[:1] if case.image != "sibling" else siblings(project)
+    cells = project.matrix.cells
+    first = (
+        siblings(project) if case.image == "sibling" else [c for c in cells if c.devel == (case.image == "devel")][:1]
+    )
     plans = project.plans(first)
     image = plans[-1].tags[0]
     if not engine.image(image):

@@ -11,8 +11,7 @@ import pytest
 
 from tests.unit.conftest import ROOT, make_package
 from torchdev import render
-from torchdev.contract import make_contract, size_limit, support, to_text
-from torchdev.contract import version as torch_version
+from torchdev.contract import make_contract, said_version, size_limit, support, to_text
 from torchdev.lock import Lock
 from torchdev.matrix import Cell
 from torchdev.plan import Plan
@@ -69,7 +68,29 @@ def test_version_is_that_of_the_module(
 ) -> None:
     """As torch/version.py of the wheels says; older ones for ARM on PyPI name no flavour."""
     asked = dataclasses.replace(cell, torch=torch, flavour=flavour, arch=arch)
-    assert torch_version(asked, distribution) == expected
+    assert said_version(asked, "torch", distribution) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "torch", "flavour", "arch", "distribution", "expected"),
+    [
+        ("torchvision", "2.14.1", "cu130", "amd64", "0.29.1", "0.29.1+cu130"),
+        ("torchvision", "1.13.1", "cu117", "amd64", "0.14.1", "0.14.1+cu117"),
+        ("torchaudio", "2.10.0", "cu128", "amd64", "2.10.0", "2.10.0+cu128"),
+        ("torchvision", "2.13.0", "cpu", "amd64", "0.28.0+cpu", "0.28.0+cpu"),
+        ("torchvision", "2.10.0", "cpu", "arm64", "0.25.0", "0.25.0"),
+        ("torchaudio", "2.10.0", "cpu", "arm64", "2.10.0", "2.10.0"),
+        ("torchvision", "2.11.0", "cu130", "arm64", "0.26.0", "0.26.0+cu130"),
+        ("triton", "2.14.1", "cu130", "amd64", "3.8.0", "3.8.0"),
+        ("numpy", "2.14.1", "cu130", "amd64", "2.3.0", "2.3.0"),
+    ],
+)
+def test_companions_have_versions_of_the_same_kind(
+    cell: Cell, name: str, torch: str, flavour: str, arch: str, distribution: str, expected: str
+) -> None:
+    """As NAME/version.py of the wheels of these releases says; others have that of their wheels."""
+    asked = dataclasses.replace(cell, torch=torch, flavour=flavour, arch=arch)
+    assert said_version(asked, name, distribution) == expected
 
 
 @pytest.mark.parametrize(

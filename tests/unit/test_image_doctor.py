@@ -98,3 +98,18 @@ def test_an_image_without_cuda_needs_none(gpu: ModuleType) -> None:
     """It computes on the CPU, GPU or not, and says so."""
     (finding,) = gpu.judge({"torch": TORCH | {"cuda": None}}, NOTHING | {"nodes": ["/dev/nvidia0"]})
     assert (finding.level, finding.next) == ("can't", "take an image with CUDA")
+
+
+@pytest.mark.parametrize(
+    ("why", "level", "said"),
+    [
+        (None, "ok", "what they make loads"),
+        ("g++ did not end within 2 seconds", "can't", "was not tried"),
+        ("gcc is missing", "fault", "torch.compile and C++ extensions will fail"),
+    ],
+)
+def test_a_busy_machine_is_no_broken_compiler(gpu: ModuleType, why: "str | None", level: str, said: str) -> None:
+    """A compiler that had no time is not one that fails, and there is nothing to install."""
+    found = importlib.import_module("container").compiling({"compiler": why, "temporary": "/tmp"})
+    assert (found.level, "apt-get" in found.next) == (level, level == "fault")
+    assert said in found.what

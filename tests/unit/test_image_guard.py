@@ -1,10 +1,11 @@
 """What torchdev-doctor decides of the guard, and the steps that make it, apart from an image."""
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -144,3 +145,53 @@ def test_what_is_kept_is_shown_without_its_record(
     paths = [row.partition(",")[0] for row in rows]
     assert paths[:2] == ["torch/version.py", "../../bin/torchrun"]
     assert all((folders["KEPT"] / path).exists() for path in paths)
+
+
+def load_pips_changes(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """What the image's pip does otherwise than others."""
+    monkeypatch.syspath_prepend(str(ROOT / "templates" / "files"))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.delitem(sys.modules, "torchdev_pip", raising=False)
+    return importlib.import_module("torchdev_pip")
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "here"),
+    [
+        ("install", {}, True),
+        ("download", {}, False),
+        ("wheel", {}, False),
+        ("lock", {}, False),
+        ("install", {"target_dir": "/tmp/else"}, False),
+        ("install", {"target_dir": "/usr/local/lib/python/packages"}, True),
+        ("install", {"target_dir": "/usr/local/lib/python/../python/site-packages/"}, True),
+        ("install", {"target_dir": "/usr/local/lib/pythonic"}, False),
+        ("install", {"root_path": "/tmp/else"}, False),
+        ("install", {"root_path": "/"}, True),
+        ("install", {"prefix_path": "/tmp/else"}, False),
+        ("install", {"prefix_path": sys.prefix}, True),
+        ("install", {"prefix_path": f"{sys.prefix}/lib/.."}, True),
+    ],
+)
+def test_bounds_are_for_what_is_installed_here(
+    monkeypatch: pytest.MonkeyPatch, command: str, options: dict[str, str], here: bool
+) -> None:
+    """By whatever name a command has for the folders of this Python."""
+    module = load_pips_changes(monkeypatch)
+    assert module.installs_here(command, SimpleNamespace(**options)) == here
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("{}", None), ("/tmp/own.txt {}", "/tmp/own.txt"), ("{} /tmp/own.txt", "/tmp/own.txt"), (None, None)],
+)
+def test_what_pip_starts_has_the_bounds_of_its_user_alone(
+    monkeypatch: pytest.MonkeyPatch, before: "str | None", after: "str | None"
+) -> None:
+    """Environments in which packages are built, and other Pythons, may have any PyTorch."""
+    module = load_pips_changes(monkeypatch)
+    monkeypatch.delenv("PIP_CONSTRAINT", raising=False)
+    if before is not None:
+        monkeypatch.setenv("PIP_CONSTRAINT", before.format(module.BOUNDS))
+    module.unbound_environment()
+    assert os.environ.get("PIP_CONSTRAINT") == after

@@ -1,5 +1,6 @@
 """The image's pip, as is, but for two things that it is told first, by variables: that it may install into this Python
-(PEP 668), and the bounds that keep PyTorch, beside users' own bounds. Runs on every Python from 3.6.
+(PEP 668), and the bounds that keep PyTorch, beside users' own bounds; torchdev_pip says what these bind, and why. Runs
+on every Python from 3.6.
 
 Python finds this module before pip itself, however pip is called, and whatever version of it is installed.
 """
@@ -46,3 +47,6 @@ with open(__file__, encoding="utf-8") as _file:
 if sys.prefix == sys.base_prefix and _BOUNDS not in os.environ.get("PIP_CONSTRAINT", "").split():
     os.environ["PIP_CONSTRAINT"] = " ".join(_configured() + [_BOUNDS])
     os.environ["PIP_BREAK_SYSTEM_PACKAGES"] = "1"
+    import torchdev_pip
+
+    sys.meta_path.insert(0, torchdev_pip.Changed)

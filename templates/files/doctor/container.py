@@ -12,6 +12,8 @@ from finding import fault, limit, ok
 GIGABYTE = 1 << 30
 CGROUP = "/sys/fs/cgroup/"
 PATIENCE = 2
+SLOW = " did not end within {} seconds".format(PATIENCE)
+"""What is said of a compiler where a machine is too busy, or a disk too slow, to try it."""
 KEPT = (".cache", ".config", ".local")
 """Where programs keep caches, settings and what users install, in a home."""
 DEPTH, MOST = 3, 2000
@@ -153,7 +155,9 @@ def compiler():
                     return f"what {program} compiled computes nonsense"
     except FileNotFoundError as error:
         return f"{error.filename} is missing"
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired:
+        return program + SLOW
+    except OSError as error:
         return str(error)
     return None
 
@@ -239,6 +243,8 @@ def compiling(found):
         return ok("compiler", "gcc and g++ compile, and what they make loads")
     if not found["temporary"]:
         return limit("compiler", "not tried: there is no folder for temporary files")
+    if why.endswith(SLOW):
+        return limit("compiler", why + ", so what it makes was not tried")
     noexec = "failed to map segment" in why or "Operation not permitted" in why
     step = (
         "mount {} with exec: docker run --tmpfs {}:exec".format(*[found["temporary"]] * 2)

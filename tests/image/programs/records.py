@@ -20,7 +20,12 @@ SITE = "/usr/local/lib/python/site-packages"
 PACKAGES = "/usr/local/lib/python/packages"
 KEPT = "/usr/local/share/torchdev/records/"
 """RECORDs of what the guard keeps, which lies below SITE; others are among PACKAGES, as installers have left them."""
-OWN = (PACKAGES + "/zzz-torchdev.pth", SITE + "/torchdev_paths.py", SITE + "/pip/__init__.py")
+OWN = (
+    PACKAGES + "/zzz-torchdev.pth",
+    SITE + "/torchdev_paths.py",
+    SITE + "/torchdev_pip.py",
+    SITE + "/pip/__init__.py",
+)
 """What the guard itself has put there (docs/decisions/0011-the-guard.md)."""
 
 
