@@ -26,17 +26,18 @@ MATRIX = ROOT / "matrix.yaml"
 if str(ROOT) not in sys.path:  # python -P and -I leave the folder of a program out
     sys.path.insert(0, str(ROOT))
 
-from torchdev import arguments, environment, faults, terminal  # noqa: E402 - found by the line above
-from torchdev.commands import STARTED  # noqa: E402
-from torchdev.places import Places  # noqa: E402
-from torchdev.streams import say, show  # noqa: E402
+from torchdev.cli import arguments, environment  # noqa: E402 - found by the line above
+from torchdev.image.paths import Places  # noqa: E402
+from torchdev.util import faults, terminal  # noqa: E402
+from torchdev.util.commands import STARTED  # noqa: E402
+from torchdev.util.streams import say, show  # noqa: E402
 
 if TYPE_CHECKING:
-    from torchdev.matrix import Cell
-    from torchdev.outlook import Outlook
-    from torchdev.project import Project
-    from torchdev.report import Result
-    from torchdev.site import Options
+    from torchdev.docgen.project import Project
+    from torchdev.matrix.load import Cell
+    from torchdev.pipeline.capacity import Outlook
+    from torchdev.pipeline.report import Result
+    from torchdev.pipeline.session import Options
 
 
 def main(words: "list[str]") -> int:
@@ -56,7 +57,7 @@ def main(words: "list[str]") -> int:
     if options.stage == "build" and options.push_to and options.no_test:
         top.error("--push-to pushes what has passed its checks; leave --no-test out")
     environment.enter(ROOT, words)
-    from torchdev import process
+    from torchdev.util import process
 
     process.prepare(interrupt)
     return run(options)
@@ -67,21 +68,21 @@ def run(options: argparse.Namespace) -> int:
     if options.stage == "explain":
         return answer(options)
     if options.stage == "doctor":
-        from torchdev import doctor
+        from torchdev.cli import doctor
 
         findings = doctor.examine(ROOT)
         show(doctor.as_json(findings) if options.json else doctor.as_text(findings))
         return doctor.exit_code(findings)
     if options.stage == "catalog":
-        from torchdev import stages
+        from torchdev.cli import stages
 
         stages.refresh_catalog(say, accept_removed=options.accept_removed)
         return 0
     if options.stage == "check":
-        from torchdev import machine, selftest
+        from torchdev.cli import check, quickstart
 
         extent = "quick" if options.quick else "full" if options.full else "usual"
-        return selftest.run(ROOT, machine.Consent(options.yes), say, selftest.Extent(extent))
+        return check.run(ROOT, quickstart.Consent(options.yes), say, check.Extent(extent))
     return of_cells(options)
 
 
@@ -90,8 +91,9 @@ def of_cells(options: argparse.Namespace) -> int:
 
     What talks to engines takes half a second to import, and most stages talk to none.
     """
-    from torchdev import files, rendering
-    from torchdev.project import open_project
+    from torchdev.cli import render
+    from torchdev.docgen.project import open_project
+    from torchdev.util import files
 
     project = open_project(ROOT, options.matrix_file)
     groups = [*options.group, "default"] if getattr(options, "matrix", False) else options.group
@@ -99,11 +101,11 @@ def of_cells(options: argparse.Namespace) -> int:
     if options.stage in ("list", "render"):
         write(options, project, chosen)
         return 0
-    from torchdev import stages
+    from torchdev.cli import stages
 
     if options.stage == "plan":
         code = tell(stages.look_ahead(project, chosen, options.room), options)
-        rendering.name_unlocked(project, chosen, say)
+        render.name_unlocked(project, chosen, say)
         return code
     if options.stage == "build":
         return finish(stages.build_cells(project, chosen, how(options), say), options.json)
@@ -115,25 +117,25 @@ def of_cells(options: argparse.Namespace) -> int:
             stages.write_junit(options.junit, results)
         return finish(results, options.json)
     if options.stage == "bake":
-        from torchdev import baking
-        from torchdev.site import Options
+        from torchdev.cli import bake
+        from torchdev.pipeline.session import Options
 
-        return baking.bake(project, chosen, Options(**by(options)), options.words, say)
+        return bake.bake(project, chosen, Options(**by(options)), options.words, say)
     if options.stage in ("recipe", "run"):
         start(options, project, chosen)
         return 0
     if options.stage == "quickstart":
-        from torchdev import machine
+        from torchdev.cli import quickstart
 
         cells = chosen if named(options) else chosen[:1]
-        return machine.quickstart(project, cells, machine.Consent(options.yes), say)
+        return quickstart.quickstart(project, cells, quickstart.Consent(options.yes), say)
     write(options, project, chosen)
     return 0
 
 
 def start(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell, ...]") -> None:
     """Start a container, or write what other tools start it by."""
-    from torchdev import launch
+    from torchdev.cli import run as launch
 
     cell = launch.one(chosen)
     if options.stage == "run":
@@ -144,11 +146,12 @@ def start(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell, 
 
 def answer(options: argparse.Namespace) -> int:
     """Print an explanation; the exit code says yes or no."""
-    from torchdev import explain, ids, matrix
-    from torchdev.errors import Exit
+    from torchdev.catalog import explain, ids
+    from torchdev.matrix import load
+    from torchdev.util.errors import Exit
 
     if options.cell and not ids.wishes(options.cell):
-        aliases = matrix.load(options.matrix_file).aliases
+        aliases = load.load(options.matrix_file).aliases
         options.cell = aliases[options.cell].id if options.cell in aliases else options.cell
     axes = (*arguments.WISHES, "torchvision", "torchaudio")
     wishes = {axis: getattr(options, axis) for axis in axes if getattr(options, axis)}
@@ -159,10 +162,10 @@ def answer(options: argparse.Namespace) -> int:
 
 def tell(found: "Outlook", options: argparse.Namespace) -> int:
     """Print what building takes; a disk that does not hold it is refused."""
-    from torchdev import outlook
+    from torchdev.pipeline import capacity
 
-    show(outlook.as_json(found) if options.json else outlook.as_text(found))
-    refusal = outlook.refusal(found, prune=options.prune)
+    show(capacity.as_json(found) if options.json else capacity.as_text(found))
+    refusal = capacity.refusal(found, prune=options.prune)
     if refusal:
         raise refusal
     return 0
@@ -173,10 +176,10 @@ def write(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell, 
     if options.stage == "list":
         return show(listing(options, project, chosen))
     if options.stage == "render":
-        from torchdev import rendering
+        from torchdev.cli import render
 
-        return rendering.render_images(project, check=options.check, say=say)
-    from torchdev import stages
+        return render.render_images(project, check=options.check, say=say)
+    from torchdev.cli import stages
 
     if options.stage == "lock" and options.bases:
         stages.lock_bases(project, say)
@@ -190,7 +193,8 @@ def write(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell, 
 
 def listing(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell, ...]") -> str:
     """The cells, groups of them for CI, or all that can exist; for a terminal or as JSON."""
-    from torchdev import grid, report
+    from torchdev.catalog import grid
+    from torchdev.pipeline import report
 
     if options.grid:
         return grid.as_json() if options.json else grid.as_text()
@@ -216,7 +220,7 @@ def named(options: argparse.Namespace) -> bool:
 
 def how(options: argparse.Namespace) -> "Options":
     """The command line's wishes on how to build."""
-    from torchdev.site import Options
+    from torchdev.pipeline.session import Options
 
     return Options(
         test=not options.no_test,
@@ -243,7 +247,8 @@ def by(options: argparse.Namespace) -> "dict[str, Any]":
 
 def finish(results: "list[Result]", as_json: bool) -> int:
     """Print results; the exit code that the worst of them stands for."""
-    from torchdev import report, stages
+    from torchdev.cli import stages
+    from torchdev.pipeline import report
 
     found = stages.stored(results)
     if as_json:

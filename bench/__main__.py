@@ -22,8 +22,8 @@ from bench.network import need_tools, network
 from bench.options import DEFAULT, FIFTY, PREDICTED, ROOT, parser, wished
 from bench.results import Results, from_json
 from bench.session import Wish
-from torchdev import process
-from torchdev.errors import EngineError, Exit, InputError, TorchdevError
+from torchdev.util import process
+from torchdev.util.errors import EngineError, Exit, InputError, TorchdevError
 
 LOCK = Path("/run/lock/torchdev-bench")
 PREFIX = "torchdev-bench-"

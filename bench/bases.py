@@ -9,8 +9,8 @@ from pathlib import Path
 
 from bench.cells import Subject
 from bench.engine import Engine, Site, engine
-from torchdev.bases import Base, bases_of, read_digests
-from torchdev.errors import TorchdevError
+from torchdev.catalog.bases import Base, bases_of, read_digests
+from torchdev.util.errors import TorchdevError
 
 Say = Callable[[str], None]
 KEPT = "bases"

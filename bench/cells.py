@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from torchdev.errors import InputError
+from torchdev.util.errors import InputError
 
 IMAGE = "torchdev-bench"
 """The repository name of the images that torchdev builds for the bench."""

@@ -13,7 +13,7 @@ from bench.contenders import Setting
 from bench.engine import Engine
 from bench.measure import Measured
 from bench.results import Results
-from torchdev.errors import BuildError
+from torchdev.util.errors import BuildError
 
 SMALL = ("pillow", "filelock", "typing-extensions")
 """Small packages: of the first that a cell has, another version is taken."""
@@ -26,7 +26,7 @@ CHOSEN_ELSEWHERE = ("torch", "torchvision", "torchaudio")
 WITH_PACKAGE = f"""\
 import sys
 sys.path.insert(0, sys.argv.pop(1))
-from torchdev import plan
+from torchdev.image import plan
 plan.DEBIAN_TOOLS = (*plan.DEBIAN_TOOLS, {PACKAGE!r})
 import build
 sys.exit(build.main(sys.argv[1:]))

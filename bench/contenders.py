@@ -11,8 +11,8 @@ from bench.bases import Bases
 from bench.cells import IMAGE, Subject
 from bench.engine import Engine, Site
 from bench.measure import Measured
-from torchdev.errors import BuildError
-from torchdev.host import Host
+from torchdev.util.errors import BuildError
+from torchdev.wheels.host import Host
 
 CONTENDERS = ("naive", "uv", "torchdev", "floor")
 BUILDERS = CONTENDERS[:3]

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bench.cells import Subject
-from torchdev.errors import EngineError
+from torchdev.util.errors import EngineError
 
 BESIDE = 450_000_000
 """Bytes of an image beside its wheels: base and bytecode."""

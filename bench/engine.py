@@ -19,7 +19,7 @@ from typing import Any
 from bench import measure
 from bench.measure import Measured
 from bench.network import Network, write_setting
-from torchdev.errors import BuildError, EngineError
+from torchdev.util.errors import BuildError, EngineError
 
 START, STOP = 60, 90
 """Seconds that dockerd gets to answer, and to end."""

@@ -19,7 +19,7 @@ from bench.change import AGAIN
 from bench.contenders import Setting
 from bench.engine import Engine
 from bench.results import Results
-from torchdev.errors import BuildError
+from torchdev.util.errors import BuildError
 
 CELLS = 50
 LIMIT = 60.0

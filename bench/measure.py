@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torchdev.errors import BuildError
+from torchdev.util.errors import BuildError
 
 EVERY = 0.5
 """Seconds between two looks at the memory."""

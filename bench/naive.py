@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bench.cells import Subject
-from torchdev.host import Host, find_wheels, link_or_copy
+from torchdev.wheels.host import Host, find_wheels, link_or_copy
 
 REPOSITORY = {"naive": "torchdev-bench-naive", "uv": "torchdev-bench-uv"}
 """Repository names of the images."""

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from torchdev.errors import EngineError
+from torchdev.util.errors import EngineError
 
 NAME = "torchdev-bench"
 """Of the namespace; marks the firewall's rules too."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.contenders import CONTENDERS
 from bench.session import MEASURES, Wish
-from torchdev.errors import InputError
+from torchdev.util.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT = ("py311-cu130-torch2.14.1", "py313-cu130-torch2.14.1", "py311-cu132-torch2.15.0", "py313-cu132-torch2.15.0")

@@ -12,7 +12,7 @@ from bench.contenders import Setting
 from bench.engine import Engine
 from bench.figures import EIGHT, beside_wheels, predicted_naive
 from bench.results import Results
-from torchdev.errors import Exit, InputError
+from torchdev.util.errors import Exit, InputError
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 """Four Pythons, which with two CUDA sets make eight cells."""

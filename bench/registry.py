@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.engine import Site, stop
-from torchdev.errors import EngineError
+from torchdev.util.errors import EngineError
 
 PACKAGE = "docker-registry"
 ADDRESS = "127.0.0.1:5000"

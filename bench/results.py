@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from torchdev.errors import InputError
+from torchdev.util.errors import InputError
 
 Key = tuple[str, str, str, int]
 """Measure, such as cold; quantity, such as seconds or bytes; contender; number of cells."""

@@ -9,7 +9,7 @@ from bench.cells import Subject
 from bench.contenders import BUILDERS, CONTENDERS, Setting
 from bench.engine import Engine, engine
 from bench.results import Results
-from torchdev.errors import TorchdevError
+from torchdev.util.errors import TorchdevError
 
 Say = Callable[[str], None]
 Subjects = tuple[Subject, ...]

@@ -4,8 +4,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from torchdev.errors import InputError
-from torchdev.host import Host, read_host
+from torchdev.util.errors import InputError
+from torchdev.wheels.host import Host, read_host
 
 REMOTE = {"PIP_CONFIG_FILE": os.devnull}
 """What makes pip, and torchdev, which asks it, forget configuration files."""

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.unit.conftest import ROOT
-from torchdev.places import Places
-from torchdev.plan import Plan
-from torchdev.verify import processes, side_by_side
+from torchdev.image.paths import Places
+from torchdev.image.plan import Plan
+from torchdev.pipeline.verify import processes, side_by_side
 
 
 def reds(

@@ -14,12 +14,12 @@ import pytest
 
 from tests.engine.bridge import bridge
 from tests.unit.conftest import ROOT
-from torchdev import bootstrap
-from torchdev.bases import Base
-from torchdev.engine import Engine
-from torchdev.errors import EngineError
-from torchdev.plan import Plan
-from torchdev.project import Project, open_project
+from torchdev.bases import bootstrap
+from torchdev.catalog.bases import Base
+from torchdev.docgen.project import Project, open_project
+from torchdev.engine.client import Engine
+from torchdev.image.plan import Plan
+from torchdev.util.errors import EngineError
 
 PATIENCE = 30
 """Seconds for an engine to start."""

@@ -15,8 +15,8 @@ from typing import Any
 import yaml
 from docker.types import EndpointConfig
 
-from torchdev.engine import Engine
-from torchdev.trees import Contents
+from torchdev.engine.client import Engine
+from torchdev.util.trees import Contents
 
 Manifest = dict[str, Any]
 

@@ -14,7 +14,7 @@ from bench.cold import rewritten, stored
 from bench.engine import Engine, Site, engine, restarted, settle
 from bench.network import NAME, OUTSIDE, network
 from bench.registry import ADDRESS, Registry, program, registry
-from torchdev.errors import EngineError
+from torchdev.util.errors import EngineError
 
 SIZE = 300_000
 """Bytes of a layer that nothing compresses."""

@@ -16,21 +16,22 @@ from bench import registry as registries
 from tests.engine.conftest import Second
 from tests.image.saved import search
 from tests.unit.conftest import ROOT
-from torchdev import batches, buildx, exports
-from torchdev.bases import Base
-from torchdev.engine import Engine
-from torchdev.errors import BuildError, EngineError
-from torchdev.exports import Way
-from torchdev.host import Host
-from torchdev.lock import Lock, inputs_digest
-from torchdev.matrix import load
-from torchdev.places import Places
-from torchdev.plan import Plan
-from torchdev.project import Project
-from torchdev.push import push, remotes
-from torchdev.report import State
-from torchdev.site import Options, Site, way_of
-from torchdev.turns import Disk
+from torchdev.catalog.bases import Base
+from torchdev.docgen.project import Project
+from torchdev.engine import buildx, outputs
+from torchdev.engine.client import Engine
+from torchdev.engine.outputs import Way
+from torchdev.image.paths import Places
+from torchdev.image.plan import Plan
+from torchdev.matrix.load import load
+from torchdev.pipeline import batches
+from torchdev.pipeline.push import push, remotes
+from torchdev.pipeline.report import State
+from torchdev.pipeline.run_lock import Disk
+from torchdev.pipeline.session import Options, Site, way_of
+from torchdev.util.errors import BuildError, EngineError
+from torchdev.wheels.host import Host
+from torchdev.wheels.lock import Lock, inputs_digest
 
 MATRIX = """\
 image: {image}
@@ -110,7 +111,7 @@ def test_unknown_builder_is_refused(engine: Engine, tmp_path: Path) -> None:
 
 def test_classic_store_writes_no_cache(engine: Engine, tmp_path: Path) -> None:
     """The engine's own builder can't; that is said before it is tried."""
-    if exports.containerd_store(engine.info()):
+    if outputs.containerd_store(engine.info()):
         pytest.skip("this engine has containerd's store, which can")
     with pytest.raises(EngineError, match="can't write its cache"):
         way_of(engine, Options(cache_to="127.0.0.1:5000/cache"), tmp_path)
@@ -246,7 +247,7 @@ def test_cache_by_way_of_a_registry(
     before = [site.engine.image(plan.tags[0]) for plan in plans]
     assert "exporting cache to registry" in log_of(site, plans[0])
     tags = {path.name for path in (tmp_path / "registry").rglob("tags/*")}
-    assert tags == {*(plan.cell.id for plan in plans), exports.shared_tag(plans[0].shared)}
+    assert tags == {*(plan.cell.id for plan in plans), outputs.shared_tag(plans[0].shared)}
     buildx.run(["prune", f"--builder={second.builder}", "--all", "--force"], tmp_path / "prune")
     again = dataclasses.replace(site, options=dataclasses.replace(options, rebuild=True))
     assert [result.state for result in batches.run(again, plans)] == [State.BUILT] * 2

@@ -12,7 +12,7 @@ import pytest
 
 from tests.engine.pods import outcome
 from tests.unit.conftest import ROOT
-from torchdev.plan import Plan
+from torchdev.image.plan import Plan
 
 
 class Project:

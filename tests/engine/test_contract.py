@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from tests.unit.conftest import ROOT
-from torchdev.checks import TABLES, field, leaves, proving, read_checks
-from torchdev.engine import Engine
-from torchdev.places import Places
-from torchdev.plan import Plan
-from torchdev.project import Project, open_project
-from torchdev.render import CONTRACT_FILE
+from torchdev.docgen.project import Project, open_project
+from torchdev.engine.client import Engine
+from torchdev.image.paths import Places
+from torchdev.image.plan import Plan
+from torchdev.image.render import CONTRACT_FILE
+from torchdev.pipeline.checks import TABLES, field, leaves, proving, read_checks
 
 Contract = dict[str, Any]
 WHOLE = "test_contract_is_in_the_image"

@@ -11,12 +11,12 @@ from packaging.utils import canonicalize_name
 from tests.reds import reds
 from tests.sabotage.cases import Case, options
 from tests.unit.conftest import ROOT
-from torchdev.engine import Engine
-from torchdev.errors import BuildError
-from torchdev.host import read_host
-from torchdev.plan import Plan
-from torchdev.project import open_project
-from torchdev.render import CONTRACT_FILE
+from torchdev.docgen.project import open_project
+from torchdev.engine.client import Engine
+from torchdev.image.plan import Plan
+from torchdev.image.render import CONTRACT_FILE
+from torchdev.util.errors import BuildError
+from torchdev.wheels.host import read_host
 
 PAGE = (ROOT / "docs" / "derive.md").read_text(encoding="utf-8")
 DOCKERFILES = dict(zip(("pip", "uv"), re.findall(r"^```Dockerfile\n(.*?)^```", PAGE, re.S | re.M), strict=True))

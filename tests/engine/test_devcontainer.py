@@ -16,7 +16,7 @@ import pytest
 
 from tests.image.test_use import wheel
 from tests.unit.conftest import ROOT
-from torchdev.plan import Plan
+from torchdev.image.plan import Plan
 
 CLI = "@devcontainers/cli@0.89.0"
 UID = 4321

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import pytest
 from docker.models.containers import Container
 
-from torchdev.contract import PACKAGES
-from torchdev.contract import SITE_PACKAGES as SITE
-from torchdev.engine import Engine
-from torchdev.plan import Plan
+from torchdev.engine.client import Engine
+from torchdev.image.contract import PACKAGES
+from torchdev.image.contract import SITE_PACKAGES as SITE
+from torchdev.image.plan import Plan
 
 Levels = dict[str, str]
 FAKE = "/tmp/fake"

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from torchdev import bootstrap, builder
-from torchdev.context import context_of
-from torchdev.diagnosis import explain
-from torchdev.engine import Engine
-from torchdev.errors import BuildError, Exit, GpuError
-from torchdev.host import Host, read_host
-from torchdev.places import Places
-from torchdev.plan import Plan
-from torchdev.project import Project
+from torchdev.bases import bootstrap
+from torchdev.docgen.project import Project
+from torchdev.engine.client import Engine
+from torchdev.engine.diagnosis import explain
+from torchdev.image.context import context_of
+from torchdev.image.paths import Places
+from torchdev.image.plan import Plan
+from torchdev.pipeline import bake
+from torchdev.util.errors import BuildError, Exit, GpuError
+from torchdev.wheels.host import Host, read_host
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def attempt(engine: Engine, plan: Plan, places: Places, host: Host) -> BuildErro
     """Build from a damaged copy; the error."""
     made = bootstrap.choose(engine, plan.bases)
     with pytest.raises(BuildError) as caught:
-        builder.build(engine, host, plan, places, builder.stands_for(engine, plan, made), None)
+        bake.build(engine, host, plan, places, bake.stands_for(engine, plan, made), None)
     assert caught.value.where == plan.cell.id
     assert caught.value.code is Exit.BUILD
     return caught.value

@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 
 from tests.unit.fake_index import FakeIndex, make_wheel, serving
-from torchdev import builder, render
-from torchdev.bases import Base
-from torchdev.engine import Engine
-from torchdev.errors import BuildError
-from torchdev.host import read_host
-from torchdev.lock import Package
-from torchdev.places import Places
-from torchdev.plan import Plan, make_plan
-from torchdev.project import Project
+from torchdev.catalog.bases import Base
+from torchdev.docgen.project import Project
+from torchdev.engine.client import Engine
+from torchdev.image import render
+from torchdev.image.paths import Places
+from torchdev.image.plan import Plan, make_plan
+from torchdev.pipeline import bake
+from torchdev.util.errors import BuildError
+from torchdev.wheels.host import read_host
+from torchdev.wheels.lock import Package
 
 GATEWAY = "172.17.0.1"
 """This machine as containers of Docker's default network see it."""
@@ -65,9 +66,9 @@ def fetch(
     own_host = dataclasses.replace(
         read_host(), index=f"{index.url}/simple", extra_indexes=(), find_links=(), folders=(), proxies=()
     )
-    stands = builder.stands_for(engine, own, made)
-    builder.build(engine, read_host(), own, places, stands, None, "tool")
-    builder.build(engine, own_host, own, places, stands, None, stage)
+    stands = bake.stands_for(engine, own, made)
+    bake.build(engine, read_host(), own, places, stands, None, "tool")
+    bake.build(engine, own_host, own, places, stands, None, stage)
 
 
 def test_wheels_are_fetched_once_and_broken_downloads_go_on(

@@ -2,10 +2,10 @@
 
 import pytest
 
-from torchdev.engine import Engine
-from torchdev.forecast import forecast, total
-from torchdev.project import Project
-from torchdev.report import storage
+from torchdev.docgen.project import Project
+from torchdev.engine.client import Engine
+from torchdev.pipeline.estimate import forecast, total
+from torchdev.pipeline.report import storage
 
 WITHIN = 0.1
 

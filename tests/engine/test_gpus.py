@@ -2,10 +2,10 @@
 
 import pytest
 
-from torchdev.engine import Engine
-from torchdev.errors import GpuError
-from torchdev.gpus import CDI_KIND, by_cdi, by_toolkit
-from torchdev.refusals import container_error
+from torchdev.engine.client import Engine
+from torchdev.engine.gpus import CDI_KIND, by_cdi, by_toolkit
+from torchdev.engine.refusals import container_error
+from torchdev.util.errors import GpuError
 
 
 @pytest.mark.parametrize("way", [by_toolkit, by_cdi])

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from torchdev.context import context_of
-from torchdev.engine import Engine
-from torchdev.plan import EPOCH, Plan
-from torchdev.project import Project
-from torchdev.report import storage
+from torchdev.docgen.project import Project
+from torchdev.engine.client import Engine
+from torchdev.image.context import context_of
+from torchdev.image.plan import EPOCH, Plan
+from torchdev.pipeline.report import storage
 
 STEP = "mkdir -p /own/deep && date +%s > /own/deep/then && rm /own/deep/then && touch /own/deep/file /etc/own"
 TAG = "torchdev-test:layers"

@@ -14,20 +14,21 @@ from pathlib import Path
 import pytest
 
 from tests.unit.conftest import ROOT
-from torchdev import pipeline, verify
-from torchdev.bases import Base
-from torchdev.engine import Engine
-from torchdev.errors import Exit
-from torchdev.host import Host
-from torchdev.lock import Lock, inputs_digest
-from torchdev.matrix import load
-from torchdev.places import Places
-from torchdev.plan import Plan
-from torchdev.project import Project
-from torchdev.report import State
-from torchdev.site import Options, Site
-from torchdev.turns import Disk
-from torchdev.verify import Outcome, Verdict
+from torchdev.catalog.bases import Base
+from torchdev.docgen.project import Project
+from torchdev.engine.client import Engine
+from torchdev.image.paths import Places
+from torchdev.image.plan import Plan
+from torchdev.matrix.load import load
+from torchdev.pipeline import run as pipeline
+from torchdev.pipeline import verify
+from torchdev.pipeline.report import State
+from torchdev.pipeline.run_lock import Disk
+from torchdev.pipeline.session import Options, Site
+from torchdev.pipeline.verify import Outcome, Verdict
+from torchdev.util.errors import Exit
+from torchdev.wheels.host import Host
+from torchdev.wheels.lock import Lock, inputs_digest
 
 MATRIX = """\
 image: {image}
@@ -152,7 +153,7 @@ def test_two_runs_take_turns(make: Make, tmp_path: Path) -> None:
     site, plans = make({"3.11": f"sleep 3 # {uuid.uuid4()}"})
     said: list[str] = []
     second = dataclasses.replace(site, say=said.append)
-    program = "import sys, time; from torchdev.turns import alone; from pathlib import Path\n"
+    program = "import sys, time; from torchdev.pipeline.run_lock import alone; from pathlib import Path\n"
     program += "with alone(Path(sys.argv[1]), sys.argv[2], lambda: None): print('held', flush=True); time.sleep(2)"
     command = [sys.executable, "-c", program, str(site.meeting), plans[0].candidate]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as other:

@@ -21,8 +21,8 @@ import yaml
 from tests.engine.pods import outcome
 from tests.image.conftest import PROGRAMS
 from tests.unit.conftest import ROOT
-from torchdev.engine import Engine
-from torchdev.plan import Plan
+from torchdev.engine.client import Engine
+from torchdev.image.plan import Plan
 
 PODMAN = tuple(shlex.split(os.environ.get("TORCHDEV_PODMAN", "podman")))
 OLDEST = (5, 3)

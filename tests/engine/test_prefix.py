@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from torchdev import bases, bootstrap, prefix
-from torchdev.bases import Base, python_image, suite_of
-from torchdev.engine import Engine
-from torchdev.errors import BuildError, InputError, TorchdevError
-from torchdev.host import read_host
-from torchdev.project import Project
+from torchdev.bases import bootstrap, prefix
+from torchdev.catalog import bases
+from torchdev.catalog.bases import Base, python_image, suite_of
+from torchdev.docgen.project import Project
+from torchdev.engine.client import Engine
+from torchdev.util.errors import BuildError, InputError, TorchdevError
+from torchdev.wheels.host import read_host
 
 SERIES = "{}.{}".format(*platform.python_version_tuple())
 

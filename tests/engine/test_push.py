@@ -14,15 +14,15 @@ import pytest
 from tests.engine.fake_registry import FakeRegistry, serving
 from tests.engine.test_pipeline import Make, ids, make
 from tests.engine.test_waves import named, step, tight
-from torchdev import batches, pipeline, verify
-from torchdev.engine import Engine
-from torchdev.errors import Exit
-from torchdev.plan import Plan
-from torchdev.progress import PUSHING, Event, Phase
-from torchdev.push import remotes
-from torchdev.report import State
-from torchdev.site import Site
-from torchdev.verify import Outcome, Verdict
+from torchdev.engine.client import Engine
+from torchdev.image.plan import Plan
+from torchdev.pipeline import batches, run, verify
+from torchdev.pipeline.progress import PUSHING, Event, Phase
+from torchdev.pipeline.push import remotes
+from torchdev.pipeline.report import State
+from torchdev.pipeline.session import Site
+from torchdev.pipeline.verify import Outcome, Verdict
+from torchdev.util.errors import Exit
 
 __all__ = ["make"]
 
@@ -231,15 +231,15 @@ def test_a_pass_is_of_an_image_and_not_of_its_tag(make: Make, engine: Engine, mo
 
     monkeypatch.setattr(verify, "verify", check)
     site, plans = make(test=True)
-    (result,) = pipeline.run(site, plans[:1])
+    (result,) = run.run(site, plans[:1])
     assert result.image
     assert checked == [result.image.id]
-    assert [found.state for found in pipeline.run(site, plans[:1])] == [State.SKIPPED]
+    assert [found.state for found in run.run(site, plans[:1])] == [State.SKIPPED]
     text = f"FROM {plans[0].tags[0]}\nRUN touch /mine\n"
     command = ["docker", "build", "--quiet", "--tag", plans[0].tags[0], "-"]
     subprocess.run(command, input=text, text=True, check=True, stdout=subprocess.DEVNULL)
     (derived,) = ids(engine, dataclasses.replace(plans[0], aliases=()))
-    (result,) = pipeline.run(site, plans[:1])
+    (result,) = run.run(site, plans[:1])
     assert (result.state, result.code) == (State.FAILED, Exit.CHECK)
     assert checked[1:] == [derived]
 

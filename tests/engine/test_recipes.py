@@ -16,10 +16,12 @@ import pytest
 
 from tests.engine.pods import Manifest, Pods, of_kind, outcome, unpack
 from tests.unit.conftest import ROOT
-from torchdev import jobs, recipes, trees
-from torchdev.engine import Engine
-from torchdev.plan import Plan
-from torchdev.project import Project
+from torchdev.docgen.project import Project
+from torchdev.engine.client import Engine
+from torchdev.image.plan import Plan
+from torchdev.recipes import files as recipes
+from torchdev.recipes import jobs
+from torchdev.util import trees
 
 EPOCHS = 12
 """So many that a Pod can be lost before the training is done."""

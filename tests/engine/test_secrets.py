@@ -28,16 +28,18 @@ from tests.engine.conftest import Second
 from tests.engine.test_fetch import GATEWAY
 from tests.unit.conftest import ROOT
 from tests.unit.fake_index import FakeIndex, make_wheel, serving
-from torchdev import bootstrap, builder, render
-from torchdev.context import context_of
-from torchdev.engine import Engine
-from torchdev.errors import BuildError
-from torchdev.host import Host, read_host
-from torchdev.lock import PYTORCH, Package
-from torchdev.places import Places
-from torchdev.plan import Plan, make_plan
-from torchdev.project import open_project
-from torchdev.terminal import HIDDEN
+from torchdev.bases import bootstrap
+from torchdev.docgen.project import open_project
+from torchdev.engine.client import Engine
+from torchdev.image import render
+from torchdev.image.context import context_of
+from torchdev.image.paths import Places
+from torchdev.image.plan import Plan, make_plan
+from torchdev.pipeline import bake
+from torchdev.util.errors import BuildError
+from torchdev.util.terminal import HIDDEN
+from torchdev.wheels.host import Host, read_host
+from torchdev.wheels.lock import PYTORCH, Package
 
 CLONE_NEWNET = 0x40000000
 KINDS = ("user", "password", "index-token", "pytorch-token", "netrc", "netrc-of-others", "proxy")
@@ -55,7 +57,7 @@ class Site:
     home: Path
     places: Places
     plan: Plan
-    stands: builder.Stands
+    stands: bake.Stands
 
     def host(self) -> Host:
         """The settings, as torchdev reads them."""
@@ -133,7 +135,7 @@ def network_of(process: int) -> Iterator[None]:
             assert libc.setns(own.fileno(), CLONE_NEWNET) == 0
 
 
-def site_of(engine: Engine, index: FakeIndex, like: Plan, folder: Path, stands: builder.Stands) -> Site:
+def site_of(engine: Engine, index: FakeIndex, like: Plan, folder: Path, stands: bake.Stands) -> Site:
     """Fill an index with two wheels, one of them PyTorch's, and write settings that lead to it."""
     secrets = {kind: f"Zz9{uuid.uuid4().hex[:20]}" for kind in KINDS}
     unique = uuid.uuid4().hex[:10]
@@ -168,11 +170,11 @@ def cpu() -> Plan:
 @pytest.fixture
 def classic(engine: Engine, cpu: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """With the engine that is there."""
-    stands = builder.stands_for(engine, cpu, bootstrap.choose(engine, list(cpu.bases)))
+    stands = bake.stands_for(engine, cpu, bootstrap.choose(engine, list(cpu.bases)))
     try:
         with serving(FakeIndex(), GATEWAY) as index:
             site = site_of(engine, index, cpu, tmp_path, stands)
-            builder.build(engine, read_host(), site.plan, site.places, stands, None, "tool")
+            bake.build(engine, read_host(), site.plan, site.places, stands, None, "tool")
             for name, value in site.variables().items():
                 monkeypatch.setenv(name, value)
             yield site
@@ -197,7 +199,7 @@ def containerd(
     engine = Engine()
     image = engine.image(name)
     assert image
-    stand = builder.StandIn(name, image.id)
+    stand = bake.StandIn(name, image.id)
     stands = {**dict.fromkeys((base.ref for base in cpu.bases), stand), "tool": stand}
     gateway = subprocess.run(
         ["docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"],
@@ -212,7 +214,7 @@ def export(site: Site, stage: str, name: str) -> Path:
     folder, host = site.places.work / "bake", site.host()
     folder.mkdir(parents=True, exist_ok=True)
     file, log = folder / "docker-bake.json", site.places.work / "logs" / f"{stage}.log"
-    file.write_text(json.dumps(builder.bake_file((site.plan,), host, site.places, folder, site.stands)))
+    file.write_text(json.dumps(bake.bake_file((site.plan,), host, site.places, folder, site.stands)))
     target = site.plan.target
     settings = [f"--set={target}.{word}" for word in (f"target={stage}", "output=type=docker", f"tags={name}")]
     command = ["bake", "--file", str(file), "--provenance=false", *settings, target]
@@ -285,7 +287,7 @@ def check_failures(site: Site) -> None:
     lines: list[str] = []
     host = site.host()
     with pytest.raises(BuildError) as raised:
-        builder.build(site.engine, host, site.plan, site.places, site.stands, lines.append, "fetch-packages")
+        bake.build(site.engine, host, site.plan, site.places, site.stands, lines.append, "fetch-packages")
     log = (site.places.work / "logs" / f"{site.plan.cell.id}-fetch-packages.log").read_text()
     assert HIDDEN in log
     assert site.found_in(log + str(raised.value) + "".join(lines) + repr(host)) == set()
@@ -314,9 +316,7 @@ def test_nothing_stays_of_a_build_that_is_killed(classic: Site) -> None:
     classic.index.broken[file] = "stall"
 
     def run() -> None:
-        builder.build(
-            classic.engine, classic.host(), classic.plan, classic.places, classic.stands, None, "fetch-packages"
-        )
+        bake.build(classic.engine, classic.host(), classic.plan, classic.places, classic.stands, None, "fetch-packages")
 
     child = multiprocessing.get_context("fork").Process(target=run)
     child.start()
@@ -351,7 +351,7 @@ def test_a_secret_that_is_named_and_not_given_stops_the_build(classic: Site) -> 
     host, folder = classic.host(), classic.places.work / "bake"
     folder.mkdir(parents=True)
     (folder / "bake.json").write_text(
-        json.dumps(builder.bake_file((classic.plan,), host, classic.places, folder, classic.stands))
+        json.dumps(bake.bake_file((classic.plan,), host, classic.places, folder, classic.stands))
     )
     assert classic.found_in((folder / "bake.json").read_text()) == set()
     command = ["bake", f"--file={folder}/bake.json", "--provenance=false", "--set=*.target=fetch-packages"]

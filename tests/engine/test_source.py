@@ -9,7 +9,7 @@ import pytest
 from docker.models.containers import Container
 
 from tests.unit.conftest import ROOT
-from torchdev.engine import Engine, copy_into
+from torchdev.engine.client import Engine, copy_into
 
 PYTHON, PACKAGE = "3.11", "python3.11"
 OLD, NEW, NEWEST = "3.11.2-6+deb12u8", "3.11.2-6+deb12u9", "3.11.2-6+deb12u10"

@@ -11,8 +11,8 @@ import pytest
 from tests.image.conftest import PROGRAMS
 from tests.image.test_runs import STRICT
 from tests.image.test_use import wheel
-from torchdev.engine import Engine
-from torchdev.plan import Plan
+from torchdev.engine.client import Engine
+from torchdev.image.plan import Plan
 
 PLOT = """
 import json, logging, os

@@ -15,8 +15,8 @@ from docker.models.containers import Container
 
 from tests.engine.pods import outcome
 from tests.unit.conftest import ROOT
-from torchdev.engine import Engine
-from torchdev.plan import Plan
+from torchdev.engine.client import Engine
+from torchdev.image.plan import Plan
 
 EPOCHS = 4
 SCRIPT = f"train.py --epochs {EPOCHS} --batch 64 --lr 0.03 --checkpoint-every 7"

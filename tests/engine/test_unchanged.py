@@ -14,15 +14,18 @@ import pytest
 import yaml
 
 from tests.unit.conftest import ROOT, distinct, make_package
-from torchdev import builder, lock, memory, releases, trees
-from torchdev.bases import Base
-from torchdev.cells import Cell
-from torchdev.engine import Engine
-from torchdev.forecast import chain
-from torchdev.matrix import load
-from torchdev.places import Places
-from torchdev.project import Project
-from torchdev.verify import Outcome, Verdict
+from torchdev.catalog import releases
+from torchdev.catalog.bases import Base
+from torchdev.docgen.project import Project
+from torchdev.engine.client import Engine
+from torchdev.image.paths import Places
+from torchdev.matrix.cells import Cell
+from torchdev.matrix.load import load
+from torchdev.pipeline import bake, memory
+from torchdev.pipeline.estimate import chain
+from torchdev.pipeline.verify import Outcome, Verdict
+from torchdev.util import trees
+from torchdev.wheels import lock
 
 CELLS = 50
 RUNS = 2
@@ -62,8 +65,8 @@ def fifty(engine: Engine, project: Project, made: "tuple[Base, ...]", tmp_path: 
         pass
     try:
         for one in plans:
-            wanted = builder.inputs(one, many.places, builder.stands_for(engine, one, made))
-            labels = {builder.INPUTS_LABEL: wanted, builder.LAYERS_LABEL: " ".join(chain(one))}
+            wanted = bake.inputs(one, many.places, bake.stands_for(engine, one, made))
+            labels = {bake.INPUTS_LABEL: wanted, bake.LAYERS_LABEL: " ".join(chain(one))}
             engine.load_root(empty, one.tags[0], {**labels, "io.torchdev.lock": one.lock.digest, "cell": one.cell.id})
             there = engine.image(one.tags[0])
             assert there

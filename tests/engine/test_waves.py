@@ -6,16 +6,17 @@ import uuid
 import pytest
 
 from tests.engine.test_pipeline import Make, ids, make
-from torchdev import batches, buildx, verify
-from torchdev.engine import Engine
-from torchdev.errors import Exit
-from torchdev.forecast import below, needed
-from torchdev.plan import Plan
-from torchdev.report import State
-from torchdev.site import Site
-from torchdev.stages import stored
-from torchdev.turns import Disk
-from torchdev.verify import Outcome, Verdict
+from torchdev.cli.stages import stored
+from torchdev.engine import buildx
+from torchdev.engine.client import Engine
+from torchdev.image.plan import Plan
+from torchdev.pipeline import batches, verify
+from torchdev.pipeline.estimate import below, needed
+from torchdev.pipeline.report import State
+from torchdev.pipeline.run_lock import Disk
+from torchdev.pipeline.session import Site
+from torchdev.pipeline.verify import Outcome, Verdict
+from torchdev.util.errors import Exit
 
 __all__ = ["make"]
 

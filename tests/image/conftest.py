@@ -18,16 +18,16 @@ from testinfra.host import Host
 
 from tests.image import shares
 from tests.image.programs.forked import CANNOT_FORK
-from torchdev.bases import read_digests
-from torchdev.controls import file, recall, remember
-from torchdev.engine import Engine, copy_into
-from torchdev.errors import GpuError
-from torchdev.matrix import Cell, load
-from torchdev.plan import Plan
-from torchdev.project import open_project
-from torchdev.releases import COMPANIONS
-from torchdev.render import CONTRACT_FILE
-from torchdev.verify import REMEMBERED
+from torchdev.catalog.bases import read_digests
+from torchdev.catalog.releases import COMPANIONS
+from torchdev.docgen.project import open_project
+from torchdev.engine.client import Engine, copy_into
+from torchdev.image.plan import Plan
+from torchdev.image.render import CONTRACT_FILE
+from torchdev.matrix.load import Cell, load
+from torchdev.pipeline.controls import file, recall, remember
+from torchdev.pipeline.verify import REMEMBERED
+from torchdev.util.errors import GpuError
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(__file__).parent / "programs"

@@ -11,9 +11,9 @@ import pytest
 from testinfra.host import Host
 
 from tests.image.conftest import Engine
-from torchdev.facts import NOT_KNOWN
-from torchdev.plan import Plan
-from torchdev.slimming import LEFT_OUT, STRIPPED, rules
+from torchdev.catalog.facts import NOT_KNOWN
+from torchdev.image.plan import Plan
+from torchdev.image.slimming import LEFT_OUT, STRIPPED, rules
 
 Contract = dict[str, Any]
 OF_BASES = (

@@ -8,7 +8,7 @@ import pytest
 from testinfra.host import Host
 
 from tests.image.conftest import Gpu
-from torchdev.plan import Plan
+from torchdev.image.plan import Plan
 
 pytestmark = pytest.mark.devel
 

@@ -16,9 +16,9 @@ from testinfra.host import Host
 from tests.image.conftest import result
 from tests.image.programs.elf import loaded
 from tests.image.test_contract import BESIDE, matches
-from torchdev.contract import make_contract
-from torchdev.host import find_wheels, read_host
-from torchdev.plan import Plan
+from torchdev.image.contract import make_contract
+from torchdev.image.plan import Plan
+from torchdev.wheels.host import find_wheels, read_host
 
 
 @pytest.fixture(scope="module")

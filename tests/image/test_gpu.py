@@ -6,8 +6,8 @@ import pytest
 from testinfra.host import Host
 
 from tests.image.conftest import Gpu
-from torchdev.gpus import ToolkitView, toolkit_view
-from torchdev.plan import Plan
+from torchdev.engine.gpus import ToolkitView, toolkit_view
+from torchdev.image.plan import Plan
 
 
 @pytest.mark.cuda

@@ -11,10 +11,10 @@ import testinfra
 from testinfra.host import Host
 
 from tests.image.test_use import put_wheel, whole
-from torchdev.contract import PACKAGES, SITE_PACKAGES, make_contract
-from torchdev.engine import Engine
-from torchdev.plan import Plan
-from torchdev.releases import COMPANIONS
+from torchdev.catalog.releases import COMPANIONS
+from torchdev.engine.client import Engine
+from torchdev.image.contract import PACKAGES, SITE_PACKAGES, make_contract
+from torchdev.image.plan import Plan
 
 USERS = {"dev": "1000:1000", "root": "0:0", "another uid": "12345:0"}
 """Who may install into the image's own Python; the groups are those that Docker gives, and group 0 for dev."""

@@ -7,8 +7,8 @@ import pytest
 from testinfra.host import Host
 
 from tests.image.conftest import result
-from torchdev.catalog import numbers
-from torchdev.plan import Plan
+from torchdev.catalog.builds import numbers
+from torchdev.image.plan import Plan
 
 LIBRARIES = (
     "libcublas", "libcudart", "libcudnn", "libcufft", "libcurand", "libcusolver", "libcusparse", "libnccl",

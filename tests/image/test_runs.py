@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.image.conftest import PROGRAMS, Engine
-from torchdev.contract import PACKAGES
+from torchdev.image.contract import PACKAGES
 
 COMPUTE = "import torch; x = torch.arange(6.0).reshape(2, 3); print((x @ x.T).tolist())"
 COMPUTED = "[[5.0, 14.0], [14.0, 50.0]]"

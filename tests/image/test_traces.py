@@ -1,6 +1,7 @@
 """Nothing of the machine that built the image, and nothing that a build leaves behind, in any layer.
 
-The builder's settings are read as a build reads them (torchdev/host.py), so this holds on the machine that built.
+The builder's settings are read as a build reads them (torchdev/wheels/host.py), so this holds on the machine
+that built.
 """
 
 import json
@@ -13,11 +14,11 @@ import testinfra
 from testinfra.host import Host
 
 from tests.image.conftest import PROGRAMS, Engine, result
+from tests.image.leaks import traces
 from tests.image.saved import search
-from torchdev.engine import copy_into
-from torchdev.errors import EngineError
-from torchdev.host import read_host
-from torchdev.traces import traces
+from torchdev.engine.client import copy_into
+from torchdev.util.errors import EngineError
+from torchdev.wheels.host import read_host
 
 WORDS = {
     "BEGIN CERTIFICATE": "a certificate",

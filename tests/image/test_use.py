@@ -13,8 +13,8 @@ from testinfra.backend.base import CommandResult
 from testinfra.host import Host
 
 from tests.image.conftest import compiles
-from torchdev.contract import PACKAGES, SITE_PACKAGES, make_contract
-from torchdev.plan import Plan
+from torchdev.image.contract import PACKAGES, SITE_PACKAGES, make_contract
+from torchdev.image.plan import Plan
 
 IMPORT = "python -c 'import torch; print(torch.__version__)'"
 

@@ -3,7 +3,7 @@
 import pytest
 from testinfra.host import Host
 
-from torchdev.plan import Plan
+from torchdev.image.plan import Plan
 
 NMS = """
 import torch

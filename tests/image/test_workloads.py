@@ -13,8 +13,8 @@ from testinfra.backend.base import CommandResult
 from testinfra.host import Host
 
 from tests.image.conftest import ROOT, Gpu
-from torchdev.engine import Engine
-from torchdev.plan import Plan
+from torchdev.engine.client import Engine
+from torchdev.image.plan import Plan
 from workloads.__main__ import NAMES, PART
 
 CANNOT_RUN = 2

@@ -2,8 +2,8 @@
 
 import pytest
 
-from torchdev.host import Host, read_host
-from torchdev.resolver import index_refusal
+from torchdev.wheels.host import Host, read_host
+from torchdev.wheels.uv import index_refusal
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ from packaging.requirements import Requirement
 from pypi_simple import PYPI_SIMPLE_ENDPOINT, DistributionPackage, PyPISimple
 from remotezip import RemoteZip
 
-from torchdev import releases
-from torchdev.host import Host
+from torchdev.catalog import releases
+from torchdev.wheels.host import Host
 
 PAIRS = 30
 SEED = os.environ.get("TORCHDEV_SEED", str(random.randrange(1_000_000)))

@@ -4,18 +4,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.unit.test_explain import NO
-from torchdev import explain
-from torchdev.catalog import PYPI
-from torchdev.document import Place
-from torchdev.errors import BuildError
-from torchdev.host import Host
-from torchdev.matrix import ALWAYS, Cell
-from torchdev.pylock import Resolved
-from torchdev.releases import Combination
-from torchdev.resolve import _wanted
-from torchdev.resolver import compile_cell
-from torchdev.wheels import best
+from tests.unit.catalog.test_explain import NO
+from torchdev.catalog import explain
+from torchdev.catalog.builds import PYPI
+from torchdev.catalog.releases import Combination
+from torchdev.matrix.load import ALWAYS, Cell
+from torchdev.util.errors import BuildError
+from torchdev.util.positions import Place
+from torchdev.wheels.host import Host
+from torchdev.wheels.pylock import Resolved
+from torchdev.wheels.resolve import _wanted
+from torchdev.wheels.uv import compile_cell
+from torchdev.wheels.wheel import best
 
 NEAR = {near.id: near for cell, wishes, *_ in NO[:8] for near in explain.answer(cell or None, wishes).nearest}
 PROPOSED = {name: near.combination for name, near in NEAR.items() if near.combination.build.origin == PYPI}

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from torchdev.contract import PACKAGES, SITE_PACKAGES
+from torchdev.image.contract import PACKAGES, SITE_PACKAGES
 
 FILE = Path(__file__).parent / "cases.yaml"
 LEFT_OUT = ("test_workloads.py", "test_cnn.py", "test_devel.py", "test_users.py")

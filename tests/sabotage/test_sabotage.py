@@ -16,12 +16,12 @@ import yaml
 from tests.reds import reds
 from tests.sabotage.cases import FILE, OF_WHEELS, Case, dockerfile, fetch, options, read_cases
 from tests.unit.conftest import ROOT
-from torchdev.engine import Engine
-from torchdev.host import find_wheels, read_host
-from torchdev.places import Places
-from torchdev.plan import Plan
-from torchdev.project import open_project
-from torchdev.selftest import siblings
+from torchdev.cli.check import siblings
+from torchdev.docgen.project import open_project
+from torchdev.engine.client import Engine
+from torchdev.image.paths import Places
+from torchdev.image.plan import Plan
+from torchdev.wheels.host import find_wheels, read_host
 
 CPU = ROOT / "tests" / "cpu" / "matrix.yaml"
 BROKEN = "torchdev-sabotage"

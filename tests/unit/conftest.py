@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from torchdev import remote
-from torchdev.bases import bases_of
-from torchdev.document import Place
-from torchdev.lock import Lock, Package, inputs_digest
-from torchdev.matrix import Cell, Matrix, load
-from torchdev.plan import Plan, make_plan
+from torchdev.catalog.bases import bases_of
+from torchdev.image.plan import Plan, make_plan
+from torchdev.matrix.load import Cell, Matrix, load
+from torchdev.util.positions import Place
+from torchdev.wheels import remote
+from torchdev.wheels.lock import Lock, Package, inputs_digest
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,7 +9,7 @@ import yaml
 from kubeflow_trainer_api.models.trainer_v1alpha1_train_job import TrainerV1alpha1TrainJob
 from kubeflow_trainer_api.models.trainer_v1alpha1_training_runtime import TrainerV1alpha1TrainingRuntime
 
-from torchdev.trees import Contents
+from torchdev.util.trees import Contents
 
 Manifest = dict[str, Any]
 VERSIONS = tuple(dict.fromkeys(kubernetes_validate.utils.all_versions()))

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from torchdev import doctor
-from torchdev.doctor import Finding, exit_code, judge_disk, judge_registry
-from torchdev.errors import Exit
-from torchdev.host import Host
+from torchdev.cli import doctor
+from torchdev.cli.doctor import Finding, exit_code, judge_disk, judge_registry
+from torchdev.util.errors import Exit
+from torchdev.wheels.host import Host
 
 OK, NOTE = Finding("engine", "ok", "Docker 29"), Finding("gpu", "note", "no NVIDIA driver here")
 NEEDS = {"py311-cpu": 3 * 10**9, "py311-cu130": 20 * 10**9}

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from torchdev.connection import failed, told
-from torchdev.engine import Engine
-from torchdev.errors import EngineError, Exit
+from torchdev.engine.client import Engine
+from torchdev.engine.connection import failed, told
+from torchdev.util.errors import EngineError, Exit
 
 VERSION = {"Version": "28.0", "ApiVersion": "1.45", "MinAPIVersion": "1.24"}
 ASKED: "dict[str, tuple[Any, ...]]" = {

@@ -9,22 +9,15 @@ from pathlib import Path
 import pytest
 
 from tests.unit.conftest import MATRIX, ROOT
-from torchdev import (
-    bases,
-    catalog,
-    connection,
-    document,
-    facts,
-    listed,
-    lockfile,
-    logins,
-    matrix,
-    slimming,
-    uv_settings,
-)
-from torchdev.document import Place
-from torchdev.errors import TorchdevError
-from torchdev.matrix import Cell
+from torchdev.catalog import bases, builds, facts
+from torchdev.engine import connection
+from torchdev.image import slimming
+from torchdev.matrix import load
+from torchdev.matrix.load import Cell
+from torchdev.util import listed, positions
+from torchdev.util.errors import TorchdevError
+from torchdev.util.positions import Place
+from torchdev.wheels import lockfile, logins, uv_settings
 
 CELL = Cell("3.11", "cpu", "2.13.0", ("torch==2.13.0",), Place("matrix.yaml", 3, 5))
 LOCK = ROOT / "tests" / "cpu" / "images" / "py311-cpu-torch2.13.0" / "lock.json"
@@ -48,7 +41,7 @@ def own(reader: "Callable[[], object]") -> "Callable[[Path], None]":
 
 
 READERS: "dict[str, tuple[str, Callable[[Path], object]]]" = {
-    "matrix.yaml": (MATRIX, matrix.load),
+    "matrix.yaml": (MATRIX, load.load),
     "lock.json": (LOCK.read_text(), lambda path: lockfile.read_lock(path, CELL)),
     "bases.json": ((ROOT / "images" / "bases.json").read_text(), bases.read_digests),
     "facts.yaml": (facts.DATA.read_text(), own(facts._data.__wrapped__)),
@@ -118,16 +111,16 @@ def test_sections_are_all_that_facts_reads() -> None:
     ]
     named = {call.args[0].value for call in calls if call.args and isinstance(call.args[0], ast.Constant)}
     assert named <= set(facts.SECTIONS)
-    assert set(document.read_own(facts.DATA)) == set(facts.SECTIONS)
+    assert set(positions.read_own(facts.DATA)) == set(facts.SECTIONS)
 
 
 def test_the_catalog_has_its_line(tmp_path: Path) -> None:
     """It is JSON, and written by a machine; git may have merged it."""
     path = tmp_path / "catalog.json"
-    shutil.copy(catalog.DATA, path)
+    shutil.copy(builds.DATA, path)
     lines = path.read_text().split("\n")
     lines[2] += "}"
     path.write_text("\n".join(lines))
     with pytest.raises(TorchdevError) as caught:
-        catalog.load(path)
+        builds.load(path)
     assert re.fullmatch(rf"{re.escape(str(path))}:[234]", caught.value.where)

@@ -26,34 +26,28 @@ import yaml
 
 from tests.unit.conftest import MATRIX, ROOT, make_package
 from tests.unit.fake_index import FakeIndex, serving
-from torchdev import (
-    archives,
-    bases,
-    indexes,
-    jobs,
-    launch,
-    lockfile,
-    pages,
-    pylock,
-    pytorch,
-    recipes,
-    render,
-    report,
-    terminal,
-    texts,
-)
-from torchdev.catalog import Wheel
-from torchdev.document import Place
-from torchdev.engine import Image
-from torchdev.errors import BuildError, TorchdevError
-from torchdev.host import Host, local_wheels
-from torchdev.indexes import Listed, Untrue
-from torchdev.lock import Lock, Package, inputs_digest, to_text
-from torchdev.matrix import Cell, Matrix, load
-from torchdev.plan import Plan, make_plan
-from torchdev.terminal import Shown, printable
-from torchdev.texts import NotOfKind
-from torchdev.verify import Outcome, Verdict
+from torchdev.catalog import bases
+from torchdev.catalog.builds import Wheel
+from torchdev.cli import run
+from torchdev.docgen import pages
+from torchdev.engine.client import Image
+from torchdev.image import render
+from torchdev.image.plan import Plan, make_plan
+from torchdev.matrix.load import Cell, Matrix, load
+from torchdev.pipeline import report
+from torchdev.pipeline.verify import Outcome, Verdict
+from torchdev.recipes import files as recipes
+from torchdev.recipes import jobs
+from torchdev.util import terminal, texts
+from torchdev.util.errors import BuildError, TorchdevError
+from torchdev.util.positions import Place
+from torchdev.util.terminal import Shown, printable
+from torchdev.util.texts import NotOfKind
+from torchdev.wheels import archives, lockfile, pylock, pytorch
+from torchdev.wheels import index as indexes
+from torchdev.wheels.host import Host, local_wheels
+from torchdev.wheels.index import Listed, Untrue
+from torchdev.wheels.lock import Lock, Package, inputs_digest, to_text
 
 TEXTS = [
     "$(id>&2)", "`id`", "${IFS}id", "a b", ";id", "|id", "&&id", ">x", "\nRUN id", "\n", "\r\n--index-url=http://e",
@@ -195,8 +189,8 @@ class Ground:
         image = Image("sha256:0", 1, (), {}, (name, name))
         engine = type("Engine", (), {"image": lambda self, name: image})
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(launch, "Engine", engine)
-            found = launch._image(self.plan, said.append)
+            patch.setattr(run, "Engine", engine)
+            found = run._image(self.plan, said.append)
         return dataclasses.replace(self.world(), plan=dataclasses.replace(self.plan, image=found.rpartition(":")[0]))
 
 

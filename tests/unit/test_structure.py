@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.unit.conftest import ROOT
-from torchdev.imports import imported
+from torchdev.util.imports import imported
 
 PACKAGE = ROOT / "torchdev"
 ORDER = (

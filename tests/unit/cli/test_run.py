@@ -1,0 +1,170 @@
+"""What run and recipe do with an engine's answers: a made-up engine, and no container."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.unit.conftest import ROOT
+from torchdev.cli import run as launch
+from torchdev.docgen.project import Project, open_project
+from torchdev.engine.client import Image
+from torchdev.recipes.jobs import Wishes
+from torchdev.util.errors import EngineError, GpuError, InputError
+
+
+class FakeEngine:
+    """An engine with one image, or none, with GPUs or without; it notes what containers were asked for."""
+
+    def __init__(self, image: "Image | None" = None, gpus: bool = True, info: "dict[str, Any] | None" = None) -> None:
+        self._image, self._gpus, self._info = image, gpus, info or {}
+        self.asked: list[dict[str, Any]] = []
+
+    def image(self, name: str) -> "Image | None":
+        """The image, whatever its name."""
+        return self._image
+
+    def info(self) -> "dict[str, Any]":
+        """What it says of itself."""
+        return self._info
+
+    @contextmanager
+    def container(self, image: str, **options: Any) -> Iterator[None]:
+        """Refuse GPUs where there are none."""
+        self.asked.append(options)
+        if options["gpus"] and not self._gpus:
+            raise GpuError("no toolkit", next_step="install it")
+        yield
+
+
+Starter = Callable[..., tuple[list[str], list[str]]]
+PUSHED = ("ghcr.io/me/torchdev@sha256:" + "ab" * 32, "other.example/torchdev@sha256:" + "cd" * 32)
+
+
+def an_image(*pushed: str) -> Image:
+    """An image with names in registries."""
+    return Image("sha256:0", 1, (), {}, pushed)
+
+
+@pytest.fixture
+def project() -> Project:
+    """The checkout."""
+    return open_project(ROOT, ROOT / "matrix.yaml")
+
+
+@pytest.fixture
+def start(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Starter:
+    """Run a cell with an engine: the words of the docker command, and what was said."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/docker")
+
+    def run(engine: FakeEngine, cell: str = "latest", gpu: str = "auto") -> "tuple[list[str], list[str]]":
+        words: list[str] = []
+        said: list[str] = []
+        monkeypatch.setattr(launch, "Engine", lambda: engine)
+        monkeypatch.setattr(os, "execv", lambda path, command: words.extend(command))
+        launch.run(project, project.matrix.select([cell])[0], ["python", "x.py"], gpu, 4, said.append)
+        return words, said
+
+    return run
+
+
+def test_container_gets_what_there_is(start: Starter, tmp_path: Path) -> None:
+    """GPUs by toolkit or CDI, the current folder, the command; one container is tried before."""
+    engine = FakeEngine(an_image())
+    words, said = start(engine)
+    assert words[:2] == ["docker", "run"]
+    assert words[-3:] == ["torchdev:py313-cu132-torch2.15.0", "python", "x.py"]
+    assert f"type=bind,source={tmp_path},target=/workspace" in words
+    assert "--gpus" in words
+    assert "memlock=-1" in words
+    assert [options["gpus"] for options in engine.asked] == [True]
+    assert not [line for line in said if "GPU" in line]
+    listed = {"DiscoveredDevices": [{"Source": "cdi", "ID": "nvidia.com/gpu=all"}]}
+    assert "nvidia.com/gpu=all" in start(FakeEngine(an_image(), info=listed))[0]
+
+
+def test_missing_gpu_is_said_or_a_failure(start: Starter) -> None:
+    """Why there is none, and what to do; with `require` nothing is started."""
+    words, said = start(FakeEngine(an_image(), gpus=False))
+    assert "--gpus" not in words
+    assert any("without a GPU: no toolkit" in line and "install it" in line for line in said)
+    with pytest.raises(GpuError, match="no toolkit"):
+        start(FakeEngine(an_image(), gpus=False), gpu="require")
+
+
+@pytest.mark.parametrize(("cell", "gpu"), [("latest", "none"), ("py311-cpu", "auto")])
+def test_gpu_that_is_not_wanted_is_not_asked_for(start: Starter, cell: str, gpu: str) -> None:
+    """Nor is anything said of it."""
+    engine = FakeEngine(an_image(), gpus=False)
+    words, said = start(engine, cell, gpu)
+    assert "--gpus" not in words
+    assert not [line for line in said if "GPU" in line]
+    assert not any(options["gpus"] for options in engine.asked)
+
+
+def test_image_that_is_not_there_is_an_error(start: Starter) -> None:
+    """With the command that builds it."""
+    with pytest.raises(InputError, match="has no image") as caught:
+        start(FakeEngine())
+    assert caught.value.next_step == "python build.py py313-cu132-torch2.15.0"
+
+
+def test_cache_that_can_not_be_made_is_done_without(start: Starter, tmp_path: Path) -> None:
+    """And said."""
+    (tmp_path / "cache").write_text("not a folder")
+    words, said = start(FakeEngine(an_image()))
+    assert not [word for word in words if "/cache" in word]
+    assert any("caches end with the container" in line for line in said)
+
+
+def no_engine() -> FakeEngine:
+    """What Engine() does where none answers."""
+    raise EngineError("no Docker Engine answers: its socket does not exist")
+
+
+@pytest.mark.parametrize(
+    ("engine", "image", "said"),
+    [
+        (lambda: FakeEngine(an_image(*PUSHED[:1])), PUSHED[0], ""),
+        (lambda: FakeEngine(an_image(*PUSHED)), PUSHED[0], PUSHED[1]),
+        (lambda: FakeEngine(an_image()), "torchdev:py313-cu132-torch2.15.0", "was not pushed"),
+        (lambda: FakeEngine(), "torchdev:py313-cu132-torch2.15.0", "does not have it"),
+        (no_engine, "torchdev:py313-cu132-torch2.15.0", "no Docker Engine answers"),
+    ],
+)
+def test_recipe_names_the_image_by_digest_where_it_is_known(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Any, image: str, said: str
+) -> None:
+    """Else by tag, and says why."""
+    lines: list[str] = []
+    monkeypatch.setattr(launch, "Engine", engine)
+    cell, folder = project.matrix.aliases["latest"], tmp_path / "new"
+    launch.write_recipe(project, cell, Wishes("kubernetes"), "", folder, lines.append)
+    job = yaml.safe_load((folder / "job.yaml").read_text())
+    assert job["spec"]["template"]["spec"]["containers"][0]["image"] == image
+    assert said in "\n".join(lines)
+    assert any("a cluster has no" in line for line in lines) == ("/" not in image)
+
+
+def test_named_image_is_taken_unasked(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No engine is needed for it."""
+    monkeypatch.setattr(launch, "Engine", no_engine)
+    cell, folder = project.matrix.aliases["latest"], tmp_path / "new"
+    launch.write_recipe(project, cell, Wishes("docker"), "ghcr.io/me/torchdev:mine", folder, lambda line: None)
+    assert "ghcr.io/me/torchdev:mine" in (folder / "run.sh").read_text()
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    """Only one of them could be beside the command."""
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.py").write_text("")
+    with pytest.raises(InputError, match=r"two files have the name x\.py"):
+        launch.wishes("kubernetes", [tmp_path / "a" / "x.py", tmp_path / "b" / "x.py"], {})

@@ -1,0 +1,59 @@
+"""Which source of Debian a Python was compiled from, and which one should have been: told and labelled. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torchdev.util.errors import BuildError
+from torchdev.util.texts import DEBIAN_VERSION, SUITE, NotOfKind
+
+SOURCE_LABEL, NOTICE_LABEL = "io.torchdev.bootstrap.source", "io.torchdev.bootstrap.source.notice"
+"""Labels of a stand-in: the version that it was compiled from; and what was not as it should be, if anything."""
+OF_IMAGE = {SOURCE_LABEL: "io.torchdev.base.python.source", NOTICE_LABEL: "io.torchdev.base.python.source.notice"}
+"""What an image that stands on it calls them."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What fetch-source found: the version taken, the newest one that an index names, suites that could not be read."""
+
+    taken: str
+    named: str
+    unread: tuple[str, ...] = ()
+
+    @property
+    def notice(self) -> str:
+        """What is not as it should be, in a sentence; empty if all is."""
+        parts = []
+        if self.named != self.taken:
+            parts.append(
+                f"Debian names {self.named}, which the mirror does not have; {self.taken} was compiled instead"
+            )
+        if self.unread:
+            parts.append(f"what {', '.join(self.unread)} would name is not known, since it could not be read")
+        return "; ".join(parts)
+
+    @property
+    def labels(self) -> "dict[str, str]":
+        """The labels of a stand-in that is made of it."""
+        return {SOURCE_LABEL: self.taken} | ({NOTICE_LABEL: self.notice} if self.notice else {})
+
+
+def parse(text: str) -> Source:
+    """What fetch-source wrote down; BuildError if it is nothing of the kind."""
+    found = dict(line.partition(" ")[::2] for line in text.splitlines())
+    try:
+        unread = tuple(SUITE.of(suite) for suite in found["unread"].split())
+        return Source(DEBIAN_VERSION.of(found["taken"]), DEBIAN_VERSION.of(found["named"]), unread)
+    except (KeyError, NotOfKind) as error:
+        raise BuildError(f"fetch-source did not say what it took: {error}") from None
+
+
+def had(labels: "Mapping[str, str]") -> str:
+    """The version that a stand-in was compiled from, by its labels; empty where they tell none."""
+    version = labels.get(SOURCE_LABEL, "")
+    return version if DEBIAN_VERSION.matches(version) else ""
+
+
+def of_image(labels: "Mapping[str, str]") -> "dict[str, str]":
+    """The labels that an image gets from the stand-in of its Python."""
+    return {name: labels[own] for own, name in OF_IMAGE.items() if own in labels}

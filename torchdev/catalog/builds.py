@@ -1,0 +1,240 @@
+"""What is known of the wheels of PyTorch and its companions, as read from package indexes: data/catalog.json.
+
+A build is all wheels of one project, version, flavour and architecture, with what their METADATA and libraries say.
+Facts that no wheel tells, such as drivers, are in torchdev/catalog/facts.py.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, TypeAdapter
+
+from torchdev.util import jsonfile, texts
+from torchdev.util.commands import written
+from torchdev.util.errors import InputError
+from torchdev.util.jsonfile import of
+
+DATA = Path(__file__).parents[1] / "data" / "catalog.json"
+PYPI, PYTORCH = "pypi", "pytorch"
+"""Where a build's wheels are: on PyPI, or on the PyTorch index alone."""
+PROJECTS = ("torch", "torchvision", "torchaudio")
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+"""The end of a wheel's platform tag to the architecture's name in image registries."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a fact was read, and when (YYYY-MM-DD)."""
+
+    __pydantic_config__: ClassVar = jsonfile.STRICT
+
+    title: Annotated[str, of(texts.SENTENCE)]
+    url: Annotated[str, of(texts.SENTENCE)]
+    read: Annotated[str, of(texts.SENTENCE)]
+
+    def __str__(self) -> str:
+        return f"{self.title}, read {self.read}"
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A wheel file; `sha256` and `size` (bytes) are None where no source gives them."""
+
+    file: str
+    sha256: "str | None" = None
+    size: "int | None" = None
+
+    @property
+    def python(self) -> str:
+        """The Python series it is for (3.13, or 3.13t free-threaded); for abi3 and py3, the oldest it serves."""
+        interpreter, abi = self.file.rsplit("-", 3)[1:3]
+        return f"{interpreter[2]}.{interpreter[3:] or 0}" + ("t" if abi.endswith("t") else "")
+
+    def serves(self, python: str) -> bool:
+        """Whether a Python series can load it."""
+        abi = self.file.rsplit("-", 3)[2]
+        if abi == "abi3":
+            return not python.endswith("t") and numbers(self.python) <= numbers(python)
+        return abi == "none" or self.python == python
+
+    @property
+    def arch(self) -> str:
+        """amd64 or arm64."""
+        platform = self.file.removesuffix(".whl").rsplit("-", 1)[1]
+        return next(arch for end, arch in ARCHITECTURES.items() if platform.endswith(end))
+
+
+def _wheel(fields: object) -> Wheel:
+    """A wheel from its line in the catalog: file, sha256 and size, of which the last may be absent; or as it is."""
+    if isinstance(fields, Wheel):
+        return fields
+    if not isinstance(fields, list) or not 1 <= len(fields) <= 3:
+        raise ValueError(f"{texts.quoted(fields)} is not a list of file name, sha256 and size")
+    file, sha256, size = (*fields, None, None)[:3]
+    if size is not None and (type(size) is not int or size < 0):
+        raise ValueError(f"{texts.quoted(size)} is not a number of bytes")
+    return Wheel(texts.WHEEL.of(file), None if sha256 is None else texts.SHA256.of(sha256), size)
+
+
+@dataclass(frozen=True)
+class Build:
+    """All wheels of one project, version, flavour and architecture.
+
+    `requires` is what their METADATA requires, without extras, and `also` what that of single Pythons adds; None where
+    no METADATA was read. `glibc` is the newest that the library asks for. `architectures` are the GPU architectures
+    that it is compiled for (sm_90, and compute_90 for PTX), as torch.cuda.get_arch_list() gives them. `source` is a
+    key of the catalog's sources.
+    """
+
+    __pydantic_config__: ClassVar = jsonfile.STRICT
+
+    project: Annotated[str, of(texts.PROJECT)]
+    version: Annotated[str, of(texts.VERSION)]
+    flavour: Annotated[str, of(texts.FLAVOUR)]
+    arch: Annotated[str, of(texts.ARCH)]
+    origin: str
+    source: str
+    read: Annotated[str, of(texts.SENTENCE)]
+    wheels: tuple[Annotated[Wheel, BeforeValidator(_wheel)], ...]
+    requires: tuple[Annotated[str, of(texts.REQUIREMENT)], ...] | None = None
+    also: dict[str, tuple[Annotated[str, of(texts.REQUIREMENT)], ...]] | None = None
+    cudnn: Annotated[str, of(texts.VERSION)] | None = None
+    nccl: Annotated[str, of(texts.VERSION)] | None = None
+    glibc: Annotated[str, of(texts.VERSION)] | None = None
+    architectures: tuple[Annotated[str, of(texts.GPU_ARCHITECTURE)], ...] = ()
+
+    @property
+    def key(self) -> tuple[str, tuple[int, ...], str, str, str]:
+        """What it is of, in the order of the catalog."""
+        return self.project, numbers(self.version), self.flavour, self.arch, self.origin
+
+    @property
+    def pythons(self) -> tuple[str, ...]:
+        """The Python series that have a wheel, oldest first."""
+        return tuple(sorted({wheel.python for wheel in self.wheels}, key=numbers))
+
+    @property
+    def runs_from(self) -> "str | None":
+        """The oldest glibc that it runs on, by its wheels' tags and its library; None if neither is known."""
+        found = [f"2.{minor}" for wheel in self.wheels if (minor := _glibc(wheel.file))]
+        return max([*found, *([self.glibc] if self.glibc else [])], key=numbers, default=None)
+
+    @property
+    def inside(self) -> bool:
+        """Whether the CUDA libraries are a part of its wheels, as before PyTorch 1.13."""
+        return self.requires is not None and not any(r.startswith(("nvidia-", "cuda-")) for r in self.requires)
+
+    def requirements(self, python: str) -> "tuple[str, ...] | None":
+        """What the wheel for a Python series requires; None if it is not known."""
+        return None if self.requires is None else self.requires + (self.also or {}).get(python, ())
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """All that was read: builds in the order of their keys, cuDNN versions on PyPI by project, sources by key."""
+
+    builds: tuple[Build, ...]
+    cudnn: dict[str, tuple[str, ...]]
+    sources: dict[str, Source]
+
+    def of(self, project: str) -> "list[Build]":
+        """The builds of a project, oldest first."""
+        return [build for build in self.builds if build.project == project]
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """A version's numbers, for order: 2.10.0 comes after 2.9.1; 3.13t after 3.13."""
+    parts = version.removesuffix("t").split(".")
+    return (*(int(part) for part in parts if part.isdigit()), *((1,) if version.endswith("t") else ()))
+
+
+def minor(version: str) -> str:
+    """A version's first two numbers: 2.9 for 2.9.1."""
+    return ".".join(version.split(".")[:2])
+
+
+def _glibc(file: str) -> "int | None":
+    """The minor version of glibc 2 that a wheel's platform tag (PEP 513, 571, 599, 600) tells, if it does."""
+    legacy = {"manylinux1": 5, "manylinux2010": 12, "manylinux2014": 17}
+    for tag in file.removesuffix(".whl").rsplit("-", 1)[1].split("."):
+        name, *rest = tag.split("_")
+        if name in legacy:
+            return legacy[name]
+        if name == "manylinux":
+            return int(rest[1])
+    return None
+
+
+@dataclass(frozen=True)
+class _File:
+    """The catalog as it is committed."""
+
+    __pydantic_config__: ClassVar = jsonfile.STRICT
+
+    about: str
+    sources: dict[str, Source]
+    cudnn: dict[str, tuple[Annotated[str, of(texts.VERSION)], ...]]
+    builds: tuple[Build, ...]
+
+
+_ADAPTER = TypeAdapter(_File)
+
+
+@cache
+def load(path: Path = DATA) -> Catalog:
+    """The catalog as it is committed; InputError, with the line, if somebody or a merge has spoiled it."""
+    step = written(["git", "-C", str(path.parent), "checkout", "--", path.name])
+    try:
+        return _catalog(jsonfile.read(path, _ADAPTER)[0])
+    except FileNotFoundError:
+        raise InputError("the catalog is not there", where=str(path), next_step=step) from None
+    except jsonfile.Malformed as error:
+        where = f"{path}:{error.line}"
+        raise InputError(f"not a catalog: {error.what}", where=where, next_step=step) from None
+
+
+def from_text(text: str) -> Catalog:
+    """A catalog from the text of its file; Malformed if it is none."""
+    return _catalog(jsonfile.parse(text.encode(), _ADAPTER))
+
+
+def _catalog(file: _File) -> Catalog:
+    unknown = {build.source for build in file.builds} - set(file.sources)
+    if unknown:
+        raise jsonfile.Malformed(f"it has no source {texts.quoted(min(unknown))}, which builds name", 1)
+    if odd := {build.origin for build in file.builds} - {PYPI, PYTORCH}:
+        raise jsonfile.Malformed(f"{texts.quoted(min(odd))} is not an origin: {PYPI} or {PYTORCH}", 1)
+    return Catalog(file.builds, file.cudnn, file.sources)
+
+
+def to_text(catalog: Catalog) -> str:
+    """A catalog as it is committed: sorted, a wheel or requirement a line, so that a small change is a small diff."""
+    builds = ",\n".join(_build_text(build) for build in sorted(catalog.builds, key=lambda build: build.key))
+    cudnn = ",\n".join(f"  {json.dumps(name)}: {json.dumps(list(v))}" for name, v in sorted(catalog.cudnn.items()))
+    sources = ",\n".join(f"  {json.dumps(key)}: {json.dumps(asdict(s))}" for key, s in sorted(catalog.sources.items()))
+    about = "Generated by `python build.py catalog refresh`. Do not edit."
+    return (
+        f'{{\n"about": {json.dumps(about)},\n"sources": {{\n{sources}\n}},\n'
+        f'"cudnn": {{\n{cudnn}\n}},\n"builds": [\n{builds}\n]\n}}\n'
+    )
+
+
+def _build_text(build: Build) -> str:
+    fields = {k: v for k, v in asdict(build).items() if k not in ("wheels", "requires", "also") and v}
+    head = json.dumps(fields)[:-1]
+    wheels = _lines([w.file, w.sha256, w.size] for w in sorted(build.wheels, key=lambda w: numbers(w.python)))
+    parts = [f'{head}, "wheels": {wheels}']
+    if build.requires is not None:
+        parts.append(f'"requires": {_lines(build.requires)}')
+    if build.also:
+        parts.append(f'"also": {json.dumps(build.also, sort_keys=True)}')
+    return " " + ", ".join(parts) + "}"
+
+
+def _lines(values: "Iterable[Any]") -> str:
+    text = ",\n".join(f"   {json.dumps(value)}" for value in values)
+    return f"[\n{text}\n  ]" if text else "[]"

@@ -1,0 +1,168 @@
+"""What can exist: every combination of PyTorch, Python, flavour and architecture, from the catalog and the facts."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+
+from packaging.requirements import Requirement
+
+from torchdev.catalog import facts
+from torchdev.catalog.builds import PYPI, PYTORCH, Build, Source, Wheel, load, numbers
+
+COMPANIONS = ("torchvision", "torchaudio")
+LOCKS = "locks"
+"""The source of builds that were gathered from lock files: not all of their wheels are known."""
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One combination that exists. `build` is PyTorch's; `sources` say how it is known that it exists."""
+
+    python: str
+    flavour: str
+    torch: str
+    arch: str
+    build: Build
+    companions: "tuple[tuple[str, str], ...]"
+    sources: tuple[Source, ...]
+
+    @property
+    def cuda(self) -> "str | None":
+        """The CUDA version, such as 13.0; None for cpu."""
+        return cuda_of(self.flavour)
+
+    @property
+    def lockable(self) -> bool:
+        """Whether all that a lock needs is on PyPI or in the catalog, so that the PyTorch index need not answer."""
+        known = self.build.requires is not None and any(w.serves(self.python) and w.sha256 for w in self.build.wheels)
+        return self.build.origin == PYPI or known
+
+    def companion(self, name: str) -> "str | None":
+        """The version of torchvision or torchaudio that belongs to it and has a wheel for it."""
+        return dict(self.companions).get(name)
+
+
+def cuda_of(flavour: str) -> "str | None":
+    """The CUDA version of a flavour: 13.0 for cu130; None for cpu."""
+    return None if flavour == "cpu" else f"{flavour[2:4]}.{flavour[4:]}"
+
+
+def flavour_order(flavour: str) -> int:
+    """For sorting: cpu first, then by CUDA version."""
+    return 0 if flavour == "cpu" else int(flavour[2:])
+
+
+@cache
+def all_combinations() -> tuple[Combination, ...]:
+    """Every combination, oldest PyTorch first; free-threaded Pythons are left out."""
+    found = [*_built(), *_announced()]
+    order = sorted(found, key=lambda c: (numbers(c.torch), flavour_order(c.flavour), c.arch, numbers(c.python)))
+    unique = {(c.torch, c.flavour, c.arch, c.python): c for c in reversed(order)}
+    return tuple(reversed(unique.values()))
+
+
+def find(torch: str, flavour: str, arch: str, python: str) -> "Combination | None":
+    """One combination; None if it doesn't exist."""
+    return _index().get((torch, flavour, arch, python))
+
+
+@cache
+def _index() -> "dict[tuple[str, str, str, str], Combination]":
+    return {(c.torch, c.flavour, c.arch, c.python): c for c in all_combinations()}
+
+
+@cache
+def known() -> "list[str]":
+    """The PyTorch releases that something is known of, oldest first."""
+    return sorted({build.version for build in load().of("torch")}, key=numbers)
+
+
+def is_on_pypi(torch: str, flavour: str, arch: str = "amd64") -> bool:
+    """Whether PyPI's wheel of a release has this flavour; of an unknown release, whether it may have."""
+    if torch not in known():
+        return flavour != "cpu"
+    return (torch, arch) in _on_pypi() and _on_pypi()[torch, arch].flavour == flavour
+
+
+@cache
+def _on_pypi() -> "dict[tuple[str, str], Build]":
+    return {(build.version, build.arch): build for build in load().of("torch") if build.origin == PYPI}
+
+
+@cache
+def companions_of(torch: str) -> dict[str, str]:
+    """The torchvision and torchaudio of a release: those that require exactly it, else by data/facts.yaml."""
+    found = {}
+    for name in COMPANIONS:
+        version = _pinning().get((name, torch)) or facts.companion(torch, name)
+        if version:
+            found[name] = version
+    return found
+
+
+@cache
+def _pinning() -> "dict[tuple[str, str], str]":
+    """(companion, PyTorch release) to the newest companion that requires exactly that release."""
+    found: dict[tuple[str, str], str] = {}
+    for name in COMPANIONS:
+        for build in load().of(name):
+            for text in build.requires or ():
+                if text.startswith("torch") and "=" in text:
+                    specifier = Requirement(text)
+                    exact = [s.version for s in specifier.specifier if s.operator == "==" and specifier.name == "torch"]
+                    found |= {(name, version): build.version for version in exact}
+    return found
+
+
+def _built() -> Iterator[Combination]:
+    """Those of which wheels were read; of builds known from lock files, all Pythons of the release are taken to be."""
+    catalog = load()
+    for build in catalog.of("torch"):
+        completed = replace(
+            build,
+            cudnn=build.cudnn or facts.cudnn(build.version, build.flavour),
+            architectures=build.architectures or facts.architectures(build.version, build.flavour, build.arch),
+        )
+        pythons = _pythons(build.version, build.arch) if build.source == LOCKS else build.pythons
+        yield from _for_pythons(completed, {*pythons, *build.pythons}, (catalog.sources[build.source],))
+
+
+def _announced() -> Iterator[Combination]:
+    """Those of which it is only known that the release was published in the flavour."""
+    known = {(build.version, build.flavour, build.arch) for build in load().of("torch")}
+    for torch, arch in sorted(_on_pypi()):
+        named = facts.flavours(torch, arch)
+        for flavour in (*named[0], "cpu") if named else ():
+            if (torch, flavour, arch) not in known:
+                build = Build(
+                    "torch", torch, flavour, arch, PYTORCH, "announced", named[1].read if named else "", (),
+                    cudnn=facts.cudnn(torch, flavour), architectures=facts.architectures(torch, flavour, arch),
+                )  # fmt: skip
+                yield from _for_pythons(build, set(_pythons(torch, arch)), (named[1],) if named else ())
+
+
+def _pythons(torch: str, arch: str) -> tuple[str, ...]:
+    build = _on_pypi().get((torch, arch))
+    return build.pythons if build else ()
+
+
+def _for_pythons(build: Build, pythons: "set[str]", sources: tuple[Source, ...]) -> Iterator[Combination]:
+    for python in pythons:
+        if not python.endswith("t"):
+            companions = tuple(
+                (name, version)
+                for name, version in companions_of(build.version).items()
+                if _has_wheel(name, version, build.arch, python)
+            )
+            yield Combination(python, build.flavour, build.version, build.arch, build, companions, sources)
+
+
+def _has_wheel(name: str, version: str, arch: str, python: str) -> bool:
+    """Whether a companion has a wheel on PyPI for a Python; what other flavours have is taken to be the same."""
+    wheels = _companion_wheels().get((name, version, arch), ())
+    return any(wheel.serves(python) for wheel in wheels)
+
+
+@cache
+def _companion_wheels() -> "dict[tuple[str, str, str], tuple[Wheel, ...]]":
+    return {(b.project, b.version, b.arch): b.wheels for n in COMPANIONS for b in load().of(n) if b.origin == PYPI}

@@ -1,0 +1,297 @@
+"""The command line: every stage and its options, with what each is for.
+
+Standard library alone: it is read before the environment that has the other packages is entered.
+"""
+
+import argparse
+import os
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import NoReturn
+
+from torchdev.cli import values
+from torchdev.util import texts
+from torchdev.util.commands import WITHOUT_MATRIX, build_py
+
+RAW = argparse.RawDescriptionHelpFormatter
+AT_ONCE = min(4, os.cpu_count() or 1)
+"""Cells: more than that wait for the network and the disk."""
+WISHES = {
+    "python": "3.11",
+    "cuda": "cu130",
+    "torch": "2.9.1 or 2.9",
+    "cudnn": "9.20",
+    "variant": "devel",
+    "arch": "arm64",
+    "gpu": "V100 or 7.0",
+    "driver": "535",
+    "glibc": "2.28",
+}
+"""What explain can be asked, and an example of each."""
+DESCRIPTION = """\
+Build PyTorch development images from matrix.yaml, and prove that each is what its tag says.
+
+  python build.py --matrix              build, check and tag the cells of the group default
+  python build.py py311-cu130           build, check and tag one cell
+  python build.py --select '*-cu130-*'  build, check and tag those that match
+  python build.py quickstart            install what is missing here, build one cell, train a CNN in it
+"""
+EPILOG = """\
+exit codes: 0 done, 1 explain says no, 2 invalid input, or a file can't be read or written, 3 a build or lock failed,
+4 a check failed, 5 no engine, or doctor finds something missing, 70 a fault of torchdev itself, 130 interrupted,
+141 the output's reader is gone
+
+cells are named by id (py311-cu130-torch2.13.0), shorter tag (py311-cu130, latest) or glob ('py31*'); see: build.py list
+"""
+
+
+KINDS = ("docker", "compose", "devcontainer", "kubernetes", "trainjob")
+"""What recipes are for."""
+
+
+NODES, GIB = values.whole(1, 100_000), values.whole(1, 1_000_000)
+"""Far more than anybody has, and far less than what overflows."""
+RECIPE: "dict[str, tuple[Callable[[str], int | str], str, str]]" = {
+    "nodes": (NODES, "N", "containers or Pods, which torchrun joins; default: 1"),
+    "min_nodes": (NODES, "N", "kubernetes: go on with so few (elastic); default: all of --nodes"),
+    "gpus": (
+        values.whole(0, 1000),
+        "N",
+        "of each node; default: all for docker and devcontainer, else 1; 0 for a cell without CUDA",
+    ),
+    "command": (
+        values.text,
+        "TEXT",
+        'of each process, such as "python my.py"; default: examples/train; a shell for docker',
+    ),
+    "name": (values.text, "NAME", "of the job, and of all that belongs to it; default: train"),
+    "cpus": (values.whole(1, 10_000), "N", "cores that a Pod asks for; default: 4 a GPU"),
+    "memory": (GIB, "GIB", "of a Pod, beside shared memory; default: 16 a GPU"),
+    "shm": (GIB, "GIB", "shared memory, which DataLoader workers and NCCL use; default: 8"),
+    "data": (values.text, "CLAIM", "a PersistentVolumeClaim that is there already, to be mounted at /data, read-only"),
+}
+"""What a recipe can be told: how it is read, a word for it, and what it is."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose refusals look like every other message, and repeat no control character."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and where the options are told; exit code 2."""
+        stage = self.prog.partition(" ")[2]
+        step = f"{build_py(stage, '--help')}" if stage else f"{build_py('--help')}"
+        self.exit(2, f"error: {texts.shown(message, 1000)}\n  next: {step}\n")
+
+
+class Command:
+    """The command line while it is put together: stages, and the options that several of them have."""
+
+    def __init__(self, matrix: Path) -> None:
+        self.top = Parser(prog="build.py", description=DESCRIPTION, epilog=EPILOG, formatter_class=RAW)
+        self.stages = self.top.add_subparsers(dest="stage", metavar="STAGE", title="stages")
+        self.matrix = matrix
+
+    def stage(self, name: str, text: str) -> argparse.ArgumentParser:
+        """Add a stage."""
+        about = text[0].upper() + text[1:] + "."
+        sub = self.stages.add_parser(name, help=text, description=about, epilog=EPILOG, formatter_class=RAW)
+        sub.set_defaults(cells=[], select=[], group=[], matrix_file=self.matrix)
+        if name not in WITHOUT_MATRIX:
+            sub.add_argument(
+                "--matrix-file", type=values.path, default=self.matrix, metavar="FILE", help="instead of matrix.yaml"
+            )
+        return sub
+
+
+def parser(matrix: Path) -> "tuple[argparse.ArgumentParser, Collection[str]]":
+    """The command line, and the names of its stages; `matrix` is the file that is read where none is named."""
+    command = Command(matrix)
+    _add_build(command)
+    _add_knowledge(command)
+    _add_files(command)
+    _add_images(command)
+    _add_starts(command)
+    _add_machine(command)
+    return command.top, command.stages.choices
+
+
+def _cells(sub: argparse.ArgumentParser, default: str = "every cell") -> None:
+    sub.add_argument("cells", nargs="*", type=values.text, metavar="CELL", help=f"id, tag or glob; default: {default}")
+    sub.add_argument(
+        "--select", action="append", default=[], type=values.text, metavar="GLOB", help="cells whose id matches"
+    )
+    sub.add_argument(
+        "--group", action="append", default=[], type=values.text, metavar="NAME", help="cells of a group of the matrix"
+    )
+
+
+def _json(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--json", action="store_true", help="write JSON to standard output")
+
+
+def _room(sub: argparse.ArgumentParser) -> None:
+    text = "write at most so much on the engine's disk; default: all but 2 GB, where the disk is on this machine"
+    sub.add_argument("--room", type=values.gigabytes, metavar="GB", help=text)
+
+
+def _builder(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--builder", type=values.builder, metavar="NAME", help="a builder of buildx, such as a remote BuildKit"
+    )
+    more = "; may be repeated"
+    reading = f"repository to take cached steps from{more}"
+    sub.add_argument(
+        "--cache-from", action="append", default=[], type=values.repository, metavar="REPOSITORY", help=reading
+    )
+    sub.add_argument(
+        "--cache-to", type=values.repository, metavar="REPOSITORY", help="repository to leave all cached steps in"
+    )
+
+
+def _gpu(sub: argparse.ArgumentParser) -> None:
+    text = "auto: GPU checks are not-run where there is none; require: then they fail"
+    sub.add_argument("--gpu", choices=("auto", "require", "none"), default="auto", help=text)
+
+
+def _add_build(command: Command) -> None:
+    build = command.stage("build", "build, check and tag cells (the default stage)")
+    _cells(build, "none; see --matrix")
+    build.add_argument("--matrix", action="store_true", help="the matrix's group default; every cell: --group all")
+    build.add_argument("--rebuild", action="store_true", help="build again what has not changed")
+    build.add_argument(
+        "--jobs",
+        type=values.whole(1, 1000),
+        default=AT_ONCE,
+        metavar="N",
+        help="cells at once; default: one a core, at most 4",
+    )
+    build.add_argument("--no-test", action="store_true", help="tag without running the checks")
+    build.add_argument("--no-bootstrap", action="store_true", help="fail if no registry has the official bases")
+    build.add_argument("--verbose", action="store_true", help="show BuildKit's log; it is kept in .torchdev/logs")
+    build.add_argument(
+        "--push-to",
+        type=values.repository,
+        metavar="REPOSITORY",
+        help="push what holds, such as to ghcr.io/owner/torchdev",
+    )
+    text = (
+        "for a disk that does not hold all: build, check and push as many cells as it holds, then remove what this run "
+        "built, with what it left in the build cache, and go on; nothing older is removed, and without --push-to no "
+        "image is kept"
+    )
+    build.add_argument("--prune", action="store_true", help=text)
+    _room(build)
+    _builder(build)
+    _gpu(build)
+    _json(build)
+
+
+def _add_knowledge(command: Command) -> None:
+    planning = command.stage("plan", "say what building takes: layers, who shares them, bytes to fetch and to store")
+    _cells(planning)
+    planning.add_argument("--prune", action="store_true", help="accept a disk that needs several waves")
+    _room(planning)
+    _json(planning)
+    listing = command.stage("list", "list the cells of the matrix")
+    _cells(listing)
+    listing.add_argument("--shard-by", choices=("cuda",), help="list groups that share most, to be built together")
+    _json(listing)
+    listing.add_argument("--grid", action="store_true", help="list all that can exist instead: Python by CUDA")
+    explaining = command.stage("explain", "say whether a combination can exist; if not, why, and what is nearest")
+    explaining.add_argument(
+        "cell",
+        nargs="?",
+        type=values.text,
+        metavar="CELL",
+        help="an id or short tag, in this matrix or not; or an alias of it",
+    )
+    for axis, example in WISHES.items():
+        explaining.add_argument(f"--{axis}", type=values.text, metavar="X", help=f"such as {example}")
+    for axis in ("torchvision", "torchaudio"):
+        explaining.add_argument(
+            f"--{axis}", nargs="?", const="any", type=values.text, metavar="X", help="with it, in any version or in X"
+        )
+    _json(explaining)
+    facts = command.stage("catalog", "refresh what is known of wheels from the package indexes")
+    facts.add_argument("action", choices=("refresh",))
+    facts.add_argument("--accept-removed", action="store_true", help="even if wheels are listed no longer")
+
+
+def _add_files(command: Command) -> None:
+    locking = command.stage("lock", "resolve cells and write images/CELL/lock.json")
+    _cells(locking)
+    locking.add_argument("--bases", action="store_true", help="instead, ask the registry for the bases' digests")
+    rendering = command.stage("render", "write images/CELL from matrix, locks and templates")
+    rendering.add_argument("--check", action="store_true", help="only compare; fail on any difference")
+    baking = command.stage(
+        "bake", "print this machine's bake file, or give it to a command: bake CELL -- docker buildx bake --file -"
+    )
+    _cells(baking)
+    _builder(baking)
+
+
+def _add_images(command: Command) -> None:
+    testing = command.stage("test", "run the checks against images that were built before")
+    _cells(testing)
+    _gpu(testing)
+    _json(testing)
+    text = "run the workloads' controls, too, that have held before with the same workloads, Python and PyTorch"
+    testing.add_argument("--controls", action="store_true", help=text)
+    testing.add_argument(
+        "--junit", type=values.path, metavar="FILE", help="write the verdicts as JUnit XML, for CI systems"
+    )
+    pushing = command.stage("push", "push images that are built and checked, with all their tags, to a registry")
+    _cells(pushing)
+    pushing.add_argument(
+        "--to", required=True, type=values.repository, metavar="REPOSITORY", help="such as ghcr.io/owner/torchdev"
+    )
+
+
+def split(words: "list[str]") -> "tuple[list[str], list[str]]":
+    """The words of the command line, and those behind `--` that are a command's own."""
+    place = words.index("--") if words[0] in ("run", "bake") and "--" in words else len(words)
+    return words[:place], words[place + 1 :]
+
+
+def _add_starts(command: Command) -> None:
+    running = command.stage("run", "start a container of a cell in the current folder: run CELL [-- command]")
+    running.add_argument(
+        "cells", nargs=1, type=values.text, metavar="CELL", help="id or tag; behind --: the command, else a shell"
+    )
+    text = "auto: with every GPU, or without one and a word why; require: fail where there is none"
+    running.add_argument("--gpu", choices=("auto", "require", "none"), default="auto", help=text)
+    text = "shared memory, which DataLoader workers and NCCL use; default: 8"
+    running.add_argument("--shm", type=GIB, default=8, metavar="GIB", help=text)
+    recipe = command.stage("recipe", "write the files by which Docker, Compose, editors or Kubernetes start a cell")
+    recipe.add_argument("cells", nargs=1, type=values.text, metavar="CELL", help="id or tag")
+    recipe.add_argument("--for", required=True, choices=KINDS, dest="kind", help="what starts it")
+    text = "a new folder for the files; default: recipe-KIND in the current one"
+    recipe.add_argument("--out", type=values.path, metavar="FOLDER", help=text)
+    text = "the image as the cluster pulls it, with tag or @digest; default: the digest it was pushed with, or its tag"
+    recipe.add_argument("--image", type=values.text, metavar="NAME", help=text)
+    for name, (read, word, text) in RECIPE.items():
+        recipe.add_argument(f"--{name.replace('_', '-')}", type=read, metavar=word, help=text)
+    text = "a file of the job, brought beside the command; may be repeated; default: those of examples/train"
+    recipe.add_argument("--file", action="append", default=[], type=values.path, metavar="PATH", help=text)
+
+
+def _add_machine(command: Command) -> None:
+    making = command.stage("bootstrap", "make stand-ins for the official bases, from Debian's packages")
+    _cells(making)
+    text = (
+        "make the stand-in of a Python, such as 3.8, of one that is installed here: FOLDER is what it calls "
+        "sys.base_prefix, with bin, lib and include in it, and not a program, hence the option's name; may be repeated"
+    )
+    making.add_argument(
+        "--python-prefix", action="append", default=[], type=values.text, metavar="SERIES=FOLDER", help=text
+    )
+    _json(command.stage("doctor", "say what this machine has and lacks to build; exit code 5 if a line says missing"))
+    start = command.stage("quickstart", "install what is missing, build one cell and train the CNN in it")
+    _cells(start, "the first of the matrix")
+    checking = command.stage("check", "run all of torchdev's own tests, with two cells built and tested")
+    extent = checking.add_mutually_exclusive_group()
+    extent.add_argument("--quick", action="store_true", help="only what needs no engine")
+    text = "also the heaviest tests and every image broken on purpose: about two hours; writes tests/full.json"
+    extent.add_argument("--full", action="store_true", help=text)
+    for sub in (start, checking):
+        sub.add_argument("--yes", action="store_true", help="install without asking")

@@ -1,0 +1,66 @@
+"""The bake file of this machine: printed, or given to a command together with the secrets that it only names."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable
+
+from torchdev.docgen.project import Project
+from torchdev.engine import buildx
+from torchdev.matrix.load import Cell
+from torchdev.pipeline import bake as builder
+from torchdev.pipeline.session import Options, open_site
+from torchdev.util.commands import build_py
+from torchdev.util.errors import Exit, InputError
+from torchdev.util.streams import say, show
+from torchdev.util.texts import json_text
+from torchdev.wheels.host import Host
+
+Say = Callable[[str], None]
+BAKE = ("--", "docker", "buildx", "bake", "--file", "-")
+"""What takes a bake file from standard input."""
+
+
+def bake(project: Project, cells: "tuple[Cell, ...]", options: Options, command: "list[str]", tell: Say) -> int:
+    """Print the bake file with which `build` would build these cells here; what it refers to is under .torchdev/bake.
+
+    A command, if there is one, gets it on standard input and the secrets in its environment; its exit code is returned.
+    """
+    text, host = _text(project, cells, options, tell)
+    if not command:
+        show(text)
+        return int(Exit.OK)
+    try:
+        return _given(text, command, host)
+    except OSError as error:
+        step = build_py("bake", *(cell.id for cell in cells), *BAKE)
+        raise InputError(f"can't be started: {error.strerror}", where=command[0], next_step=step) from None
+
+
+def _given(text: str, command: "list[str]", host: Host) -> int:
+    """Run a command with a bake file on its standard input and the secrets in its environment; its exit code.
+
+    What it says on standard error, as buildx does, is cleaned of them.
+    """
+    environment = {**os.environ, **buildx.VARIABLES, **host.private().variables}
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
+        file.write(text)
+        file.seek(0)
+        with subprocess.Popen(
+            command, env=environment, stdin=file, stderr=subprocess.PIPE, text=True, errors="replace"
+        ) as child:
+            for line in child.stderr or ():
+                say(host.clean(line.rstrip("\n")))
+    return child.returncode
+
+
+def _text(project: Project, cells: "tuple[Cell, ...]", options: Options, tell: Say) -> "tuple[str, Host]":
+    plans = project.plans(cells)
+    site = open_site(project.places, plans, options, tell)
+    for error in site.missing.values():
+        raise error
+    folder = project.places.work / "bake"
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    stands = {ref: stand for plan in plans for ref, stand in site.stands(plan).items()}
+    return json_text(builder.bake_file(plans, site.host, project.places, folder, stands, site.way)), site.host

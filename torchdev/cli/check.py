@@ -1,0 +1,185 @@
+"""Runs all of torchdev's own tests: style, types, unit tests, generated files, engine tests, two cells for real."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+
+from torchdev.catalog.bases import SOURCE_SUITES
+from torchdev.cli import testgroups
+from torchdev.cli.quickstart import Consent, ensure_engine, ensure_mmdebstrap, registry_answers
+from torchdev.cli.stages import build_cells
+from torchdev.cli.testgroups import PYTEST, Task, beside
+from torchdev.docgen import fullcheck
+from torchdev.docgen.fullcheck import Group, Run
+from torchdev.docgen.pages import GENERATED
+from torchdev.docgen.project import Project, open_project
+from torchdev.engine.client import Engine
+from torchdev.matrix.load import Cell
+from torchdev.matrix.schema import SCHEMA_FILE
+from torchdev.pipeline.report import Result, State, exit_code, results_text
+from torchdev.pipeline.session import Options
+from torchdev.pipeline.verify import Outcome
+from torchdev.util.errors import Exit
+from torchdev.util.streams import show
+from torchdev.wheels.host import find_wheels, read_host
+
+Say = Callable[[str], None]
+BIN = Path(sys.executable).parent
+LIGHT = ["-m", "not full"]
+"""Without the tests that only --full runs: they are no part of the run, and not counted as not run."""
+AT_ONCE = ["-n", "auto", "--maxprocesses", "4", "--dist", "loadgroup"]
+"""As many tests at once as there are cores, up to some; those that are marked as of one group stay together."""
+CPU_MATRIX = "tests/cpu/matrix.yaml"
+
+
+class Extent(Enum):
+    """How much is run: what needs no engine; that, cells and the lighter tests with an engine; everything."""
+
+    QUICK = "quick"
+    USUAL = "usual"
+    FULL = "full"
+
+
+def quick(root: Path) -> "list[Task]":
+    """The checks that need no engine and take seconds, in the order of what they cost."""
+    python, dockerfiles = sys.executable, sorted(root.glob("images/*/Dockerfile"))
+    dockerfiles += sorted(root.glob("templates/bootstrap/*.Dockerfile"))
+    jsonschema, workflows = str(BIN / "check-jsonschema"), [str(path) for path in root.glob(".github/workflows/*")]
+    return [
+        Task("style", [python, "-m", "ruff", "check", "."]),
+        Task("format", [python, "-m", "ruff", "format", "--check", "."]),
+        Task("types", [python, "-m", "mypy"]),
+        Task("Dockerfiles", [str(BIN / "hadolint"), *map(str, dockerfiles)]),
+        Task("workflows", [str(BIN / "zizmor"), "--offline", "--quiet", "--no-progress", ".github/workflows"]),
+        Task("workflows' schema", [jsonschema, "--builtin-schema", "vendor.github-workflows", *workflows]),
+        Task("matrix.yaml's schema", [jsonschema, "--schemafile", SCHEMA_FILE, "matrix.yaml"]),
+        Task("generated files", [python, "build.py", "render", "--check"]),
+        Task("files of the cpu cell", [python, "build.py", "render", "--check", "--matrix-file", CPU_MATRIX]),
+    ]
+
+
+def longer(extent: Extent) -> "list[Task]":
+    """The checks that need no engine and take longer, so that they run while cells are built."""
+    made_up = {"HYPOTHESIS_PROFILE": os.environ.get("HYPOTHESIS_PROFILE", "ci")} if extent is Extent.FULL else {}
+    return [
+        Task("unit tests", [*PYTEST, *AT_ONCE, "tests/unit"], made_up),
+        Task("catalog against wheels", [*PYTEST, "tests/index"]),
+    ]
+
+
+def with_engine(extent: Extent) -> "list[Task]":
+    """The tests that need an engine and the cells built."""
+    light = [] if extent is Extent.FULL else LIGHT
+    return [
+        Task("engine tests", [*PYTEST, *AT_ONCE, *light, "tests/engine"]),
+        Task("sabotage", [*PYTEST, *AT_ONCE, *light, "tests/sabotage"]),
+    ]
+
+
+def run(root: Path, consent: Consent, say: Say, extent: Extent = Extent.USUAL) -> int:
+    """Everything that an extent has; the exit code. An engine that was started for it is stopped again.
+
+    What came of a full run is written down, once it has come to its end.
+    """
+    began, commit, day = time.monotonic(), fullcheck.commit(root), time.strftime("%Y-%m-%d")
+    groups = [testgroups.run(task, root, say) for task in quick(root)]
+    if extent is Extent.QUICK:
+        groups += [testgroups.run(task, root, say) for task in longer(extent)]
+        return _end(groups, "what needs no engine")
+    started = ensure_engine(consent, say)
+    try:
+        with beside(longer(extent), root, say) as others:
+            of_cells, built = _cells(root, consent, say, extent)
+            groups += [*others(), *of_cells]
+        groups += [testgroups.run(task, root, say) for task in with_engine(extent)]
+    finally:
+        if started:
+            say("stopping the engine that was started for these tests")
+            started.stop()
+    if extent is Extent.FULL:
+        seconds = round(time.monotonic() - began, 1)
+        fullcheck.write(root, Run(day, commit, fullcheck.machine(), seconds, cleaned(groups, root)), GENERATED)
+        say(f"\nwritten, to be committed: {fullcheck.RECORD} and {fullcheck.PAGE}")
+    else:
+        say(f"\nwhat only --full runs was left out; {fullcheck.in_a_line(fullcheck.read(root))}")
+    return _end(groups, "torchdev's tests", f", with {built} built")
+
+
+def _cells(root: Path, consent: Consent, say: Say, extent: Extent) -> "tuple[list[Group], str]":
+    """Build and check two cells, and build the cpu cell, which a full run checks, too; and the names of the two."""
+    began = time.monotonic()
+    project = open_project(root, root / "matrix.yaml")
+    cells = siblings(project)
+    if not registry_answers(Engine(), project, cells):
+        ensure_mmdebstrap(consent, say)
+    results = build_cells(project, cells, Options(), say)
+    if exit_code(results) == Exit.INTERRUPTED:
+        raise KeyboardInterrupt
+    middle = time.monotonic()
+    small = build_small(root, say, test=extent is Extent.FULL)
+    show("\n" + results_text(results + small))
+    groups = [
+        of_results("cells", results, middle - began),
+        replace(of_results("the cpu cell", small, time.monotonic() - middle), skipped=int(not small)),
+    ]
+    return groups, " and ".join(cell.id for cell in cells)
+
+
+def of_results(name: str, results: "list[Result]", seconds: float) -> Group:
+    """What became of some cells, as a group whose tests are the checks of their images."""
+    verdicts = [verdict for result in results for verdict in result.verdicts]
+    skipped = [verdict for verdict in verdicts if verdict.outcome is Outcome.NOT_RUN]
+    failures = [f"{verdict.cell}: {verdict.check}" for verdict in verdicts if verdict.outcome is Outcome.FAIL]
+    failures += [result.cell for result in results if result.state is State.FAILED and not result.verdicts]
+    reasons = dict.fromkeys(verdict.why for verdict in skipped)
+    passed = exit_code(results) == Exit.OK
+    return Group(name, passed, len(skipped), len(verdicts), round(seconds, 1), tuple(failures), tuple(reasons))
+
+
+def cleaned(groups: "list[Group]", root: Path) -> "tuple[Group, ...]":
+    """Groups whose texts say nothing of this machine, so that they can be committed."""
+    clean = read_host().clean
+
+    def lines(found: "tuple[str, ...]") -> "tuple[str, ...]":
+        return tuple(dict.fromkeys(fullcheck.line(clean(text).replace(f"{root}/", "")) for text in found))
+
+    return tuple(replace(group, failures=lines(group.failures), reasons=lines(group.reasons)) for group in groups)
+
+
+def closing(groups: "list[Group]", what: str, built: str = "") -> str:
+    """The last words: what failed and what was not run, by group; that all passed only if neither is the case."""
+    failed = ", ".join(group.name for group in groups if not group.passed)
+    not_run = ", ".join(filter(None, (group.not_run for group in groups)))
+    if failed:
+        return f"failed: {failed}" + (f"; not run: {not_run}" if not_run else "")
+    return f"passed: {what}{built}, but not run: {not_run}" if not_run else f"all passed: {what}{built}"
+
+
+def _end(groups: "list[Group]", what: str, built: str = "") -> int:
+    show("\n" + closing(groups, what, built))
+    return int(Exit.OK if all(group.passed for group in groups) else Exit.CHECK)
+
+
+def build_small(root: Path, say: Say, *, test: bool) -> "list[Result]":
+    """Build the cpu cell, of which tests make small images; none where no folder here has its PyTorch."""
+    project = open_project(root, root / CPU_MATRIX)
+    cells = project.matrix.cells[:1]
+    torch = next(p for p in project.plans(cells)[0].lock.packages if p.name == "torch")
+    if not find_wheels(read_host(), [(torch.name, torch.file, torch.sha256)]):
+        say(f"not built: {cells[0].id}, since no wheel folder of this machine has its PyTorch; its tests are not-run")
+        return []
+    return build_cells(project, cells, Options(test=test), say)
+
+
+def siblings(project: Project) -> tuple[Cell, ...]:
+    """The first cell of the matrix, and one, if there is one, that shares all with it that lies below Python.
+
+    Its Python is one that can be bootstrapped, so that the tests need no registry.
+    """
+    first, *others = project.plans(project.by_lock(project.matrix.cells)[0])
+    alike = (plan.cell for plan in others if plan.shared == first.shared and plan.cell.python in SOURCE_SUITES)
+    return first.cell, *list(alike)[:1]

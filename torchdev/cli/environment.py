@@ -1,0 +1,159 @@
+"""torchdev's own Python environment: found, entered, or made. Standard library alone, since it runs first."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from torchdev.util import streams
+from torchdev.util.commands import STARTED, build_py, written
+
+REQUIREMENTS, STAMP = "requirements.txt", "torchdev-requirements"
+"""What is installed; the file in .venv that says of which requirements it was made."""
+NEEDED = (
+    "docker",
+    "jinja2",
+    "yaml",
+    "packaging",
+    "pydantic",
+    "requests",
+    "remotezip",
+    "pypi_simple",
+    "uv",
+    "pytest",
+    "testinfra",
+    "xdist",
+)
+INSTALL = ("-m", "pip", "install", "--require-hashes", "--only-binary=:all:")
+"""Wheels alone: a source archive would run code of its own while it is built."""
+MAKERS = ("quickstart", "check")
+"""The stages that make the environment if it is missing; the others say how to."""
+ENTERED = "TORCHDEV_ENTERED"
+"""What a process that goes on in .venv tells itself: its number, and the words that a user had started it with."""
+
+
+def begin() -> None:
+    """Note how this process was started. One that has entered .venv was told so: a process keeps its number in that."""
+    number, _, words = os.environ.pop(ENTERED, "").partition(" ")
+    STARTED.entered = number == str(os.getpid())
+    STARTED.program = tuple(json.loads(words)) if STARTED.entered else (_interpreter(), sys.argv[0])
+
+
+def _interpreter() -> str:
+    return str(getattr(sys, "orig_argv", [sys.executable])[0])
+
+
+def enter(root: Path, arguments: "list[str]") -> None:
+    """Return if the packages are importable, else go on in .venv; exits with 2 where there is none to enter."""
+    folder = root / ".venv"
+    inside = Path(sys.prefix) == folder
+    if arguments[0] in MAKERS and (inside or not _complete()) and not _current(folder, root):
+        _make(folder, root, ask="--yes" not in arguments)
+        inside = STARTED.entered = False
+    missing = _missing()
+    if not missing:
+        return
+    if inside or STARTED.entered or not (folder / "bin" / "python").exists():
+        pip = written([*STARTED.program[:1], *INSTALL, "-r", str(root / REQUIREMENTS)])
+        what = f"not all of torchdev's own Python packages are installed: {', '.join(missing)}"
+        raise _failure(what, f"{pip}; or {build_py('quickstart')}")
+    _go_on(folder, root, arguments)
+
+
+def _go_on(folder: Path, root: Path, arguments: "list[str]") -> None:
+    """Become the same command in .venv, once: a .venv that turns out to be none is not entered again and again."""
+    python = str(folder / "bin" / "python")
+    words = f"{os.getpid()} {json.dumps(STARTED.program)}"
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    try:
+        os.execve(python, [python, str(root / "build.py"), *arguments], {**os.environ, ENTERED: words})
+    except OSError as error:
+        raise _failure(f"{python} does not start: {error.strerror}", _anew(folder)) from None
+
+
+def _anew(folder: Path) -> str:
+    return f"{written(['mv', str(folder), f'{folder}-old'])}; then {build_py('quickstart')}"
+
+
+def _failure(what: str, step: str) -> SystemExit:
+    streams.say(f"error: {what}\n  next: {step}")
+    return SystemExit(2)
+
+
+def _missing() -> "list[str]":
+    return [name for name in NEEDED if not find_spec(name)]
+
+
+def _complete() -> bool:
+    return not _missing()
+
+
+def _stamp(root: Path) -> str:
+    return hashlib.sha256((root / REQUIREMENTS).read_bytes()).hexdigest()
+
+
+def _current(folder: Path, root: Path) -> bool:
+    stamp = folder / STAMP
+    return stamp.is_file() and stamp.read_text(encoding="ascii", errors="replace") == _stamp(root)
+
+
+def _own(folder: Path) -> bool:
+    """Whether a folder may be made anew: it is not there, is empty, or was made here."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        return False
+    return not folder.exists() or (folder / STAMP).is_file() or not any(folder.iterdir())
+
+
+def _make(folder: Path, root: Path, *, ask: bool) -> None:
+    """Make .venv, with Debian's python3-venv if need be, and install requirements.txt into it, by hash.
+
+    An environment that somebody else has made keeps what is in it; what is none is left alone.
+    """
+    streams.say(f"making torchdev's Python environment in {folder.name}")
+    if _own(folder):
+        if not find_spec("ensurepip") or not find_spec("venv"):
+            _install_venv(ask)
+        _run([sys.executable, "-m", "venv", "--clear", str(folder)])
+    elif not ((folder / "pyvenv.cfg").is_file() and (folder / "bin" / "python").exists()):
+        raise _failure(f"{folder} is no Python environment, and was not made by torchdev", _anew(folder))
+    _run(
+        [
+            str(folder / "bin" / "python"),
+            *INSTALL,
+            "--quiet",
+            "--disable-pip-version-check",
+            "--requirement",
+            str(root / REQUIREMENTS),
+        ]
+    )
+    (folder / STAMP).write_text(_stamp(root), encoding="ascii")
+
+
+def _install_venv(ask: bool) -> None:
+    if not shutil.which("apt-get") or os.geteuid() != 0:
+        raise _failure("this Python has no venv module", "as root, apt-get install python3-venv")
+    if ask:
+        if not sys.stdin.isatty():
+            raise _failure("python3-venv must be installed", "add --yes to allow it")
+        if input("Install python3-venv with apt-get? [y/N] ").strip().lower() not in ("y", "yes"):
+            raise _failure("nothing was installed", "apt-get install python3-venv")
+    _run(["apt-get", "-qq", "update"])
+    _run(["apt-get", "-qq", "-y", "--no-install-recommends", "install", "python3-venv"])
+
+
+def _run(command: "list[str]") -> None:
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    try:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment
+        )
+    except OSError as error:
+        raise _failure(f"{command[0]} does not start: {error.strerror}", "check that file") from None
+    if done.returncode:
+        tail = "\n".join(done.stdout.splitlines()[-15:])
+        raise _failure(f"{' '.join(command[:4])} … failed\n{tail}", "check the network and pip config")

@@ -1,0 +1,157 @@
+"""A checkout and its matrix: plans, and every generated file as it should be."""
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+from torchdev.catalog import bases, ids
+from torchdev.docgen import pages
+from torchdev.image import render
+from torchdev.image.paths import Places, replaced_folder
+from torchdev.image.plan import Plan, make_plan
+from torchdev.matrix.load import Cell, Matrix, load
+from torchdev.matrix.schema import SCHEMA_FILE, json_schema
+from torchdev.recipes import files as recipes
+from torchdev.util.commands import build_py
+from torchdev.util.errors import InputError
+from torchdev.util.texts import few
+from torchdev.util.trees import File, Files, Tree
+from torchdev.wheels import lock, lockfile
+
+EXAMPLES = "examples/recipes"
+"""The folder of committed recipes; what runs of them leave there is not committed."""
+JOB_FILES = ("examples/train/train.py", "workloads/digits.csv.gz")
+"""The training job that recipes start unless they are told of another."""
+
+
+LONGEST_COMMAND = 10
+"""Cells that a next command names; more would hide what it is."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """A matrix, and where it and all that is generated from it stands."""
+
+    places: Places
+    matrix: Matrix
+
+    @property
+    def images(self) -> Path:
+        """Where generated files and locks are."""
+        return self.places.images
+
+    def rendered(self) -> Files:
+        """Every generated file below images/, as it should be; of a cell without lock there is none."""
+        plans = self._plans(self.by_lock(self.matrix.cells)[0])
+        return render.render(plans, self.places.templates, self.images.name)
+
+    def image_tree(self) -> Tree:
+        """The folder of images/; it does not speak of cells without lock, whose files stay as they are."""
+        unlocked = {cell.id for cell in self.by_lock(self.matrix.cells)[1]}
+        return render.tree(self.rendered(), self.images, lambda name: name.partition("/")[0] not in unlocked)
+
+    def trees(self) -> "tuple[Tree, ...]":
+        """Every generated file, by the folders that they are in."""
+        kept, made = replaced_folder(self.images), {n: File(t.encode()) for n, t in self.pages().items()}
+        pages = Tree(self.places.checkout, made, listed=False, kept=kept)
+        examples = self.examples()
+        recipes = [Tree(self.places.checkout / EXAMPLES, examples, label=EXAMPLES, kept=kept)] if examples else []
+        return self.image_tree(), pages, *recipes
+
+    def pages(self) -> dict[str, str]:
+        """The generated texts beside images/, by path; those that speak of the matrix are of the checkout's alone."""
+        schema = {SCHEMA_FILE: json_schema()}
+        if not self._own:
+            return schema
+        locked = self.by_lock(self.matrix.cells)[0]
+        locks = {c: self._lock(c) if c in locked else None for c in self.matrix.cells}
+        return schema | pages.pages(self.places.checkout, locks)
+
+    def examples(self) -> Files:
+        """The committed recipes, of the cell that `latest` or else the group default names first; by path.
+
+        None, so that those that are there stay, while this cell has no lock.
+        """
+        matrix = self.matrix
+        usual = matrix.aliases.get("latest") or matrix.groups["default"][0]
+        if not self._own or not self.by_lock((usual,))[0]:
+            return {}
+        aliases = {tag: cell for tag, cell in matrix.aliases.items() if cell.arch == usual.arch}
+        tags = sorted(aliases, key=lambda tag: (aliases[tag] != usual, tag))
+        return recipes.examples(self.plans((usual,))[0], tags, self.job_files(), self.places.templates)
+
+    def job_files(self) -> "dict[str, bytes]":
+        """The files of the training job, by name."""
+        return {Path(name).name: (self.places.checkout / name).read_bytes() for name in JOB_FILES}
+
+    @property
+    def _own(self) -> bool:
+        """Whether the matrix is that of the checkout."""
+        return self.places.matrix_file.resolve() == self.places.checkout / "matrix.yaml"
+
+    def by_lock(self, cells: "tuple[Cell, ...]") -> "tuple[tuple[Cell, ...], tuple[Cell, ...]]":
+        """The cells that have a lock, and those that have none."""
+        there = {cell for cell in cells if lockfile.there(self.images / cell.id / "lock.json")}
+        return tuple(c for c in cells if c in there), tuple(c for c in cells if c not in there)
+
+    @cached_property
+    def _sources(self) -> render.Sources:
+        """What the templates were when this run first planned."""
+        return render.Sources(self.places.templates)
+
+    def require_locks(self, cells: "tuple[Cell, ...]") -> None:
+        """Raise InputError if none of some cells has a lock."""
+        locked, unlocked = self.by_lock(cells)
+        if not locked:
+            raise without_lock(unlocked)
+
+    def abandoned(self) -> "list[str]":
+        """A line for each folder that has the name of a cell which the matrix has not: locks are nobody's to remove."""
+        own = {cell.id for cell in self.matrix.cells}
+        names = sorted(path.name for path in self.images.iterdir() if path.is_dir()) if self.images.is_dir() else []
+        gone = [name for name in names if ids.wishes(name) and name not in own]
+        stays = "the matrix has no such cell; what is left in it stays until you remove it, with git rm -r for instance"
+        return [f"{self.images.name}/{name}: {stays}" for name in gone]
+
+    def bases(self, cells: "tuple[Cell, ...]") -> "list[bases.Base]":
+        """The bases of some cells, each once; no lock has a say in them."""
+        digests = bases.read_digests(self.places.bases)
+        return list(dict.fromkeys(base for cell in cells for base in bases.bases_of(cell.python, digests)))
+
+    def _lock(self, cell: Cell) -> lock.Lock:
+        path = self.images / cell.id / "lock.json"
+        return _read(path, path.stat().st_mtime_ns if path.is_file() else 0, cell)
+
+    def plans(self, cells: "tuple[Cell, ...]") -> tuple[Plan, ...]:
+        """A plan for each cell, which knows what its layers are made by; a missing or stale lock is an InputError."""
+        return tuple(render.with_steps(plan, self._sources) for plan in self._plans(cells))
+
+    def _plans(self, cells: "tuple[Cell, ...]") -> tuple[Plan, ...]:
+        if unlocked := self.by_lock(cells)[1]:
+            raise without_lock(unlocked)
+        digests = bases.read_digests(self.places.bases)
+        locks = {cell: self._lock(cell) for cell in cells}
+        image = self.matrix.image
+        made = (
+            make_plan(image, cell, locks[cell], bases.bases_of(cell.python, digests), self.matrix.aliases_of(cell))
+            for cell in cells
+        )
+        return tuple(made)
+
+
+@cache
+def _read(path: Path, stamp: int, cell: Cell) -> lock.Lock:
+    """A lock as it was at a time: it is read once, however often a run plans."""
+    return lockfile.read_lock(path, cell)
+
+
+def without_lock(cells: "tuple[Cell, ...]") -> InputError:
+    """Cells that have no lock, as an error that names them."""
+    names = [cell.id for cell in cells]
+    what = f"{names[0]} has no lock yet" if len(names) == 1 else f"{len(names)} cells have no lock yet:\n{few(names)}"
+    return InputError(what, next_step=build_py("lock", *names) if len(names) < LONGEST_COMMAND else build_py("lock"))
+
+
+def open_project(root: Path, matrix_file: Path) -> Project:
+    """Read the matrix of a checkout."""
+    return Project(Places(root, matrix_file), load(matrix_file))

@@ -1,0 +1,87 @@
+"""The context of builds, images/: where what cells share lies, once, and which of it each of them takes."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from torchdev.image.plan import Layer, Plan
+
+COMMON = "common"
+"""The folder below images/ of all that cells share."""
+OWN_SCRIPTS = ("3.6",)
+"""Pythons whose scripts are not everybody's: a folder of their own has all of them, since builds mount it whole."""
+NAME = 12
+"""Characters of a hash that name a list of wheels."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where a cell's build finds what it mounts: paths below images/.
+
+    `wheels` and `fetch` are by layer; tools and pip have wheels, too. `lists` are the files that this cell's wheels and
+    override are told by, by path: named by their content, so that cells with the same ones share them, and a cell that
+    comes or goes moves none of another.
+
+    BuildKit's key of a step has a hash of all that the step mounts of the context, in the order of the paths: where one
+    is to be taken from the cache of an older layout, what it mounts must be in the same order in both.
+    """
+
+    scripts: str
+    wheels: "Mapping[str, str]"
+    fetch: "Mapping[str, str]"
+    override: str
+    lists: "Mapping[str, str]"
+    steps: str = f"{COMMON}/steps"
+    files: str = f"{COMMON}/files"
+
+
+def own_scripts(plan: Plan) -> str:
+    """The Python of a cell whose scripts are not everybody's, or nothing."""
+    return plan.cell.python if plan.cell.python in OWN_SCRIPTS else ""
+
+
+@cache
+def context_of(plan: Plan) -> Context:
+    """Where a plan's build finds what it mounts."""
+    own = own_scripts(plan)
+    lists: dict[str, str] = {}
+    wheels, fetch = {}, {}
+    for name, files in _wheel_lists(plan).items():
+        wheels[name] = f"{COMMON}/wheels/{name}-{_name(files)}"
+        lists |= {f"{wheels[name]}/{file}": text for file, text in files.items()}
+    for layer in plan.layers:
+        if layer.packages:
+            options = "".join(f"{option}\n" for option in layer.pip_options)
+            fetch[layer.name] = f"{COMMON}/fetch/{layer.name}-{_name(options)}.txt"
+            lists[fetch[layer.name]] = options
+    override = ""
+    if plan.cell.cudnn:
+        pin = f"{plan.lock.cudnn_name}=={plan.lock.cudnn}\n"
+        override = f"{COMMON}/override/cudnn-{_name(pin)}"
+        lists[f"{override}/pin.txt"] = pin
+    scripts = f"{COMMON}/python{own}/scripts" if own else f"{COMMON}/scripts"
+    return Context(scripts, wheels, fetch, override, lists)
+
+
+def _wheel_lists(plan: Plan) -> "dict[str, dict[str, str]]":
+    """What the tools, pip and each layer install, and what of it the image lacks: files by the folder's name."""
+    found = {
+        "tools": {"requirements.txt": "".join(f"{tool.requirement}\n" for tool in plan.tools)},
+        "pip": {"requirements.txt": f"{plan.pip.requirement}\n"},
+    }
+    return found | {layer.name: _of_layer(plan, layer) for layer in plan.layers if layer.packages}
+
+
+def _of_layer(plan: Plan, layer: Layer) -> "dict[str, str]":
+    files = {"requirements.txt": layer.pins, "SHA256SUMS": layer.sums}
+    files |= {f"{how}.txt": "".join(f"{path}\n" for path in paths) for how, paths in layer.lacks.items() if paths}
+    if layer.elsewhere:
+        lines = [f"{plan.cell.flavour}/{package.file}\n" for package in layer.elsewhere]
+        files["pytorch-index.txt"] = "".join(lines)
+    return files
+
+
+def _name(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:NAME]

@@ -1,0 +1,231 @@
+"""Plans to the files under images/: Dockerfile, scripts, wheel lists, contract, and the bake file."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
+
+from torchdev.image.context import COMMON, context_of, own_scripts
+from torchdev.image.contract import make_contract, to_text
+from torchdev.image.dockerfile import Recipe, taken
+from torchdev.image.paths import replaced_folder
+from torchdev.image.plan import EPOCH, Plan
+from torchdev.util import texts, trees
+from torchdev.util.errors import InputError
+from torchdev.util.files import read
+from torchdev.util.texts import quoted
+from torchdev.util.trees import RENDER as RENDER
+from torchdev.util.trees import Changes, File, Files, Tree
+
+BAKE_FILE = "docker-bake.json"
+CONTRACT_FILE = "contract.json"
+DOCKERFILE = "Dockerfile"
+COMMAND = "python build.py render"
+"""What generated files name; no matter how it was started, or they would differ."""
+RAN = ("scripts", "steps", "files", "override")
+"""Folders below templates/ of what builds mount and images hold."""
+
+
+def render(plans: "tuple[Plan, ...]", templates: Path, folder: str = "images") -> Files:
+    """Every generated file below images/, or how else the folder is called, for these plans."""
+    sources = Sources(templates)
+    files = {BAKE_FILE: File(bake_text(plans, folder).encode())}
+    for plan in plans:
+        files |= sources.files(plan)
+    return files
+
+
+def tree(files: Files, images: Path, speaks: "Callable[[str], bool]" = lambda _: True) -> Tree:
+    """The tree of images/: locks and digests of bases have other writers; folders that builds mount hold nothing else.
+
+    It speaks of nothing that is taken by Dockerfiles which it does not speak of.
+    """
+    made = (file.text for name, file in files.items() if _dockerfile(name))
+    closed = {path for text in made for path in taken(text) if path not in files}
+
+    @cache
+    def kept() -> "frozenset[str]":
+        # Read when it is first asked for: by then the folder is locked, and what others were writing there is whole.
+        others = (path for path in images.glob(f"*/{DOCKERFILE}") if not speaks(f"{path.parent.name}/{DOCKERFILE}"))
+        return frozenset(path for other in others for path in taken(read(other).decode("utf-8", "replace")))
+
+    def spoken(name: str) -> bool:
+        return speaks(name) and not any(name == path or name.startswith(f"{path}/") for path in kept())
+
+    copies = replaced_folder(images)
+    return Tree(images, files, speaks=spoken, others=_written_by_others, closed=closed, label=images.name, kept=copies)
+
+
+def _dockerfile(name: str) -> bool:
+    return name.rpartition("/")[2] == DOCKERFILE
+
+
+def _written_by_others(name: str) -> bool:
+    return name.rpartition("/")[2] in ("bases.json", "lock.json")
+
+
+def write_cell(plan: Plan, templates: Path, images: Path) -> None:
+    """Write one cell's files anew, after its lock has changed; lists that no cell has any longer are removed."""
+    own = (f"{plan.cell.id}/", f"{COMMON}/")
+    trees.update(tree(Sources(templates).files(plan), images, lambda name: name.startswith(own)))
+
+
+def with_steps(plan: Plan, sources: "Sources") -> Plan:
+    """A plan that knows what its layers are made by."""
+    return dataclasses.replace(plan, steps=sources.steps(plan))
+
+
+def environment(templates: Path) -> Environment:
+    """How templates are read: a name that does not exist is an error."""
+    made = Environment(
+        loader=FileSystemLoader(templates),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
+    )
+    made.filters["megabytes"] = lambda count: f"{count / 1e6:,.0f} MB"
+    made.filters["label"] = label
+    return made
+
+
+def label(text: str) -> str:
+    """A text as a value of LABEL, where quotes, backslashes and variables would mean something; in one line."""
+    if not text.isprintable():
+        raise InputError(f"{quoted(text)} can't be the value of a label", next_step=RENDER)
+    return '"' + re.sub(r'(["\\$])', r"\\\1", text) + '"'
+
+
+class Sources:
+    """The templates of the files below images/; what cells share is read and filled once, however many they are."""
+
+    def __init__(self, templates: Path) -> None:
+        self.templates = templates
+        self.environment = environment(templates)
+        found = [path for path in self.environment.list_templates() if "__pycache__" not in path]
+        self.by_folder = {folder: [p for p in found if p.startswith(f"{folder}/")] for folder in RAN}
+        self._steps: "dict[Plan, tuple[str, ...]]" = {}
+        self._found: "dict[tuple[str, str], tuple[Files, dict[str, str]]]" = {}
+
+    def dockerfile(self, plan: Plan) -> File:
+        """A cell's Dockerfile."""
+        values = {"plan": plan, "at": context_of(plan)}
+        return made(self.environment, self.templates, f"{DOCKERFILE}.j2", values)
+
+    def files(self, plan: Plan) -> Files:
+        """The files that a cell's build takes, by their paths below images/."""
+        own = {DOCKERFILE: self.dockerfile(plan), CONTRACT_FILE: _contract(plan)}
+        return {**self._shared(plan)[0], **_listed(plan), **{f"{plan.cell.id}/{name}": own[name] for name in own}}
+
+    def steps(self, plan: Plan) -> "tuple[str, ...]":
+        """What a plan's layers are made by, as Recipe has it: read once, however often a run plans."""
+        if plan not in self._steps:
+            self._steps[plan] = Recipe(self.dockerfile(plan).text, self._hashes(plan)).layers
+        return self._steps[plan]
+
+    def _hashes(self, plan: Plan) -> "dict[str, str]":
+        """What a build takes of the context, by path: its permissions and its hash."""
+        lists = {name: _hash(file) for name, file in _listed(plan).items()}
+        return {**self._shared(plan)[1], **lists, f"{plan.cell.id}/{CONTRACT_FILE}": _hash(_contract(plan))}
+
+    def _shared(self, plan: Plan) -> "tuple[Files, dict[str, str]]":
+        """What a cell shares with all others of its kind, by path, and the hashes of it."""
+        at, own = context_of(plan), own_scripts(plan)
+        if (at.scripts, at.override) not in self._found:
+            homes = {"scripts": at.scripts, "steps": at.steps, "files": at.files, "override": at.override}
+            values = {"epoch": EPOCH, "python": own}
+            files = {
+                f"{home}/{name.removesuffix('.j2').partition('/')[2]}": self._file(name, values)
+                for folder, home in homes.items()
+                for name in (self.by_folder[folder] if home else ())
+            }
+            self._found[at.scripts, at.override] = files, {name: _hash(file) for name, file in files.items()}
+        return self._found[at.scripts, at.override]
+
+    def _file(self, name: str, values: "Mapping[str, object]") -> File:
+        """The file that is made from a template, with the permissions of the template."""
+        if name.endswith(".j2"):
+            return made(self.environment, self.templates, name, values)
+        path = self.templates / name
+        return File(path.read_bytes(), _mode(path))
+
+
+def _contract(plan: Plan) -> File:
+    return File(to_text(make_contract(plan.cell, plan.lock)).encode())
+
+
+def _listed(plan: Plan) -> Files:
+    return {name: File(text.encode()) for name, text in context_of(plan).lists.items()}
+
+
+def _hash(file: File) -> str:
+    return f"{file.mode:o} {file.sha256}"
+
+
+def made(environment: Environment, templates: Path, name: str, values: "Mapping[str, object]") -> File:
+    """The file that a template makes, which can be run if the template can."""
+    return File(fill(environment, name, values).encode(), _mode(templates / name))
+
+
+def _mode(template: Path) -> int:
+    return 0o755 if template.stat().st_mode & 0o100 else 0o644
+
+
+def fill(environment: Environment, name: str, values: "Mapping[str, object]") -> str:
+    """The text of a template; InputError, with its line, if it can't be rendered."""
+    try:
+        text = environment.get_template(name).render(**values)
+    except TemplateError as error:
+        line = getattr(error, "lineno", None)
+        where = f"templates/{name}" + (f":{line}" if line else "")
+        raise InputError(f"the template can't be rendered: {error}", where=where, next_step=RENDER) from None
+    return text.rstrip("\n") + "\n"
+
+
+def bake_text(plans: "tuple[Plan, ...]", folder: str) -> str:
+    """The bake file: a target a cell, built from the folder; nothing in it depends on the machine that builds."""
+    target = {
+        plan.target: {
+            "context": folder,
+            "dockerfile": f"{plan.cell.id}/{DOCKERFILE}",
+            "tags": [plan.candidate],
+            "platforms": [plan.lock.platform],
+        }
+        for plan in plans
+    }
+    group = {"default": {"targets": [plan.target for plan in plans]}}
+    return json.dumps({"group": group, "target": target}, indent=2) + "\n"
+
+
+def check(trees_: "Iterable[Tree]") -> "list[tuple[Tree, Changes]]":
+    """Raise InputError if any generated file is not as it would be rendered now; what else there is to say."""
+    found = [(tree, trees.compare(tree)) for tree in trees_]
+    for tree, changes in found:
+        trees.refuse_blocked(tree, changes)
+    stale = [tree.shown(name) for tree, changes in found for name in (*changes.write, *changes.remove)]
+    if stale:
+        what = f"generated files are out of date ({len(stale)}):\n{texts.few(stale)}"
+        raise InputError(what, next_step=RENDER)
+    refuse_strays(found)
+    return found
+
+
+def write(trees_: "Iterable[Tree]") -> "list[tuple[Tree, Changes]]":
+    """Write what differs, and remove what was written here and belongs there no longer; what was done."""
+    found = list(trees_)
+    for tree in found:
+        trees.refuse_blocked(tree, trees.compare(tree))
+    return [(tree, trees.update(tree)) for tree in found]
+
+
+def refuse_strays(found: "Iterable[tuple[Tree, Changes]]") -> None:
+    """Raise InputError if what torchdev did not write stands where builds read whole folders."""
+    strays = [tree.shown(name) for tree, changes in found for name in changes.strays]
+    if strays:
+        what = f"these files are not torchdev's, and builds would take them in:\n{texts.few(strays)}"
+        raise InputError(what, next_step="move them away, out of the folders of cells")

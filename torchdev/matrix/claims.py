@@ -1,0 +1,119 @@
+"""What the name of a tag says of an image, as a careful reader takes it, held against what the image is."""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+
+from torchdev.catalog import bases, facts, ids, query, releases
+from torchdev.catalog.builds import minor
+from torchdev.matrix.cells import Cell
+
+PYTHON, CUDA, TORCH, CUDNN = "Python", "CUDA", "PyTorch", "cuDNN"
+NUMBERED = {
+    PYTHON: "python|py|cp",
+    CUDA: "cuda|cu",
+    TORCH: "pytorch|torch|pt",
+    CUDNN: "cudnn",
+    "torchvision": "torchvision|vision",
+    "torchaudio": "torchaudio|audio",
+}
+"""What has a version, and the words that stand before it in a tag: py39, cuda12.8, pytorch-2.7."""
+ACCELERATOR = "accelerator"
+WORDS = {
+    ACCELERATOR: dict.fromkeys(("cpu", "nocuda", "nogpu"), "CPU")
+    | dict.fromkeys(("gpu", "cuda", "cudnn"), "CUDA")
+    | {"rocm": "ROCm", "hip": "ROCm", "xpu": "XPU", "tpu": "TPU"},
+    "variant": dict.fromkeys(("devel", "nvcc"), ids.DEVEL) | dict.fromkeys(("plain", "runtime"), ids.PLAIN),
+    "architecture": dict.fromkeys(("arm", "arm64", "aarch64"), ids.ARM64)
+    | dict.fromkeys(("amd64", "x64", "x86", "x86_64"), ids.AMD64)
+    | {name: name for name in ("i386", "ppc64le", "riscv64", "s390x")},
+    "system": {name: name for name in ("buster", "bullseye", "bookworm", "trixie", "forky", "sid")}
+    | {name: name for name in ("alpine", "centos", "fedora", "macos", "rocky", "ubi", "ubuntu", "windows")},
+}
+"""Words that say something by themselves: by what they say it of."""
+VERSION = r"v?(?P<version>\d+(\.\d+)*(t(?![a-z]))?)(?!\d|\.\d)"
+"""A version behind a word; with a t, a Python without its global lock."""
+
+
+def untrue(tag: str, cell: Cell) -> str:
+    """What a tag says that is not so of a cell's image, in a phrase; empty if all that it says is so."""
+    negated = re.sub(r"(?<![a-z])(no|non|without)[-_](?=(cuda|gpu)(?![a-z]))", "no", tag.lower())
+    text = negated.replace("x86-64", "x86_64")
+    judges = (_of_versions, _of_words, _of_numbers, _of_gpus)
+    return next((phrase for judge in judges for phrase in judge(text, cell)), next(_of_ids(tag, cell), ""))
+
+
+def _of_versions(text: str, cell: Cell) -> "Iterator[str]":
+    """What is not so of versions that stand behind a word."""
+    for what, words in NUMBERED.items():
+        for match in re.finditer(rf"(?<![a-z])({words})[-_.]?{VERSION}", text):
+            has = _versions(cell)[what]
+            if not _agree(match["version"], has):
+                yield f"{match[0]} says {what} {match['version']}, and it has {f'{what} {has}' if has else 'none'}"
+
+
+def _of_words(text: str, cell: Cell) -> "Iterator[str]":
+    own = {
+        ACCELERATOR: "CUDA" if cell.cuda else "CPU",
+        "variant": cell.variant,
+        "architecture": cell.arch,
+        "system": bases.suite_of(cell.python).name,
+    }
+    for what, meanings in WORDS.items():
+        for word, meaning in meanings.items():
+            if re.search(rf"(?<![a-z0-9]){word}(?![a-z])", text) and own[what] != meaning:
+                yield f"{word} says that its {what} is {meaning}, and that is {own[what]}"
+
+
+def _of_numbers(text: str, cell: Cell) -> "Iterator[str]":
+    """What is not so of versions that stand by themselves: one that the catalog knows must be one of the cell's."""
+    for version in re.findall(r"(?<![^-_])v?(\d+(?:\.\d+)+)(?![^-_])", text):
+        what = _known().get(minor(version))
+        if what and not any(_agree(version, has) for has in _versions(cell).values()):
+            yield f"{version} is a {what}, and not one of its versions"
+
+
+def _of_gpus(text: str, cell: Cell) -> "Iterator[str]":
+    """What is not so of GPUs, such as v100: the cell must serve them, as far as is known."""
+    found = releases.find(cell.torch, cell.flavour, cell.arch, cell.python)
+    for word in re.split("[-_.]", text) if found else ():
+        if found and len(word) > 2 and word[0].isalpha() and facts.gpu(word):
+            refusal = query.gpu_refusal(word, cell.cudnn, found)
+            if refusal:
+                yield f"it names {word}, and {refusal.text}"
+
+
+def _of_ids(tag: str, cell: Cell) -> "Iterator[str]":
+    """What the name of another cell says by not saying it: what is as usual."""
+    named = ids.wishes(tag)
+    own = {"cudnn": cell.cudnn, "variant": cell.devel, "arch": cell.arch != ids.AMD64}
+    for axis, unusual in own.items() if named else ():
+        if unusual and axis not in (named or {}):
+            yield f"it is the name of a cell with the usual {axis}, and {getattr(cell, axis)} is another"
+
+
+def _versions(cell: Cell) -> "dict[str, str | None]":
+    """What has a version: empty, if it is not known; None, if the image has none of it."""
+    found = releases.find(cell.torch, cell.flavour, cell.arch, cell.python)
+    cudnn = cell.cudnn or (found.build.cudnn if found else None) or ""
+    own = {PYTHON: cell.python, CUDA: cell.cuda, TORCH: cell.torch, CUDNN: cudnn if cell.cuda else None}
+    return own | {name: cell.companions.get(name) for name in releases.COMPANIONS}
+
+
+def _agree(said: str, has: "str | None") -> bool:
+    """Whether a version in a tag, whole or in part, with points or without, is one that an image has."""
+    if not has:
+        return has == ""
+    parts = has.split(".")
+    if "." not in said:
+        return said in {"".join(parts[: n + 1]) for n in range(len(parts))}
+    return all(one == other for one, other in zip(said.split("."), parts, strict=False))
+
+
+@cache
+def _known() -> "dict[str, str]":
+    """Series of versions that the catalog knows, and of what they are: a bare number such as 3.9 is taken for one."""
+    found: dict[str, str] = {}
+    for c in releases.all_combinations():
+        found |= {minor(c.torch): TORCH, c.python: PYTHON} | ({c.cuda: CUDA} if c.cuda else {})
+    return found

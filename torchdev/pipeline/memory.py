@@ -1,0 +1,125 @@
+"""What checks came to before, for an image: it holds as long as nothing has changed that decides what they come to."""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from functools import cache
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from torchdev.image.paths import Places
+from torchdev.image.plan import Plan
+from torchdev.image.render import CONTRACT_FILE
+from torchdev.pipeline import verify
+from torchdev.pipeline.verify import Outcome, Verdict
+from torchdev.util import files, imports, jsonfile
+from torchdev.util.errors import InputError
+
+CHECKS = Path("tests", "image")
+DATA = (CHECKS, Path("workloads"), Path("templates"), Path("torchdev", "data"), Path("pyproject.toml"))
+"""Files and folders, of the checkout, that checks read, copy into containers, or are run by: all files in them count.
+
+Which modules count is told by the imports of those in CHECKS, and of the module that runs them.
+"""
+CONFTEST = "conftest.py"
+_NOTED = TypeAdapter(tuple[Verdict, ...])
+"""The form in which what checks came to is noted."""
+GPU_MODES = ("require", "auto", "none")
+
+
+def checked(places: Places, plan: Plan, image: str, gpu: str, *, controls: bool = False) -> "tuple[Verdict, ...]":
+    """Run all checks against an image, given by its id, and note what they came to; `controls` as for verify."""
+    before = file(places, plan, image, gpu, code(places.checkout))
+    verdicts = verify.verify(plan, image, gpu, places, controls=controls)
+    # A file that was edited meanwhile was read before or after: what the checks came to is not known of either.
+    if file(places, plan, image, gpu, code(places.checkout)) == before:
+        remember(before, verdicts)
+    return verdicts
+
+
+def remember(path: Path, verdicts: "tuple[Verdict, ...]") -> None:
+    """Note what checks came to, unless one of them failed."""
+    if any(verdict.outcome is Outcome.FAIL for verdict in verdicts):
+        return
+    files.write(path, json.dumps([asdict(verdict) for verdict in verdicts], indent=1))
+
+
+def recall(path: Path) -> "tuple[Verdict, ...] | None":
+    """What the same checks came to for the same image before; None if they have not passed, or the note is spoiled."""
+    try:
+        verdicts, _ = jsonfile.read(path, _NOTED)
+    except (FileNotFoundError, InputError, jsonfile.Malformed):
+        return None
+    passed = any(v.outcome is Outcome.PASS for v in verdicts) and all(v.outcome is not Outcome.FAIL for v in verdicts)
+    return verdicts if passed else None
+
+
+def recall_any(places: Places, plan: Plan, image: str, code: str) -> "tuple[Verdict, ...] | None":
+    """What the present checks came to for an image, with a GPU if that is known, else without."""
+    known = (recall(file(places, plan, image, gpu, code)) for gpu in GPU_MODES)
+    return next((verdicts for verdicts in known if verdicts), None)
+
+
+def file(places: Places, plan: Plan, image: str, gpu: str, code: str) -> Path:
+    """The file for the verdicts of an image, given by its id; another one as soon as anything changes that decides.
+
+    That is `code`, what is known of the cell, and how the checks are run.
+    """
+    driver = Path("/proc/driver/nvidia/version").exists()
+    parts = [image, gpu, driver, _facts(places, plan), code]
+    return places.work / "checked" / f"{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}.json"
+
+
+def code(checkout: Path) -> str:
+    """sha256 of all that decides, whatever the cell: the code of the checks, all that it imports or reads, packages."""
+    stamps = tuple((path, (state := path.stat()).st_mtime_ns, state.st_size) for path in deciding(checkout))
+    return hashlib.sha256(json.dumps([_content(stamps, checkout), *environment()]).encode()).hexdigest()
+
+
+def deciding(checkout: Path) -> "list[Path]":
+    """Every file of the checkout that has a part in what checks come to, in a fixed order."""
+    found = {path for place in DATA for path in _below(checkout / place)}
+    checks = {path for path in _below(checkout / CHECKS) if path.suffix == ".py"}
+    # pytest runs every conftest.py on the way to a test.
+    above = (checkout / folder / CONFTEST for folder in (Path(), *CHECKS.parents))
+    roots = {*checks, checkout / "torchdev" / "pipeline" / "verify.py", *above}
+    return sorted(found | imports.reached((path for path in roots if path.is_file()), checkout))
+
+
+@cache
+def environment() -> "tuple[str, ...]":
+    """The Python that runs checks, and every package that it has, with its version."""
+    found = {path.name for folder in sys.path if folder for path in Path(folder).glob("*.dist-info")}
+    return sys.version, *sorted(found)
+
+
+def _facts(places: Places, plan: Plan) -> "list[str]":
+    """What is known of a cell, by which its image is judged; where the matrix tells it is of no account."""
+    cell = {f.name: getattr(plan.cell, f.name) for f in fields(plan.cell) if f.compare}
+    contract = places.images / plan.cell.id / CONTRACT_FILE
+    compared = contract.read_text(encoding="utf-8") if contract.is_file() else ""
+    named = [*(base.ref for base in plan.bases), *plan.tags]
+    return [json.dumps(cell, default=str), plan.lock.digest, *named, compared]
+
+
+def _below(place: Path) -> Iterator[Path]:
+    """A file, or all files in a folder, but for what Python has compiled."""
+    if not place.is_dir():
+        yield from (place,) if place.is_file() else ()
+    for folder, folders, names in os.walk(place):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        yield from (Path(folder, name) for name in names)
+
+
+@cache
+def _content(stamps: "tuple[tuple[Path, int, int], ...]", checkout: Path) -> str:
+    """sha256 of files with their names, each as it was at a time; they are read once for many images."""
+    digest = hashlib.sha256()
+    for path, _, size in stamps:
+        digest.update(f"{path.relative_to(checkout)} {size}\n".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,222 @@
+"""What a run is doing: events to a state, the state to lines. Pure; events come with their time, in seconds."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from torchdev.engine.buildlog import STEP, moved, step_name
+from torchdev.util.amounts import clock, rate, size
+
+WAITING, PREPARING, BUILDING, CHECKING, PUSHING = "waiting", "shared layers", "building", "checking", "pushing"
+"""What a cell can be at, until it has ended."""
+PACE_AFTER = 3.0
+"""Seconds of work after which a rate means something."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A layer of a cell: `key` names it and all below it, so that equal ones count once; its size is in bytes."""
+
+    key: str
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Began:
+    """A run begins: each cell's layers, lowest first, by id. `there` are keys of layers that need no building."""
+
+    cells: "Mapping[str, tuple[Part, ...]]"
+    there: "frozenset[str]" = frozenset()
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A cell begins with something; `texts` is what the steps of its build say, to the names of layers.
+
+    A cell that has ended begins with nothing but its push.
+    """
+
+    cell: str
+    phase: str
+    texts: "Mapping[str, str]" = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of BuildKit's log, as `--progress=plain` prints it."""
+
+    cell: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A cell has ended; `state` is a word for how."""
+
+    cell: str
+    state: str
+
+
+Event = Began | Phase | Line | Ended
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step that BuildKit is at: its short name, since when, and what it says of bytes."""
+
+    name: str
+    since: float
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: what it is at since when, the steps of its build that run, by number, and those that are known."""
+
+    phase: str = WAITING
+    since: float = 0.0
+    steps: "Mapping[str, Step]" = field(default_factory=dict)
+    names: "Mapping[str, str]" = field(default_factory=dict)
+    texts: "Mapping[str, str]" = field(default_factory=dict)
+    ended: str = ""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A run: its cells, their layers, and the keys of the layers that are made. `worked` are seconds of building."""
+
+    began: float = 0.0
+    parts: "Mapping[str, tuple[Part, ...]]" = field(default_factory=dict)
+    cells: "Mapping[str, Cell]" = field(default_factory=dict)
+    there: "frozenset[str]" = frozenset()
+    made: "Mapping[str, int]" = field(default_factory=dict)
+
+
+def advance(progress: Progress, event: Event, at: float) -> Progress:
+    """The state after an event."""
+    if isinstance(event, Began):
+        cells = {cell: Cell(since=at) for cell in event.cells}
+        return Progress(at, dict(event.cells), cells, event.there)
+    cell = progress.cells.get(event.cell)
+    if cell is None or (cell.ended and not (isinstance(event, Phase) and event.phase == PUSHING)):
+        return progress
+    if isinstance(event, Phase):
+        begun = Cell(event.phase, at, texts=event.texts)
+        return _with(progress, event.cell, begun)
+    if isinstance(event, Ended):
+        return _with(progress, event.cell, replace(cell, ended=event.state, since=at, steps={}, names={}))
+    return _read(progress, event.cell, cell, event.text.rstrip("\n"), at)
+
+
+def _with(progress: Progress, name: str, cell: Cell) -> Progress:
+    return replace(progress, cells={**progress.cells, name: cell})
+
+
+def _read(progress: Progress, name: str, cell: Cell, line: str, at: float) -> Progress:
+    """A line of BuildKit's log: a step begins, moves bytes, or ends."""
+    found = STEP.fullmatch(line)
+    if not found:
+        return progress
+    number, text = found.groups()
+    known = cell.names.get(number)
+    if known is None:
+        known = step_name(cell.texts, text)
+        cell = replace(cell, names={**cell.names, number: known})
+        steps = {**cell.steps, number: Step(known, at)} if known else cell.steps
+        return _with(progress, name, replace(cell, steps=steps))
+    if text.startswith(("DONE ", "CACHED", "ERROR: ", "CANCELED")):
+        steps = {key: step for key, step in cell.steps.items() if key != number}
+        done = _with(progress, name, replace(cell, steps=steps))
+        return done if text.startswith(("ERROR", "CANCELED")) else _made(done, name, known, cached="CACHED" in text)
+    detail = moved(text)
+    if detail and number in cell.steps:
+        step = replace(cell.steps[number], detail=detail)
+        return _with(progress, name, replace(cell, steps={**cell.steps, number: step}))
+    return progress
+
+
+def _made(progress: Progress, name: str, layer: str, *, cached: bool) -> Progress:
+    """A step is done; if it made a layer, that counts, with its bytes unless it was there."""
+    part = next((part for part in progress.parts.get(name, ()) if part.name == layer), None)
+    if not part or part.key in progress.made or part.key in progress.there:
+        return progress
+    return replace(progress, made={**progress.made, part.key: 0 if cached else part.size})
+
+
+def still(progress: Progress) -> int:
+    """Bytes of layers that are still to be made, for the cells that have not ended; each layer once."""
+    parts = {
+        part.key: part.size
+        for name, cell in progress.cells.items()
+        for part in progress.parts[name]
+        if not cell.ended and cell.phase not in (CHECKING, PUSHING)
+    }
+    return sum(n for key, n in parts.items() if key not in progress.made and key not in progress.there)
+
+
+def time_left(progress: Progress, now: float) -> "float | None":
+    """Seconds that the layers still to be made will take, at the rate of those that were; None while nothing tells."""
+    done, spent, left = sum(progress.made.values()), now - progress.began, still(progress)
+    if not left or not done or spent < PACE_AFTER:
+        return None
+    return left * spent / done
+
+
+def lines(progress: Progress, now: float, height: int) -> "list[str]":
+    """The state for a terminal: a headline, and a line for each cell that something is done for, at most `height`."""
+    ended = [cell for cell in progress.cells.values() if cell.ended]
+    at = {name: cell for name, cell in progress.cells.items() if not cell.ended and cell.phase != WAITING}
+    waiting = len(progress.cells) - len(ended) - len(at)
+    rows = [_headline(progress, now, len(ended), waiting)]
+    width = max(map(len, at), default=0)
+    rows += [f"{name:<{width}}  {_activity(cell, progress.parts[name], progress, now)}" for name, cell in at.items()]
+    return rows if len(rows) <= height else [*rows[: height - 1], f"and {len(rows) - height + 1} more"]
+
+
+def _headline(progress: Progress, now: float, ended: int, waiting: int) -> str:
+    done, left = sum(progress.made.values()), still(progress)
+    spent = now - progress.began
+    words = [f"{ended} of {len(progress.cells)} cells"]
+    if done or left:
+        words.append(f"layers {size(done)} of {size(done + left)}")
+    if done and spent >= PACE_AFTER:
+        words.append(f"{size(done / spent)}/s")
+    words.append(f"{clock(spent)} so far")
+    remaining = time_left(progress, now)
+    if remaining is not None:
+        words.append(f"about {clock(remaining)} of building left")
+    return ", ".join([*words, *([f"{waiting} waiting"] if waiting else [])])
+
+
+def _activity(cell: Cell, parts: "tuple[Part, ...]", progress: Progress, now: float) -> str:
+    """What a cell is at: its phase, layer by number, steps beside it, for how long."""
+    text = f"{cell.phase} {clock(now - cell.since)}"
+    if cell.phase not in (BUILDING, PREPARING):
+        return text
+    count = sum(part.key in progress.made or part.key in progress.there for part in parts)
+    steps = [
+        f"{step.name} {clock(now - step.since)}{f' ({step.detail})' if step.detail else ''}"
+        for step in cell.steps.values()
+    ]
+    return f"{text}, {count} of {len(parts)} layers" + (f": {', '.join(steps)}" if steps else "")
+
+
+def told(before: Progress, event: Event, at: float) -> "list[str]":
+    """What is said of an event where no live view is: each layer that was made, how long it took, how fast."""
+    if not isinstance(event, Line):
+        return []
+    after = advance(before, event, at)
+    new = after.made.keys() - before.made.keys()
+    number = event.text.partition(" ")[0].removeprefix("#")
+    cell = before.cells.get(event.cell)
+    step = cell.steps.get(number) if cell else None
+    if not new or not step or not after.made[next(iter(new))]:
+        return []
+    amount, seconds = after.made[next(iter(new))], at - step.since
+    return [f"{event.cell}: {step.name} made in {clock(seconds)}, {size(amount)}{rate(amount, seconds)}"]
+
+
+def live(terminal: bool, environment: "Mapping[str, str]", words: "Iterable[str]" = ("CI", "NO_COLOR")) -> bool:
+    """Whether to draw: on a terminal that can, unless the environment asks for plain text."""
+    plain = any(environment.get(word) for word in words) or environment.get("TERM", "dumb") == "dumb"
+    return terminal and not plain

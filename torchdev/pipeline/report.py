@@ -1,0 +1,217 @@
+"""Results as text for a terminal, and as JSON or JUnit's XML for programs."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from torchdev.catalog.ids import AMD64
+from torchdev.engine.client import Image
+from torchdev.image.plan import Plan
+from torchdev.matrix.load import Cell, Matrix
+from torchdev.pipeline.verify import REMEMBERED, Outcome, Verdict
+from torchdev.util.errors import Exit
+from torchdev.util.texts import json_text
+
+UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+"""Characters that XML 1.0 can't hold."""
+SLOWEST = 8
+"""Checks whose times a report gathers in its last line."""
+GRAVEST_FIRST = (Exit.INTERRUPTED, Exit.ENGINE, Exit.BUILD, Exit.INPUT, Exit.CHECK)
+
+
+class State(StrEnum):
+    """What became of a cell: built and checked, only checked, skipped since nothing has changed, or failed."""
+
+    BUILT = "built"
+    CHECKED = "checked"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one cell. `seconds` is the wall time spent on it; `removed`, that its image is here no longer."""
+
+    cell: str
+    state: State
+    image: "Image | None" = None
+    tags: tuple[str, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    error: str = ""
+    code: Exit = Exit.OK
+    seconds: float = 0.0
+    removed: bool = False
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Bytes of some images: each counted in full, and what the engine stores, with shared layers once."""
+
+    images: int
+    together: int
+    stored: int
+
+
+def storage(chains: "Iterable[list[tuple[str, int]]]") -> Storage:
+    """Count layers, given by image as (diffID, bytes) from the lowest: equal ones on equal ones are stored once."""
+    chains = list(chains)
+    unique = {tuple(name for name, _ in chain[: n + 1]): chain[n][1] for chain in chains for n in range(len(chain))}
+    return Storage(len(chains), sum(size for chain in chains for _, size in chain), sum(unique.values()))
+
+
+def storage_text(found: Storage) -> str:
+    """One line on what sharing saves."""
+    return (
+        f"{found.images} images, {found.together / 1e9:.2f} GB if each stood alone, "
+        f"{found.stored / 1e9:.2f} GB stored, since what they share is stored once"
+    )
+
+
+def cells_text(matrix: Matrix, cells: "Iterable[Cell]") -> str:
+    """The cells, one a line, with their shorter tags."""
+    rows = [("CELL", "PYTHON", "CUDA", "PYTORCH", "TAGS", "")]
+    for cell in cells:
+        note = f"legacy: {cell.legacy}" if cell.legacy else ""
+        rows.append((cell.id, cell.python, cell.cuda or "none", cell.torch, " ".join(matrix.aliases_of(cell)), note))
+    return _table(rows)
+
+
+def cells_json(matrix: Matrix, cells: "Iterable[Cell]") -> str:
+    """The cells for a program: a JSON list."""
+    entries: list[dict[str, Any]] = [
+        {
+            "id": cell.id,
+            "python": cell.python,
+            "flavour": cell.flavour,
+            "cuda": cell.cuda,
+            "torch": cell.torch,
+            "cudnn": cell.cudnn,
+            "variant": cell.variant,
+            "arch": cell.arch,
+            "legacy": cell.legacy,
+            "aliases": list(matrix.aliases_of(cell)),
+            "requirements": list(cell.requirements),
+        }
+        for cell in cells
+    ]
+    return json_text(entries)
+
+
+def shards(cells: "Iterable[Cell]") -> dict[str, list[str]]:
+    """Flavour and architecture to the ids of their cells, which have most in common: to be built on one machine."""
+    found: dict[str, list[str]] = {}
+    for cell in cells:
+        name = cell.flavour if cell.arch == AMD64 else f"{cell.flavour}-{cell.arch}"
+        found.setdefault(name, []).append(cell.id)
+    return found
+
+
+def shards_json(cells: "Iterable[Cell]") -> str:
+    """Shards for a program: a list that a CI system's matrix can take; `cells` is separated by spaces."""
+    return json_text([{"shard": name, "cells": " ".join(ids)} for name, ids in shards(cells).items()], indent=None)
+
+
+def shards_text(cells: "Iterable[Cell]") -> str:
+    """A shard a line, with its cells."""
+    return _table([("SHARD", "CELLS"), *((name, " ".join(ids)) for name, ids in shards(cells).items())])
+
+
+def verdicts_text(verdicts: Iterable[Verdict]) -> str:
+    """Each check on a line, then the count of each outcome; not-run is counted by itself."""
+    verdicts = tuple(verdicts)
+    lines = [
+        f"  {v.outcome:<8}{v.check} ({v.seconds:.1f} s)" + (f"\n          {_indent(v.why)}" if v.why else "")
+        for v in verdicts
+    ]
+    return "\n".join([*lines, f"  {headline(verdicts)}", f"  {slowest_text(verdicts)}"])
+
+
+def slowest_text(verdicts: "Iterable[Verdict]") -> str:
+    """One line on where the seconds went: all of them, and the checks that took most, each with all its parameters."""
+    seconds: dict[str, float] = {}
+    for verdict in verdicts:
+        name = verdict.check.partition("[")[0]
+        seconds[name] = seconds.get(name, 0.0) + verdict.seconds
+    spending = sorted(seconds.items(), key=lambda one: -one[1])
+    most = ", ".join(f"{name} {spent:.1f} s" for name, spent in spending[:SLOWEST])
+    return f"{sum(seconds.values()):.1f} s of checks; most: {most or 'none'}"
+
+
+def headline(verdicts: Iterable[Verdict]) -> str:
+    """The counts in words: 12 passed, 0 failed, 1 not run."""
+    count = Counter(verdict.outcome for verdict in verdicts)
+    return f"{count[Outcome.PASS]} passed, {count[Outcome.FAIL]} failed, {count[Outcome.NOT_RUN]} not run"
+
+
+def results_text(results: "list[Result]") -> str:
+    """The closing table of a build: each cell, whether it holds, size, time and tags."""
+    rows = [("CELL", "RESULT", "CHECKS", "SIZE", "TIME", "TAGS")]
+    for result in results:
+        rows.append(
+            (
+                result.cell,
+                result.state,
+                headline(result.verdicts) if result.verdicts else "none",
+                f"{result.image.size / 1e9:.2f} GB" if result.image else "-",
+                f"{result.seconds:.0f} s",
+                "removed" if result.removed else " ".join(result.tags) or "-",
+            )
+        )
+    failures = [f"failed: {result.error}" for result in results if result.error]
+    return "\n\n".join([_table(rows), *failures])
+
+
+def results_json(results: "list[Result]", found: "Storage | None" = None) -> str:
+    """The same for a program."""
+    return json_text({"cells": [asdict(r) for r in results], "storage": asdict(found) if found else None})
+
+
+def results_junit(results: "list[Result]") -> str:
+    """The verdicts as JUnit's XML, which CI systems show: a suite a cell; not-run is skipped, with its reason."""
+    top = ElementTree.Element("testsuites")
+    for result in results:
+        count = Counter(verdict.outcome for verdict in result.verdicts)
+        numbers = {"tests": len(result.verdicts), "failures": count[Outcome.FAIL], "skipped": count[Outcome.NOT_RUN]}
+        attributes = {"name": result.cell, "time": f"{result.seconds:.1f}"}
+        attributes |= {name: str(number) for name, number in numbers.items()}
+        suite = ElementTree.SubElement(top, "testsuite", attributes)
+        for v in result.verdicts:
+            case = ElementTree.SubElement(suite, "testcase", classname=v.cell, name=v.check, time=f"{v.seconds:.3f}")
+            tag = {Outcome.FAIL: "failure", Outcome.NOT_RUN: "skipped"}.get(v.outcome)
+            if tag:
+                ElementTree.SubElement(case, tag, message=UNPRINTABLE.sub("?", v.why))
+            elif v.why:
+                properties = ElementTree.SubElement(case, "properties")
+                ElementTree.SubElement(properties, "property", name=REMEMBERED, value=UNPRINTABLE.sub("?", v.why))
+    ElementTree.indent(top)
+    return ElementTree.tostring(top, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def exit_code(results: "list[Result]") -> int:
+    """What a run comes to: the gravest of its results."""
+    codes = {result.code for result in results}
+    return int(next((code for code in GRAVEST_FIRST if code in codes), Exit.OK))
+
+
+def plan_line(plan: Plan) -> str:
+    """One line on what a build is about to do."""
+    wheels = sum(len(layer.packages) for layer in plan.layers)
+    download = sum(layer.size for layer in plan.layers) / 1e9
+    installed = sum(layer.installed for layer in plan.layers) / 1e9
+    return f"{plan.cell.id}: {wheels} wheels, {download:.1f} GB to fetch, {installed:.1f} GB unpacked"
+
+
+def _table(rows: "Sequence[tuple[str, ...]]") -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _indent(text: str) -> str:
+    lines = text.splitlines()
+    return "\n          ".join(lines if len(lines) <= 12 else [*lines[:4], "...", *lines[-7:]])

@@ -1,0 +1,148 @@
+"""Files written whole, so that after a kill there is the old content or the new; and read only if they are files."""
+
+import contextlib
+import errno
+import fcntl
+import glob
+import os
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from shlex import quote
+
+from torchdev.util.errors import InputError
+from torchdev.util.faults import MACHINE
+
+UNFINISHED = ".*.unfinished"
+"""What files are named until they are whole; a killed writer leaves one, which is nobody's."""
+
+
+def write(path: Path, content: "str | bytes", mode: int = 0o644) -> None:
+    """Write a file by renaming a finished one, with its permissions, into its place; folders are made as needed.
+
+    What stands at `path`, a link included, is replaced and never written through. InputError if it can't be written:
+    it names the file, and what was there stays as it was. What killed writers of the same file have left is removed.
+    """
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
+        descriptor, unfinished = _begun(path)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                os.fchmod(descriptor, mode)
+                stream.write(data)
+                stream.flush()
+                os.fsync(descriptor)
+                Path(unfinished).replace(path)  # before it is closed, and thereby anybody's to remove
+        except BaseException:
+            Path(unfinished).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise unwritable(path, error) from None
+
+
+def _begun(path: Path) -> "tuple[int, str]":
+    """A new file beside another, open, by its descriptor and name; locked as long as its writer lives."""
+    while True:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:50]}.", suffix=".unfinished", dir=path.parent)
+        with contextlib.suppress(OSError):  # a file system without locks: nobody can take it for a leftover, either
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor, name
+        os.close(descriptor)  # another writer has removed it before it was locked
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what killed writers of a file have left beside it: nobody has it locked."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name[:50])}.????????.unfinished"):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(leftover, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                leftover.unlink()
+            finally:
+                os.close(descriptor)
+
+
+LARGEST = 64 * 1024 * 1024
+"""Bytes of a file that is read whole, unless its reader says otherwise."""
+
+
+def read(path: Path, largest: int = LARGEST) -> bytes:
+    """The bytes of a file; FileNotFoundError if there is none, InputError if it can't be read or is no plain file.
+
+    A pipe, a device, a folder or a loop of links in its place is never opened, since reading it might not end.
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise unreadable(path, "it is not a file")
+        with path.open("rb") as stream:
+            data = stream.read(largest + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            raise unreadable(path, "it is a link to what is not there") from None
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
+    except OSError as error:
+        raise unreadable(path, error.strerror or str(error)) from None
+    if len(data) > largest:
+        raise unreadable(path, f"it is larger than {largest:,} bytes")
+    return data
+
+
+def unreadable(path: Path, why: str) -> InputError:
+    """Why a file can't be read, as an error that names it."""
+    return InputError(f"can't be read: {why}", where=str(path), next_step=f"look at it: ls -ld {quote(str(path))}")
+
+
+def check_place(path: Path) -> None:
+    """Refuse a file that a user has named for output, before it takes long to have what is to be written there."""
+    if path.exists() and not path.is_file():
+        raise InputError("it is there, and not a plain file", where=str(path), next_step="name another file")
+    folder = next(folder for folder in Path(os.path.realpath(path)).parents if folder.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise unwritable(path, PermissionError(None, f"{folder} is no folder that this user may write to"))
+
+
+def unwritable(path: Path, error: OSError) -> InputError:
+    """Why a file or folder can't be written, as an error that names it."""
+    step = MACHINE.get(error.errno or 0, "make room (df), or allow this user to write there")
+    return InputError(f"can't be written: {error.strerror or error}", where=str(path), next_step=step)
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> "Iterator[None]":
+    """Hold a folder against other runs that write there; where its file system has no locks, without one."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise unwritable(folder, error) from None
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def create(folder: Path, made: "Mapping[str, tuple[bytes, int]]") -> None:
+    """Make a folder of files, path to content and mode, that is not there yet or is empty: whole or not at all."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        step = "name another, or remove it"
+        raise InputError("it is there, and not an empty folder; nothing was written", where=str(folder), next_step=step)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as unfinished:
+            whole = Path(unfinished) / folder.name
+            for name, (data, mode) in made.items():
+                write(whole / name, data, mode)
+            if folder.exists():
+                folder.rmdir()
+            whole.rename(folder)
+    except (OSError, InputError) as error:
+        why = error.strerror if isinstance(error, OSError) else error.what.removeprefix("can't be written: ")
+        step = "name another folder: --out FOLDER"
+        raise InputError(f"can't be written: {why}", where=str(folder), next_step=step) from None

@@ -1,0 +1,56 @@
+"""The list, in a folder, of what was written there: what it does not name is somebody else's, and is never removed.
+
+It is as `sha256sum -c` reads it, a path a line, so that git merges it by lines (.gitattributes: both sides are kept).
+"""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from torchdev.util import files
+from torchdev.util.commands import build_py
+from torchdev.util.errors import InputError
+from torchdev.util.texts import quoted
+
+LIST = "rendered.sha256"
+LARGEST = 128 * 1024 * 1024
+"""Bytes of a list: that of twenty thousand cells has half of it."""
+CONFLICT = ("<<<<<<<", "|||||||", "=======", ">>>>>>>")
+"""What git leaves around the sides of a conflict: all of them are then taken to be listed."""
+
+Listed = dict[str, frozenset[str]]
+"""Path below a folder to the sha256 of what was written there: more than one where git has merged two lists."""
+
+
+def read(folder: Path, others: "Callable[[str], bool]") -> "Listed | None":
+    """What a folder's list names; None if there is no list.
+
+    InputError for a line that names no file below the folder, or one of the `others`, which have another writer.
+    """
+    path = folder / LIST
+    if not os.path.lexists(path):
+        return None
+    found: Listed = {}
+    for number, line in enumerate(files.read(path, LARGEST).decode("utf-8", "replace").split("\n"), 1):
+        if not line.strip() or line.startswith(CONFLICT):
+            continue
+        match = re.fullmatch(r"([0-9a-f]{64})  (.+)", line.rstrip("\r"))
+        if not match or not _proper(match[2]) or others(match[2]):
+            what = f"{quoted(line)} is not a line of sha256 and the path of a generated file"
+            step = ("remove this line, then: ", build_py("render"))
+            raise InputError(what, where=f"{path}:{number}", next_step=step)
+        found[match[2]] = found.get(match[2], frozenset()) | {match[1]}
+    return found
+
+
+def to_text(listed: Listed) -> bytes:
+    """A list as it is written: by path."""
+    return "".join(f"{sha256}  {name}\n" for name in sorted(listed) for sha256 in sorted(listed[name])).encode()
+
+
+def _proper(name: str) -> bool:
+    """Whether a path stays below its folder, and is spelled as it would be here."""
+    parts = PurePosixPath(name).parts
+    spelled = name == "/".join(parts) and name.isprintable() and not {"\\", "\ufffd"} & set(name)
+    return spelled and name != LIST and not {"..", "/"} & set(parts)

@@ -1,0 +1,292 @@
+"""Generated files by their paths below a folder: compared, written, and removed only if they were written here."""
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+from torchdev.util import files, listed
+from torchdev.util.commands import Command, build_py
+from torchdev.util.errors import InputError
+from torchdev.util.listed import LIST, Listed
+from torchdev.util.texts import few
+
+RENDER = build_py("render")
+LEFTOVER = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}\.unfinished")
+"""What files.write leaves when it is killed."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file as it should be: what is in it, and its permissions."""
+
+    data: bytes
+    mode: int = 0o644
+
+    @property
+    def text(self) -> str:
+        """What is in it, as text."""
+        return self.data.decode("utf-8")
+
+    @property
+    def sha256(self) -> str:
+        """The hash that a list has of it."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
+Files = dict[str, File]
+"""Path below a folder to the file."""
+
+
+Contents = dict[str, bytes]
+"""Path to what is in a file."""
+
+
+def contents(made: Files) -> Contents:
+    """What is in some files, by path."""
+    return {name: file.data for name, file in made.items()}
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Files that belong below a folder.
+
+    Where it is `listed`, the folder has a list, by which files that belong there no longer are removed, as far as the
+    tree `speaks` of them. `others` are files with another writer. `closed` folders hold nothing but the files. Messages
+    have the `label` before a path. What is written over and may be a user's is copied into `kept` before; the default
+    is .torchdev/replaced beside the folder.
+    """
+
+    root: Path
+    files: Files
+    listed: bool = True
+    speaks: "Callable[[str], bool]" = lambda _: True
+    others: "Callable[[str], bool]" = lambda _: False
+    closed: "Collection[str]" = ()
+    label: str = ""
+    kept: "Path | None" = None
+
+    def shown(self, name: str) -> str:
+        """A path as a message has it."""
+        return f"{self.label}/{name}" if self.label else name
+
+    def copy_of(self, name: str, data: bytes) -> Path:
+        """Where a content that is written over is kept: once, however often it comes back."""
+        folder = self.kept or self.root.parent / ".torchdev" / "replaced"
+        return folder / f"{self.shown(name)}.{hashlib.sha256(data).hexdigest()[:12]}"
+
+    def known(self) -> "Listed | None":
+        """What the list names; None where there is none."""
+        return listed.read(self.root, self.others) if self.listed else None
+
+    def list_text(self, known: Listed) -> bytes:
+        """The list as it should be: of the files, and of those that the tree does not speak of."""
+        rest = {name: hashes for name, hashes in known.items() if not self.speaks(name)}
+        return listed.to_text({**rest, **{name: frozenset({file.sha256}) for name, file in self.files.items()}})
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is to be done below a folder: paths to write and to remove; and what others have there, by path, and why.
+
+    `blocked` should be written, but something else stands there. `strays` are in closed folders. `left` were written
+    here, belong there no longer, and are not removed. `edited` are those to write that were changed since they were.
+    `kept` has, by path, the copies of what was written over and may be a user's.
+    """
+
+    write: "tuple[str, ...]" = ()
+    remove: "tuple[str, ...]" = ()
+    blocked: "dict[str, str]" = field(default_factory=dict)
+    strays: "tuple[str, ...]" = ()
+    left: "dict[str, str]" = field(default_factory=dict)
+    edited: "tuple[str, ...]" = ()
+    kept: "dict[str, Path]" = field(default_factory=dict)
+
+
+def compare(tree: Tree) -> Changes:
+    """What differs below a folder from what should be there; InputError for a list that can't be one."""
+    known, look = tree.known(), _Look(tree)
+    write = [name for name, file in sorted(tree.files.items()) if not look.same(name, file)]
+    ours = tree.files if known is None else known
+    reasons = {name: look.obstacle(name, tree.files[name], ours=name in ours) for name in write}
+    gone = sorted(name for name in known or () if name not in tree.files and tree.speaks(name))
+    spelled = {name.casefold(): name for name in tree.files} if gone else {}
+    fates = {name: look.fate(name, (known or {})[name], spelled) for name in gone}
+    removed = [name for name, (goes, _) in fates.items() if goes]
+    strays, leftovers = look.among({*tree.files, *removed})
+    if tree.listed and look.read(LIST) != tree.list_text(known or {}):
+        write.append(LIST)
+    return Changes(
+        write=tuple(write),
+        remove=(*removed, *leftovers),
+        blocked={name: reason for name, reason in reasons.items() if reason},
+        strays=strays,
+        left={name: reason for name, (_, reason) in fates.items() if reason},
+        edited=tuple(name for name in write if name in (known or {}) and look.edited(name, (known or {})[name])),
+    )
+
+
+def update(tree: Tree) -> Changes:
+    """Make a folder what it should be; if something of others is in the way, InputError, and nothing is written."""
+    with files.alone(tree.root):
+        changes = compare(tree)
+        refuse_blocked(tree, changes)
+        changes = replace(changes, kept=_keep(tree, changes.write))
+        if LIST in changes.write:
+            # What is about to be written is listed before: what a killed run leaves must not seem to be of others.
+            known = tree.known() or {}
+            new = {name: known.get(name, frozenset()) | {tree.files[name].sha256} for name in tree.files}
+            files.write(tree.root / LIST, listed.to_text({**known, **new}))
+        for name in changes.remove:
+            (tree.root / name).unlink(missing_ok=True)
+            _remove_empty(tree.root, name)
+        for name in changes.write:
+            if name != LIST:
+                files.write(tree.root / name, tree.files[name].data, tree.files[name].mode)
+        if LIST in changes.write:
+            files.write(tree.root / LIST, tree.list_text(known))
+    return changes
+
+
+def _keep(tree: Tree, names: "Collection[str]") -> "dict[str, Path]":
+    """Copy what is about to be written over, unless torchdev wrote it, or only line ends differ; the copies by path.
+
+    Of a folder without a list, and of a list that was damaged, nobody knows what torchdev wrote: all is copied.
+    """
+    known, look, copies = tree.known() or {}, _Look(tree), {}
+    for name in names:
+        data = look.read(name) if name != LIST else None
+        if data is None or hashlib.sha256(data).hexdigest() in known.get(name, ()):
+            continue
+        if data.replace(b"\r\n", b"\n") != tree.files[name].data:
+            copies[name] = tree.copy_of(name, data)
+            files.write(copies[name], data)
+    return copies
+
+
+def refuse_links(tree: Tree, names: "Collection[str]", command: Command) -> None:
+    """Raise InputError if a link or a file stands where a folder of a path should be; a command goes on from there."""
+    look = _Look(tree)
+    barriers = {name: reason for name in names if (reason := look.barrier(name))}
+    refuse_blocked(tree, Changes(blocked=barriers), command)
+
+
+def refuse_blocked(tree: Tree, changes: Changes, command: Command = RENDER) -> None:
+    """Raise InputError if something that was not written here stands where a file should be written."""
+    if changes.blocked:
+        reasons = [f"{tree.shown(name)}: {reason}" for name, reason in changes.blocked.items()]
+        what = f"these files can't be written, and nothing was:\n{few(reasons)}"
+        raise InputError(what, where=str(tree.root), next_step=("move away what is there, then: ", command))
+
+
+class _Look:
+    """A look at a folder that goes through no link; what it can't read is an InputError."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self.root = tree.root
+        self.barriers: dict[str, str] = {}
+
+    def barrier(self, name: str) -> str:
+        """What keeps a path from being below the folder: a link, or a file, where one of its folders should be."""
+        parent = name.rpartition("/")[0]
+        if parent not in self.barriers:
+            above = self.barrier(parent) if parent else ""
+            self.barriers[parent] = above or self._barrier_at(parent)
+        return self.barriers[parent]
+
+    def _barrier_at(self, folder: str) -> str:
+        there, shown = self._lstat(folder), self.tree.shown(folder).rstrip("/")
+        if there is None or stat.S_ISDIR(there.st_mode):
+            return ""
+        return f"{shown} is a link" if stat.S_ISLNK(there.st_mode) else f"{shown} is not a folder"
+
+    def _lstat(self, name: str) -> "os.stat_result | None":
+        try:
+            return os.lstat(os.path.join(self.root, name) if name else self.root)  # noqa: PTH118 - a Path is slow
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise files.unreadable(self.root / name, error.strerror or str(error)) from None
+
+    def _standing(self, name: str) -> "os.stat_result | None":
+        return None if self.barrier(name) else self._lstat(name)
+
+    def read(self, name: str) -> "bytes | None":
+        """The content of a plain file; None if there is none."""
+        there = self._standing(name)
+        return files.read(self.root / name) if there and stat.S_ISREG(there.st_mode) else None
+
+    def same(self, name: str, file: File) -> bool:
+        """Whether a file is as it should be."""
+        there = self._standing(name)
+        if not there or not stat.S_ISREG(there.st_mode) or there.st_size != len(file.data):
+            return False
+        return (there.st_mode ^ file.mode) & 0o100 == 0 and files.read(self.root / name) == file.data
+
+    def obstacle(self, name: str, file: File, *, ours: bool) -> str:
+        """Why a file can't be written; empty if it can. What stands there is `ours` if the list names it."""
+        if barrier := self.barrier(name):
+            return barrier
+        there = self._lstat(name)
+        if there is None:
+            return ""
+        if not stat.S_ISREG(there.st_mode) and not stat.S_ISLNK(there.st_mode):
+            return "a folder is there" if stat.S_ISDIR(there.st_mode) else "what is there is not a file"
+        return "" if ours or self.read(name) == file.data else "torchdev did not write the file that is there"
+
+    def fate(self, name: str, hashes: "frozenset[str]", spelled: "dict[str, str]") -> "tuple[bool, str]":
+        """Whether a listed file that belongs there no longer is to be removed; if it is there and is not, why not.
+
+        `spelled` has the names of those that belong there: where case does not matter, one may be this file.
+        """
+        if barrier := self.barrier(name):
+            return False, barrier
+        there = self._lstat(name)
+        if there is None:
+            return False, ""
+        if not stat.S_ISREG(there.st_mode):
+            return False, "it is not a file any more"
+        if hashlib.sha256(files.read(self.root / name)).hexdigest() not in hashes:
+            return False, "it was changed since it was written"
+        alike = self._standing(spelled[name.casefold()]) if name.casefold() in spelled else None
+        return not (alike and os.path.samestat(there, alike)), ""
+
+    def edited(self, name: str, hashes: "frozenset[str]") -> bool:
+        """Whether a listed file has another content than any that was written there."""
+        data = self.read(name)
+        return data is not None and hashlib.sha256(data).hexdigest() not in hashes
+
+    def among(self, ours: "Collection[str]") -> "tuple[tuple[str, ...], tuple[str, ...]]":
+        """What closed folders hold beside the files: of others, and what killed runs left of files."""
+        strays, leftovers = [], []
+        for closed in self.tree.closed:
+            for name in () if self.barrier(f"{closed}/") else self._below(closed):
+                folder, _, last = name.rpartition("/")
+                match = LEFTOVER.fullmatch(last)
+                if match and any(own.startswith(f"{folder}/{match['name']}") for own in ours):
+                    leftovers.append(name)
+                elif name not in ours:
+                    strays.append(name)
+        return tuple(sorted(strays)), tuple(sorted(leftovers))
+
+    def _below(self, folder: str) -> "Iterator[str]":
+        for place, folders, names in os.walk(self.root / folder):
+            paths = [Path(place, name) for name in (*names, *folders)]
+            yield from (p.relative_to(self.root).as_posix() for p in paths if p.is_symlink() or not p.is_dir())
+
+
+def _remove_empty(root: Path, name: str) -> None:
+    """Remove the folders that a removed file was in, as long as nothing is left in them."""
+    with suppress(OSError):
+        for parent in list(PurePosixPath(name).parents)[:-1]:
+            (root / parent).rmdir()
+
+
+def create(made: Files, folder: Path) -> None:
+    """Make a folder of files that is not there yet, or is empty: whole or not at all."""
+    files.create(folder, {name: (file.data, file.mode) for name, file in made.items()})

@@ -1,0 +1,59 @@
+"""What is read inside a wheel: by bounds, since an index may send anything under the name of one."""
+
+import zipfile
+import zlib
+from email.message import Message
+from email.parser import HeaderParser
+
+import requests
+from packaging.requirements import InvalidRequirement, Requirement
+from remotezip import RemoteIOError
+
+from torchdev.util.texts import REQUIREMENT, NotOfKind, quoted, shown
+
+TEXT, CODE = 4_000_000, 400_000_000
+"""Bytes that a text or a library in a wheel may have unpacked: many times what the largest have (0.2 and 35 MB)."""
+_BROKEN = (zlib.error, KeyError, EOFError, OSError, NotImplementedError, RuntimeError)
+"""What reading an archive raises that is broken, encrypted or packed in a way that wheels are not."""
+
+
+def content(archive: zipfile.ZipFile, name: str, largest: int = TEXT) -> bytes:
+    """A file of an archive; BadZipFile if it can't be read, or unpacks to more than it may."""
+    try:
+        if archive.getinfo(name).file_size > largest:
+            raise zipfile.BadZipFile(f"{quoted(name)} in it unpacks to more than {largest:,} bytes")
+        return archive.read(name)
+    except (requests.RequestException, RemoteIOError):
+        raise
+    except _BROKEN as error:
+        raise zipfile.BadZipFile(f"{quoted(name)} in it can't be read: {shown(error)}") from None
+
+
+def text(archive: zipfile.ZipFile, name: str) -> str:
+    """A file of an archive as text; BadZipFile if it is none."""
+    try:
+        return content(archive, name).decode("utf-8")
+    except UnicodeDecodeError:
+        raise zipfile.BadZipFile(f"{quoted(name)} in it is not UTF-8") from None
+
+
+def metadata(archive: zipfile.ZipFile) -> "Message[str, str]":
+    """The METADATA of a wheel; BadZipFile if there is none, or more than one."""
+    names = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA") and name.count("/") == 1]
+    if len(names) != 1:
+        raise zipfile.BadZipFile(f"it has {len(names)} files named METADATA, and a wheel has one")
+    return HeaderParser().parsestr(text(archive, names[0]))
+
+
+def requirements(found: "Message[str, str]", *, extras: bool = True) -> "tuple[str, ...]":
+    """What METADATA requires, perhaps without that of extras; NotOfKind if that is not a requirement in one line."""
+    texts = [str(text) for text in found.get_all("Requires-Dist") or []]
+    return tuple(_requirement(text) for text in texts if extras or "extra ==" not in text)
+
+
+def _requirement(text: str) -> str:
+    try:
+        Requirement(REQUIREMENT.of(text))
+    except InvalidRequirement:
+        raise NotOfKind(f"{quoted(text)} is not {REQUIREMENT.words}") from None
+    return text

@@ -1,0 +1,193 @@
+"""Reads package indexes for the catalog: which wheels they list, and what the wheels say of themselves.
+
+Of a wheel only the parts that are needed are fetched, by range requests. What an index sends is not believed: a page of
+another project, a redirect to another host, a wheel that names itself differently are an Untrue. Whatever goes on from
+here is of a kind of torchdev/util/texts.py; anything else on a page makes the page Forged.
+"""
+
+import re
+import zipfile
+from dataclasses import dataclass
+from email.message import Message
+from urllib.parse import unquote, urlsplit
+
+from bs4.exceptions import ParserRejectedMarkup
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name, parse_wheel_filename
+from pypi_simple import (
+    PYPI_SIMPLE_ENDPOINT,
+    DistributionPackage,
+    NoSuchProjectError,
+    ProjectPage,
+    PyPISimple,
+    UnsupportedContentTypeError,
+    UnsupportedRepoVersionError,
+)
+
+from torchdev.catalog.builds import ARCHITECTURES, Wheel
+from torchdev.util import texts
+from torchdev.util.texts import NotOfKind, quoted, shown
+from torchdev.wheels import archives, remote
+from torchdev.wheels.archives import CODE
+from torchdev.wheels.host import Host
+from torchdev.wheels.remote import Silent, Untrue, session
+
+LIBRARY = "torch/lib/libtorch_python.so"
+"""The library that holds what torch.cuda.get_arch_list() answers."""
+SMALL = re.compile(r"torch/lib/lib(c10\.so|gomp)")
+"""Libraries beside it of which the glibc is read, too: in older wheels they ask for a newer one."""
+FLAGS = re.compile(rb"(?:sm|compute)_\d+[a-z]?(?: (?:sm|compute)_\d+[a-z]?)+\x00|(?:sm|compute)_\d+[a-z]?\x00")
+LINUX = re.compile(rf"linux\w*_({'|'.join(ARCHITECTURES)})\.whl$")
+GLIBC = re.compile(rb"\x00GLIBC_2\.(\d+)(?=[\x00.])")
+
+_NO_PAGE = (
+    UnsupportedContentTypeError,
+    UnsupportedRepoVersionError,
+    ParserRejectedMarkup,
+    ValueError,
+    KeyError,
+    RecursionError,
+)
+"""What reading a page raises that is none: of another type or version, or markup that its parser gives up on."""
+
+
+class Forged(Untrue):
+    """An index that lists what no index has: a file whose name is no wheel's, a hash that is none, an odd address."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A wheel on an index page, and where it is."""
+
+    project: str
+    version: str
+    wheel: Wheel
+    url: str
+
+    @property
+    def server(self) -> str:
+        """The host that has it, with its port."""
+        return urlsplit(self.url).netloc.rpartition("@")[2]
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What a wheel says of itself: Requires-Dist without extras, and its flavour.
+
+    Where its library was read, too: the GPU architectures it is compiled for, and the newest glibc asked for (2.28).
+    """
+
+    requires: tuple[str, ...]
+    flavour: str
+    architectures: tuple[str, ...] = ()
+    glibc: "str | None" = None
+
+
+def list_wheels(host: Host, endpoint: "str | None", project: str) -> "list[Listed] | None":
+    """The Linux wheels of a project that an index (PEP 503, 691) lists, yanked ones left out; None if it has none such.
+
+    `endpoint` None is the index that this machine's pip uses.
+    """
+    place = endpoint or host.index or PYPI_SIMPLE_ENDPOINT
+    try:
+        whom = f"the page of {project} of {host.clean(place)}"
+        page = remote.within(remote.PAGE_SECONDS, lambda: _page(host, place, project), whom)
+    except (Silent, Untrue) as error:
+        raise type(error)(f"{place}: {error}") from None
+    if page is None:
+        return None
+    if canonicalize_name(page.project) != project:
+        raise Untrue(f"{place}: asked for {project}, it sends the page of {shown(page.project)}")
+    try:
+        for package in page.packages:
+            kind = texts.WHEEL if ".whl" in package.filename.lower() else texts.FILE
+            kind.of(package.filename)
+        linux = (package for package in page.packages if LINUX.search(package.filename) and not package.is_yanked)
+        return [_listed(project, package) for package in linux]
+    except ValueError as error:
+        raise Forged(f"{place}: the page of {project} lists what no index has: {error}") from None
+
+
+def _page(host: Host, place: str, project: str) -> "ProjectPage | None":
+    try:
+        with session(host, stays=True) as made, PyPISimple(place, session=made) as client:
+            return client.get_project_page(project)
+    except NoSuchProjectError:
+        return None
+    except _NO_PAGE as error:
+        raise Untrue(f"what it sends for {project} is not an index page: {shown(error)}") from None
+
+
+def _listed(project: str, package: DistributionPackage) -> Listed:
+    """A wheel of a page; NotOfKind if anything that a page says of it is not of its kind."""
+    file, address = texts.WHEEL.of(package.filename), urlsplit(texts.ADDRESS.of(package.url))
+    if unquote(address.path.rpartition("/")[2]) != file:
+        raise NotOfKind(f"{file} at {quoted(package.url)}, which is the address of another file")
+    name, version, _, _ = parse_wheel_filename(file)
+    if name != project:
+        raise NotOfKind(f"{file}, which is of {name}")
+    sha256 = package.digests.get("sha256")
+    wheel = Wheel(file, sha256 and texts.SHA256.of(sha256.lower()), package.size)
+    return Listed(project, texts.VERSION.of(str(version)), wheel, package.url)
+
+
+def read_wheel(host: Host, listed: Listed, *, library: bool) -> Inside:
+    """Read what a wheel says of itself, by range requests."""
+    try:
+        return remote.read_wheel(host, listed.url, lambda archive: _inside(archive, listed, library=library))
+    except (Silent, Untrue) as error:
+        raise type(error)(f"{listed.wheel.file} of {listed.server}: {error}") from None
+
+
+def _inside(archive: zipfile.ZipFile, listed: Listed, *, library: bool) -> Inside:
+    requires = archives.requirements(_metadata(archive, listed), extras=False)
+    flavour = _flavour(archives.text(archive, f"{listed.project}/version.py"), listed)
+    code = archives.content(archive, LIBRARY, CODE) if library else b""
+    beside = [archives.content(archive, name, CODE) for name in archive.namelist() if library and SMALL.match(name)]
+    return Inside(requires, flavour, _flags(code), _glibc(b"".join([code, *beside])))
+
+
+def _metadata(archive: zipfile.ZipFile, listed: Listed) -> "Message[str, str]":
+    found = archives.metadata(archive)
+    name, version = str(found["Name"]), str(found["Version"])
+    if canonicalize_name(name) != listed.project or not _same(version, listed.version):
+        raise Untrue(f"it says that it is {shown(name)} {shown(version)}")
+    return found
+
+
+def _flavour(text: str, listed: Listed) -> str:
+    """The flavour that a project's version.py tells: torch by its CUDA version, the others by their local version."""
+    version = re.search(r"^__version__[^=]*= *'([^']*)'", text, re.MULTILINE)
+    cuda = re.search(r"^cuda[^=]*= *'([0-9.]+)'", text, re.MULTILINE)
+    if not version or not _same(version[1], listed.version):
+        said = shown(version[1]) if version else "no version"
+        raise Untrue(f"its version.py says {said}")
+    if listed.project == "torch":
+        return texts.FLAVOUR.of(f"cu{cuda[1].replace('.', '')}" if cuda else "cpu")
+    return texts.FLAVOUR.of(version[1].partition("+")[2] or "cpu")
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two versions are the same but for the flavour, which not all of a wheel's parts name."""
+    return one.partition("+")[0] == other.partition("+")[0]
+
+
+def _flags(library: bytes) -> tuple[str, ...]:
+    found = FLAGS.findall(library)
+    return tuple(max(found, key=len).rstrip(b"\x00").decode().split()) if found else ()
+
+
+def _glibc(library: bytes) -> "str | None":
+    found = [int(minor) for minor in GLIBC.findall(library)]
+    return f"2.{max(found)}" if found else None
+
+
+def pin(requires: "tuple[str, ...]", prefix: str, machine: str) -> "str | None":
+    """The exact version of the project whose name begins with `prefix` that is required on a machine (x86_64)."""
+    environment = {"platform_system": "Linux", "platform_machine": machine, "sys_platform": "linux"}
+    for text in requires:
+        requirement = Requirement(text)
+        wanted = requirement.marker is None or requirement.marker.evaluate(environment)
+        if requirement.name.startswith(prefix) and wanted:
+            return next((s.version for s in requirement.specifier if s.operator == "=="), None)
+    return None

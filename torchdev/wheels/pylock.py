@@ -1,0 +1,83 @@
+"""Reads pylock.toml (PEP 751), which uv writes from what indexes say: only what is of its kind goes on from here."""
+
+import tomllib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from packaging.utils import canonicalize_name, parse_wheel_filename
+
+from torchdev.util import texts
+from torchdev.util.texts import NotOfKind, quoted
+
+
+@dataclass(frozen=True)
+class Link:
+    """A wheel file: where it can be read, by URL or path, its sha256, bytes, time, if the index gives them."""
+
+    file: str
+    place: str
+    sha256: "str | None"
+    size: "int | None"
+    uploaded: "datetime | None" = None
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A release of a project that was chosen, by normalized names, and all its wheels."""
+
+    name: str
+    version: str
+    wheels: tuple[Link, ...]
+
+    @property
+    def links(self) -> dict[str, Link]:
+        """The wheels by their file names."""
+        return {link.file: link for link in self.wheels}
+
+    @property
+    def uploaded(self) -> "datetime | None":
+        """When the first of its wheels was put on the index, if that is told."""
+        return min((link.uploaded for link in self.wheels if link.uploaded), default=None)
+
+
+def read(text: str) -> "list[Resolved]":
+    """What a pylock.toml has; NotOfKind if it is not one, or names what is not of its kind."""
+    try:
+        entries: list[dict[str, Any]] = tomllib.loads(text).get("packages", [])
+        return [_resolved(entry) for entry in entries]
+    except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise NotOfKind(f"uv's pylock.toml has another form than PEP 751 gives it: {texts.shown(error)}") from None
+
+
+def _resolved(entry: "dict[str, Any]") -> Resolved:
+    name = texts.PROJECT.of(canonicalize_name(entry["name"]))
+    if "version" not in entry or not entry.get("wheels"):
+        raise NotOfKind(f"{name} has no wheels")
+    version = texts.VERSION.of(entry["version"])
+    return Resolved(name, version, tuple(_link(wheel, name, version) for wheel in entry["wheels"]))
+
+
+def _place(wheel: "dict[str, Any]") -> "tuple[str, bool]":
+    """Where a wheel is, and whether that is a URL; one of this machine uv names by a path or a file: URL."""
+    if "url" not in wheel:
+        return str(wheel["path"]), False
+    url = str(wheel["url"])
+    if url.startswith("file:///"):
+        return unquote(urlsplit(url).path), False
+    return texts.ADDRESS.of(url), True
+
+
+def _link(wheel: "dict[str, Any]", name: str, version: str) -> Link:
+    """A wheel of a release; uv takes its name from the address, and so do pip and the builds."""
+    place, remote = _place(wheel)
+    file = unquote(urlsplit(place).path.rpartition("/")[2]) if remote else place.rpartition("/")[2]
+    if wheel.get("name", file) != file:
+        raise NotOfKind(f"{quoted(wheel['name'])} of {name} is at {quoted(place)}, the address of another file")
+    found = parse_wheel_filename(texts.WHEEL.of(file))[:2]
+    if (found[0], str(found[1])) != (name, version):
+        raise NotOfKind(f"{file} is listed as a wheel of {name} {version}")
+    sha256, size, uploaded = wheel.get("hashes", {}).get("sha256"), wheel.get("size"), wheel.get("upload-time")
+    time = uploaded if isinstance(uploaded, datetime) and uploaded.tzinfo else None
+    return Link(file, place, None if sha256 is None else texts.SHA256.of(sha256), size, time)

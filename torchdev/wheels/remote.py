@@ -1,0 +1,212 @@
+"""What is asked of other machines comes to an end: in time, in size, in redirects. Pages, and parts of wheels.
+
+requests bounds only the wait for each next byte, so a server that sends one now and then would hold a run for ever.
+"""
+
+import lzma
+import threading
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from remotezip import RemoteFetcher, RemoteIOError, RemoteZip, RemoteZipError
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
+from urllib3.util import Retry
+
+from torchdev.util import process, streams
+from torchdev.wheels.host import Host
+
+T = TypeVar("T")
+TIMEOUT = (10, 30)
+"""Seconds to connect, and to wait for each next part of an answer."""
+RETRIES = 3
+PAGE_SECONDS = 60
+"""How long a page of an index may take, all tries together."""
+WHEEL_SECONDS = 600
+"""How long it may take to read the parts of a wheel that are wanted."""
+LARGEST = 64 * 1024 * 1024
+"""Bytes of a page, or of a part of a wheel, at most. PyTorch's largest page has 4 MB, the library that is read 10."""
+NOT_A_WHEEL = (
+    RemoteZipError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    LookupError,
+    StopIteration,
+    ValueError,
+    RuntimeError,
+    OSError,
+)
+"""What zipfile and those below it raise for files that are not as they should be; of encrypted ones, a RuntimeError."""
+
+
+ANSWERED = (
+    requests.TooManyRedirects,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.ContentDecodingError,
+)
+"""What requests raises of a server that has answered: redirects that lead nowhere, what it can't unpack."""
+
+
+class Silent(Exception):
+    """A server that does not answer, or not in time."""
+
+
+class Untrue(Exception):
+    """A server that answers with something that can't be what was asked for: a status, a part, another thing."""
+
+
+class Refused(Untrue):
+    """A server that says it won't, or can't now: 403, 500. It has said nothing that is not true."""
+
+
+def within(seconds: float, work: Callable[[], T], whom: str) -> T:
+    """What `work` returns, or raises; Silent if it takes longer, InterruptedRun if the run is interrupted meanwhile.
+
+    If it takes more than a moment, `whom` is said to be waited for. The work runs in a thread, since nothing else
+    bounds the look-up of a name, a handshake and a trickle alike. One that is given up goes on until its socket's
+    timeout, and does not keep this program from ending.
+    """
+    outcome: list[tuple[T | None, BaseException | None]] = []
+    done = threading.Event()
+
+    def run() -> None:
+        try:
+            outcome.append((work(), None))
+        except BaseException as error:
+            outcome.append((None, error))
+        done.set()
+
+    threading.Thread(target=run, daemon=True).start()
+    with streams.waiting(whom, seconds):
+        came = process.wait_for(done, seconds)
+    if not came:
+        raise Silent(f"no whole answer within {seconds:g} seconds")
+    value, error = outcome[0]
+    if error:
+        raise error
+    return value  # type: ignore[return-value]
+
+
+@contextmanager
+def session(host: Host, *, stays: bool = False) -> Iterator[requests.Session]:
+    """A session with this machine's CA bundle, timeouts and retries; one that `stays` follows no redirect elsewhere.
+
+    What goes wrong with it is raised as Silent or Untrue.
+    """
+    with answering(), _Session() as made:
+        made.verify = host.verify
+        made.max_redirects = 10
+        if stays:
+            made.hooks["response"].append(_stay)
+        yield made
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Errors of the libraries that fetch, as Silent or Untrue."""
+    try:
+        yield
+    except requests.exceptions.ChunkedEncodingError:
+        raise Untrue("its answer ends halfway") from None
+    except requests.HTTPError as error:
+        raise Refused(str(error)) from None
+    except ANSWERED as error:
+        raise Untrue(str(error)) from None
+    except (requests.RequestException, HTTPError, RemoteIOError) as error:
+        raise Silent(str(error)) from None
+
+
+@contextmanager
+def unpacking() -> Iterator[None]:
+    """Errors of the libraries that unpack, for what can't be read as a wheel, as Untrue."""
+    try:
+        yield
+    except NOT_A_WHEEL as error:
+        raise Untrue(f"it can't be read as a wheel: {error}") from None
+
+
+def read_wheel(host: Host, url: str, work: Callable[[RemoteZip], T]) -> T:
+    """What `work` makes of a wheel behind a URL, of which only the parts that it reads are fetched."""
+
+    def opened() -> T:
+        with unpacking(), session(host) as made, RemoteZip(url, session=made, fetcher=_Fetcher) as archive:
+            return work(archive)
+
+    return within(WHEEL_SECONDS, opened, host.clean(url))
+
+
+class _Session(requests.Session):
+    def __init__(self) -> None:
+        super().__init__()
+        retry = Retry(
+            RETRIES,
+            backoff_factor=0.5,
+            status_forcelist=(429, 500, 502, 503, 504),
+            raise_on_status=False,
+            respect_retry_after_header=False,
+        )
+        self.mount("https://", _Adapter(max_retries=retry))
+        self.mount("http://", _Adapter(max_retries=retry))
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        options["timeout"] = options.get("timeout") or TIMEOUT
+        return super().send(request, **options)
+
+
+class _Adapter(HTTPAdapter):
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
+        answer = _Answer()
+        answer.__dict__.update(super().build_response(req, resp).__dict__)
+        return answer
+
+
+class _Answer(requests.Response):
+    """An answer whose content, of a redirect too, is not read beyond the largest that can be meant."""
+
+    def iter_content(self, chunk_size: "int | None" = 1, decode_unicode: bool = False) -> Iterator[Any]:
+        count = 0
+        for chunk in super().iter_content(chunk_size, decode_unicode):
+            count += len(chunk)
+            if count > LARGEST:
+                raise Untrue(f"{self.url} sends more than {LARGEST:,} bytes")
+            yield chunk
+
+
+class _Fetcher(RemoteFetcher):  # type: ignore[misc]
+    """Fetches parts of a wheel; one that is answered by another or a longer part is not read."""
+
+    def _request(self, kwargs: "dict[str, Any]") -> "tuple[Any, str]":
+        raw, said = super()._request(kwargs)
+        asked = kwargs["headers"].get("Range", "")
+        if not _answers(asked, said):
+            raw.close()
+            raise RemoteZipError(f"asked for {asked or 'all'}, the server sends {said}")
+        return raw, said
+
+
+def _answers(asked: str, said: str) -> bool:
+    """Whether a Content-Range is what a Range asks for: bytes=5-9 or, of the end, bytes=-5."""
+    try:
+        first, _, last = asked.removeprefix("bytes=").partition("-")
+        span, _, total = said.removeprefix("bytes ").partition("/")
+        begin, _, end = span.partition("-")
+        length = int(end) - int(begin) + 1
+        longest = int(last) - int(first) + 1 if first else int(last)
+    except ValueError:
+        return False
+    right_place = int(begin) == int(first) if first else total in ("*", str(int(end) + 1))
+    return 0 < length <= min(longest, LARGEST) and right_place
+
+
+def _stay(answer: requests.Response, *_: Any, **__: Any) -> None:
+    target = urljoin(answer.url, answer.headers.get("Location", ""))
+    if answer.is_redirect and urlsplit(target).netloc != urlsplit(answer.url).netloc:
+        raise Untrue(f"{answer.url} sends us on to another host: {target}")

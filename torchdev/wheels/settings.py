@@ -1,0 +1,75 @@
+"""What pip or uv is told of package indexes, in a form that both have; texts of it are checked here. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from torchdev.util import redact, texts
+from torchdev.util.errors import InputError
+
+PYPI_INDEX = "https://pypi.org/simple/"
+"""Where pip and uv ask unless they are told otherwise. Importing pypi_simple for it takes a sixth of a second."""
+TIMEOUT = 60
+"""Seconds that pip or uv may take to say how it is configured."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A URL or a path, and the setting that names it."""
+
+    text: str = field(repr=False)
+    where: str
+
+    @property
+    def folder(self) -> "Path | None":
+        """The folder of this disk that it names; None for a remote place."""
+        scheme = urlsplit(self.text).scheme
+        if scheme == "file":
+            return Path(unquote(urlsplit(self.text).path))
+        return None if scheme in ("http", "https") else Path(self.text)
+
+    def checked(self) -> "Place":
+        """Itself; InputError if it is neither a path nor a URL that builds can use."""
+        if self.folder and ("://" not in self.text or self.text.startswith(("file:///", "file://localhost/"))):
+            if not self.text or not self.text.isprintable():
+                raise refusal("is neither a URL nor a path", self.where)
+            return self
+        if not texts.INDEX_URL.matches(self.text):
+            raise refusal(f"{texts.quoted(redact.urls(self.text))} is not {texts.INDEX_URL.words}", self.where)
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Indexes, pages and folders of wheels; `trusted` are hosts whose certificates are not looked at.
+
+    With `no_index`, no index may be asked. `lenient`: a folder that is not there is passed over, with a word.
+    """
+
+    index: "Place | None" = None
+    extra: tuple[Place, ...] = ()
+    links: tuple[Place, ...] = ()
+    no_index: bool = False
+    trusted: tuple[str, ...] = ()
+    cert: "Place | None" = None
+    lenient: bool = False
+
+
+def refusal(what: str, where: str, step: str = "mend that setting, or take it away") -> InputError:
+    """Why a setting of this machine can't be used; what is configured is never passed over."""
+    return InputError(what, where=where, next_step=step)
+
+
+def places(values: "Iterable[str]", where: str) -> tuple[Place, ...]:
+    """Places that one setting names, each checked."""
+    return tuple(Place(value, where).checked() for value in values)
+
+
+def hosts(values: "Iterable[str]", where: str) -> tuple[str, ...]:
+    """Hosts, with a port or without, that one setting names."""
+    found = tuple(values)
+    for value in found:
+        if not texts.HOST_PORT.matches(value):
+            raise refusal(f"{texts.quoted(value)} is not {texts.HOST_PORT.words}", where)
+    return found

@@ -1,0 +1,213 @@
+"""uv as a resolver: what it is asked, what it is told of this machine, what its refusals mean."""
+
+import os
+import re
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from uv import find_uv_bin
+
+from torchdev.catalog import facts
+from torchdev.catalog.bases import TOOL_PYTHON, suite_of
+from torchdev.catalog.ids import AMD64
+from torchdev.matrix.load import Cell
+from torchdev.util import process, streams
+from torchdev.util.commands import build_py
+from torchdev.util.errors import BuildError, Step
+from torchdev.util.texts import printable, shown
+from torchdev.wheels import pylock
+from torchdev.wheels.host import Host
+from torchdev.wheels.lock import UV
+from torchdev.wheels.pylock import Resolved
+from torchdev.wheels.settings import PYPI_INDEX
+from torchdev.wheels.wheel import machine_of
+
+REACH = ("check the network, proxies (HTTPS_PROXY) and index (pip config list); then ", build_py("doctor"))
+"""What to do where an index does not answer."""
+UV_KEPT = ("UV_HTTP_TIMEOUT", "UV_HTTP_RETRIES", "UV_CACHE_DIR", "UV_KEYRING_PROVIDER", "UV_CONCURRENT_DOWNLOADS")
+"""uv's variables that do not change what is resolved; those that name the indexes are made for each call."""
+COMPILE = (
+    "pip",
+    "compile",
+    "in.txt",
+    "--constraint=at.txt",
+    "--override=over.txt",
+    "--quiet",
+    "--no-header",
+    "--only-binary=:all:",
+    "--format=pylock.toml",
+)
+
+SECONDS = 900
+"""How long one resolution may take, all that uv fetches for it included."""
+
+LAST_PATCH = {"3.6": "3.6.15"}
+"""Patch versions of series that uv can't be asked for as such: to it 3.6 is 3.6.0, which PyTorch does not serve."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What uv is asked for: requirements, bounds, forced versions, and folders of stubs."""
+
+    requirements: tuple[str, ...]
+    constraints: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+    folders: tuple[Path, ...] = ()
+
+
+def index_refusal(host: Host) -> "str | None":
+    """Why the host's package index can't be used, in a line; None if it answers."""
+    try:
+        done = _run(host, TOOL_PYTHON, TOOL_PYTHON, Wanted((f"uv=={UV}",)))
+    except BuildError as error:
+        return error.what
+    return _last_said(done) if done.status else None
+
+
+def _last_said(done: "Ended") -> str:
+    """The last line that uv said, behind the address that it speaks of; how it ended, if it said nothing."""
+    lines = [line.strip().removeprefix("cause: ") for line in done.output.splitlines() if line.strip()]
+    if not lines:
+        return ended_by(done.status)
+    address = next((found for line in reversed(lines) for found in re.findall(r"https?://[^\s`'\")]+", line)), "")
+    return shown(lines[-1] if not address or address in lines[-1] else f"{address}: {lines[-1]}")
+
+
+def compile_cell(cell: Cell, host: Host, wanted: Wanted, python: str = "") -> "list[Resolved]":
+    """The packages of the pylock.toml (PEP 751) that uv writes for the cell's platform and its Python, or another."""
+    try:
+        done = _run(host, python or cell.python, cell.python, wanted, cell.arch)
+    except BuildError as error:
+        raise BuildError(error.what, where=cell.id, next_step=error.steps) from None
+    if done.status:
+        what, step = refusal(cell, done.status, done.output)
+        said = [
+            printable(done.output.strip()),
+            *(str(bound) for bound in facts.bounds(cell.torch) if bound.name in done.output),
+        ]
+        raise BuildError("\n".join(filter(None, [what, *said])), where=cell.id, next_step=step)
+    try:
+        return pylock.read(done.lock)
+    except ValueError as error:
+        what = f"{host.index or PYPI_INDEX}: an index lists what no index has: {error}"
+        step = "find out who runs that index: pip config list"
+        raise BuildError(what, where=cell.id, next_step=step) from None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How uv ended: its exit status, negative if a signal ended it; all that it said; the pylock.toml it wrote."""
+
+    status: int
+    output: str
+    lock: str
+
+
+def _run(host: Host, python: str, image: str, wanted: Wanted, arch: str = AMD64) -> Ended:
+    """What uv comes to, asked for a Python on the Debian of another Python's images; BuildError if it does not end.
+
+    What it has of URLs, indexes and the pylock.toml, is never in a file or a command line.
+    """
+    major, minor = suite_of(image).glibc
+    with _folder() as folder:
+        for file, lines in (("in", wanted.requirements), ("at", wanted.constraints), ("over", wanted.overrides)):
+            (folder / f"{file}.txt").write_text("".join(f"{line}\n" for line in lines))
+        command = [_uv(), *COMPILE, "--python-version", LAST_PATCH.get(python, python)]
+        command.append(f"--python-platform={machine_of(arch)}-manylinux_{major}_{minor}")
+        command += ["--no-index"] if host.no_index else []
+        command += ["--no-cache"] if host.clean.tokens else []  # uv notes the URLs of what it has cached
+        done = _ended(command, folder, _environment(host, wanted.folders))
+        return Ended(done.returncode, host.clean(done.stderr), "" if done.returncode else done.stdout)
+
+
+def _ended(command: "list[str]", folder: Path, environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    try:
+        with streams.waiting("uv, which asks the package index", SECONDS):
+            return process.capture(command, cwd=folder, env=environment, limit=SECONDS)
+    except process.TooLong:
+        what = f"uv was stopped: it had no answer within {SECONDS // 60} minutes"
+        raise BuildError(what, next_step=REACH) from None
+    except OSError as error:
+        step = "pip install --require-hashes --only-binary :all: --force-reinstall -r requirements.txt"
+        raise BuildError(f"uv can't be started: {error.strerror or error}", next_step=step) from None
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A folder for one run of uv, which goes with it; BuildError where there is no room for what it holds."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="torchdev-") as name:
+            yield Path(name)
+    except OSError as error:
+        what = f"a folder for uv can't be written: {error.strerror or error}"
+        raise BuildError(
+            what, next_step=f"make room there, or name another by TMPDIR: {tempfile.gettempdir()}"
+        ) from None
+
+
+def _uv() -> str:
+    try:
+        return str(find_uv_bin())
+    except FileNotFoundError:
+        step = "pip install --require-hashes --only-binary :all: -r requirements.txt"
+        raise BuildError("uv, which resolves here, is not installed", next_step=step) from None
+
+
+def _environment(host: Host, folders: "tuple[Path, ...]") -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("UV_") or key in UV_KEPT}
+    kept |= host.uv_variables(folders)
+    return kept | ({"SSL_CERT_FILE": str(host.ca_bundle)} if host.ca_bundle else {})
+
+
+REFUSALS = (
+    (
+        r"due to a lack of valid authentication|\((401 Unauthorized|403 Forbidden)",
+        "the package index refuses: it wants other credentials",
+        "look at ~/.netrc and the user names in index addresses (pip config list); then ",
+    ),
+    (
+        r"No solution found|[Rr]equirements? (are|is) unsatisfiable|Because there is no version",
+        "uv finds no set of versions that fits",
+        "change the row at {place}, then ",
+    ),
+    (
+        r"No space left on device|Disk quota exceeded",
+        "there is no room for what uv writes",
+        "make room (df -h; uv cache clean), or name another folder by UV_CACHE_DIR; then ",
+    ),
+    (
+        r"Failed to (parse environment variable|initialize cache|parse: uv\.toml)|invalid value .* for '--",
+        "uv can't use a setting of this machine",
+        "correct it, as uv says; then ",
+    ),
+    (
+        r"Failed to fetch|Request failed|dns error|onnection refused|tcp connect|timed out|onnect to|client error|"
+        r"error sending request|`Content-Type`|HTTP status|too many redirects|certificate",
+        "the package index can't be reached, or does not answer as one",
+        "",
+    ),
+)
+"""What uv says, as a pattern; what it means; what to do before the cell is locked again. The first that fits counts."""
+
+
+def ended_by(status: int) -> str:
+    """What an exit status alone says, negative if a signal ended uv."""
+    if status >= 0:
+        return f"uv failed with exit status {status}"
+    return f"uv was ended by {signal.Signals(-status).name if -status in set(signal.Signals) else f'signal {-status}'}"
+
+
+def refusal(cell: Cell, status: int, output: str) -> "tuple[str, Step]":
+    """What an exit status and the words of uv mean for a cell, and the next step."""
+    command = build_py("lock", cell.id)
+    if status < 0:
+        return ended_by(status), ("look whether memory ran out (dmesg), then again: ", command)
+    for pattern, what, step in REFUSALS:
+        if re.search(pattern, output):
+            return what, ((step.format(place=cell.place), command) if step else REACH)
+    return ended_by(status), ("see what uv says; ", build_py("doctor"))

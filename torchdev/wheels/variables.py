@@ -1,0 +1,88 @@
+"""What the environment says for all tools: proxies, a CA bundle, where .netrc is; what it says wrong is an error."""
+
+import re
+import ssl
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from torchdev.util import redact, texts
+from torchdev.wheels.settings import Place, Settings, refusal
+
+PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY")
+CA_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+SYSTEM_CA = Path("/etc/ssl/certs/ca-certificates.crt")
+
+
+def netrc(environment: Mapping[str, str]) -> "Path | None":
+    """The file with logins: the one that NETRC names, or the one at home, if there is one."""
+    if named := environment.get("NETRC"):
+        if not Path(named).exists():
+            raise refusal("there is no such file, and pip would go on without it", f"NETRC={texts.shown(named)}")
+        return Path(named)
+    home = home_folder(environment)
+    return next((path for name in (".netrc", "_netrc") if home and (path := home / name).is_file()), None)
+
+
+def home_folder(environment: Mapping[str, str]) -> "Path | None":
+    """The home of this user; None for a user who has none."""
+    if home := environment.get("HOME"):
+        return Path(home)
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
+def cache_root(environment: Mapping[str, str]) -> Path:
+    """The folder of what torchdev keeps for a user; InputError for one who has no home and names no other place."""
+    if (named := environment.get("XDG_CACHE_HOME", "")) and Path(named).is_absolute():
+        return Path(named) / "torchdev"
+    if home := home_folder(environment):
+        return home / ".cache" / "torchdev"
+    what = "it is not set, and the system knows no home of this user, where runs would meet"
+    raise refusal(what, "HOME", "set HOME or XDG_CACHE_HOME to a folder that this user may write to")
+
+
+def proxies(environment: Mapping[str, str]) -> "Iterable[tuple[str, str]]":
+    """The proxies, by their names in upper case."""
+    for name in PROXY_VARIABLES:
+        value = (environment.get(name) or environment.get(name.lower()) or "").strip()
+        words, kind = [value], texts.PROXY
+        if name == "NO_PROXY":
+            words, kind = [word for word in re.split(r"[\s,]+", value) if word], texts.UNPROXIED
+        for word in words if value else ():
+            if not kind.matches(word):
+                raise refusal(f"{texts.quoted(redact.urls(_with_scheme(word)))} is not {kind.words}", name)
+        if value:
+            yield name, value
+
+
+def _with_scheme(proxy: str) -> str:
+    """A proxy that is not well-formed as a URL, so that its password is known as such."""
+    return proxy if "://" in proxy or "@" not in proxy else f"http://{proxy}"
+
+
+def ca_bundle(environment: Mapping[str, str], pip: Settings) -> "Path | None":
+    """The first CA bundle that is named, or the system's; every one that is named must be one."""
+    named = [Place(value, name) for name in CA_VARIABLES if (value := environment.get(name))]
+    named += [pip.cert] if pip.cert else []
+    for place in named:
+        if refused := _no_bundle(Path(place.text)):
+            raise refusal(f"{texts.quoted(place.text)} {refused}", place.where)
+    found = Path(named[0].text).absolute() if named else SYSTEM_CA
+    return found if found.is_file() else None
+
+
+def _no_bundle(path: Path) -> str:
+    """Why a file is no bundle of certificates that a build can be handed; empty if it is one."""
+    if path.is_dir():
+        return "is a folder, and builds can be handed one file alone"
+    if not path.is_file():
+        return "names no file"
+    if re.search(r'[,"\n]', str(path)):
+        return "has a character in its name that buildx does not take"
+    try:
+        ssl.create_default_context(cafile=str(path))
+    except (OSError, ValueError) as error:  # an SSLError is an OSError
+        return f"is no bundle of certificates: {getattr(error, 'reason', None) or getattr(error, 'strerror', error)}"
+    return ""
