@@ -93,7 +93,6 @@ def of_cells(options: argparse.Namespace) -> int:
     """
     from torchdev.cli import render
     from torchdev.docgen.project import open_project
-    from torchdev.util import files
 
     project = open_project(ROOT, options.matrix_file)
     groups = [*options.group, "default"] if getattr(options, "matrix", False) else options.group
@@ -110,12 +109,7 @@ def of_cells(options: argparse.Namespace) -> int:
     if options.stage == "build":
         return finish(stages.build_cells(project, chosen, how(options), say), options.json)
     if options.stage == "test":
-        if options.junit:
-            files.check_place(options.junit)
-        results = stages.test_cells(project, chosen, options.gpu, say, controls=options.controls)
-        if options.junit:
-            stages.write_junit(options.junit, results)
-        return finish(results, options.json)
+        return test(options, project, chosen)
     if options.stage == "bake":
         from torchdev.cli import bake
         from torchdev.pipeline.session import Options
@@ -131,6 +125,19 @@ def of_cells(options: argparse.Namespace) -> int:
         return quickstart.quickstart(project, cells, quickstart.Consent(options.yes), say)
     write(options, project, chosen)
     return 0
+
+
+def test(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell, ...]") -> int:
+    """Check images that were built before; the exit code."""
+    from torchdev.cli import stages
+    from torchdev.util import files
+
+    if options.junit:
+        files.check_place(options.junit)
+    results = stages.test_cells(project, chosen, options.gpu, say, controls=options.controls)
+    if options.junit:
+        stages.write_junit(options.junit, results)
+    return finish(results, options.json)
 
 
 def start(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell, ...]") -> None:

@@ -1,68 +1,103 @@
-"""The package's imports go one way, its modules are short, and no committed file is large."""
+"""Packages import one way, modules of a package in no circle; modules and functions are short; no file is large."""
 
 import ast
 import subprocess
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 from tests.unit.conftest import ROOT
 from torchdev.util.imports import imported
 
-PACKAGE = ROOT / "torchdev"
-ORDER = (
-    "terminal",
-    "commands", "errors", "texts", "values", "streams", "faults", "refusals", "debsource", "files", "imports",
-    "process", "jsonfile", "redact", "settings", "variables", "logins", "pip_settings", "uv_settings", "amounts",
-    "document", "schema", "ids", "catalog", "facts", "releases", "terms", "reasons", "explain", "grid", "cells",
-    "bases", "claims", "matrix", "places", "host", "traces", "remote", "archives", "indexes", "wheels", "pytorch",
-    "lock", "lockfile", "pylock", "resolver", "neighbours", "resolve", "sources", "slimming", "contract", "checks",
-    "plan", "context", "dockerfile", "forecast", "waves", "backlog", "fullcheck", "pages", "listed", "trees", "render",
-    "containers", "jobs", "recipes",
-    "project", "diagnosis", "buildlog", "progress", "gpus", "buildx", "exports", "connection", "engine", "builder",
-    "prefix", "bootstrap", "controls", "verify", "memory", "report", "turns", "outlook", "names", "site", "push",
-    "pipeline", "batches", "display", "stages", "rendering", "baking", "launch", "doctor", "machine", "testgroups",
-    "selftest",
+HOUSE = ROOT / "torchdev"
+PACKAGES = (
+    "util", "catalog", "matrix", "wheels", "image", "engine", "bases", "pipeline", "recipes", "docgen", "cli",
 )  # fmt: skip
-"""Lowest first: a module imports only from those before it."""
-STANDALONE = ("environment", "arguments")
+"""Lowest first: a package imports only from those before it."""
+LONGEST_MODULE, LONGEST_FUNCTION, MOST_PACKAGES = 500, 40, 12
+OWN_TESTS = {"bench", "templates"}
+"""Folders of tests/unit that mirror no package of torchdev/."""
 
 
-def imports(path: Path) -> set[str]:
-    """Modules of the package that a module imports, anywhere in it."""
-    return {name.split(".")[1] for name in imported(path) if name.startswith("torchdev.")}
+def modules() -> "list[Path]":
+    """Every module of the packages."""
+    return sorted(path for path in HOUSE.rglob("*.py") if path.name != "__init__.py")
 
 
-def test_every_module_has_its_place() -> None:
-    """A new module must be put into the order."""
-    modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
-    assert modules == {*ORDER, *STANDALONE}
+def imports(path: Path) -> "set[tuple[str, str]]":
+    """Package and module of all that a module imports from torchdev/, anywhere in it."""
+    names = (name.split(".")[1:3] for name in imported(path) if name.startswith("torchdev."))
+    return {(name[0], name[1]) for name in names if (HOUSE / f"{'/'.join(name)}.py").is_file()}
 
 
-def test_imports_point_one_way() -> None:
-    """No module imports from a later one."""
-    for number, module in enumerate(ORDER):
-        later = imports(PACKAGE / f"{module}.py") - set(ORDER[:number])
-        assert not later, f"{module} imports {sorted(later)}"
+def test_every_module_is_in_a_package() -> None:
+    """A new package must be put into the order; there are at most twelve, whose own modules are empty."""
+    assert {path.parent for path in modules()} == {HOUSE / name for name in PACKAGES}
+    assert len(PACKAGES) <= MOST_PACKAGES
+    assert [name for name in PACKAGES if (HOUSE / name / "__init__.py").read_text()] == []
 
 
-def test_only_the_engine_and_its_gpus_import_docker() -> None:
-    """And only render imports Jinja; YAML has one reader."""
+def test_packages_import_one_way() -> None:
+    """No module imports from a later package."""
+    for path in modules():
+        allowed = PACKAGES[: PACKAGES.index(path.parent.name) + 1]
+        later = [".".join(found) for found in sorted(imports(path)) if found[0] not in allowed]
+        assert not later, f"{path.relative_to(ROOT)} imports {later}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_has_no_circle(package: str) -> None:
+    """Its modules can be put into an order in which each imports only from those before it."""
+    graph = {
+        path.stem: {module for name, module in imports(path) if name == package}
+        for path in (HOUSE / package).glob("*.py")
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"{package}: {' imports '.join(reversed(error.args[1]))}")
+
+
+def test_a_name_does_not_repeat_its_package() -> None:
+    """It is read behind it: matrix/matrix.py would say nothing."""
+    assert [path for path in modules() if path.stem == path.parent.name] == []
+
+
+def test_libraries_have_one_owner() -> None:
+    """Docker is for the engine, Jinja for rendering; YAML is for matrices, facts and tests."""
     owners = {
-        "docker": {"connection", "engine", "gpus"},
-        "jinja2": {"render"},
-        "yaml": {"document"},
+        "docker": {"engine/connection", "engine/client", "engine/gpus"},
+        "jinja2": {"image/render"},
+        "yaml": {"util/positions"},
     }
     for library, owner in owners.items():
-        users = {path.stem for path in PACKAGE.glob("*.py") if library in {n.split(".")[0] for n in imported(path)}}
-        assert users == owner
+        users = {path for path in modules() if library in {name.split(".")[0] for name in imported(path)}}
+        assert {f"{path.parent.name}/{path.stem}" for path in users} == owner
 
 
-def test_modules_are_short_and_described() -> None:
-    """Under 300 lines, and opened by a sentence."""
-    for path in [*PACKAGE.glob("*.py"), *(ROOT / "bench").glob("*.py"), ROOT / "build.py"]:
+def test_modules_are_described_and_not_too_long() -> None:
+    """Opened by a sentence, and no longer than what one can keep in mind."""
+    for path in [*modules(), *(ROOT / "bench").glob("*.py"), ROOT / "build.py"]:
         text = path.read_text()
-        assert len(text.splitlines()) < 300, path.name
+        assert len(text.splitlines()) <= LONGEST_MODULE, path.name
         assert ast.get_docstring(ast.parse(text)), path.name
+
+
+def test_functions_are_short() -> None:
+    """From the line of its name to its last."""
+    for path in [*modules(), ROOT / "build.py"]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                length = (node.end_lineno or node.lineno) - node.lineno + 1
+                assert length <= LONGEST_FUNCTION, f"{path.relative_to(ROOT)}: {node.name} has {length} lines"
+
+
+def test_unit_tests_mirror_the_packages() -> None:
+    """A package's tests are in the folder of its name; beside these stand those of templates/ and bench/."""
+    folders = {path.parent.name for path in (ROOT / "tests" / "unit").glob("*/test_*.py")}
+    assert folders <= {*PACKAGES, *OWN_TESTS}
 
 
 def test_no_committed_file_is_large() -> None:

@@ -82,13 +82,18 @@ def lock_cells(project: Project, cells: "tuple[Cell, ...]", say: Say) -> None:
 
     refusals = zip(cells, process.at_once(2, one, cells, all_of_them=True), strict=True)
     failed = {cell: error for cell, error in refusals if error}
-    if len(cells) == 1 and failed:
-        raise failed[cells[0]]
+    _refuse(failed, len(cells))
+    say(f"next: {render.RENDER}")
+
+
+def _refuse(failed: "dict[Cell, TorchdevError]", cells: int) -> None:
+    """Raise the error of the only cell that was asked for, or one that names those of several that have failed."""
+    if failed and cells == 1:
+        raise next(iter(failed.values()))
     if failed:
         names = " ".join(cell.id for cell in failed)
-        what = f"{len(failed)} of {len(cells)} cells could not be locked, for what is said above"
+        what = f"{len(failed)} of {cells} cells could not be locked, for what is said above"
         raise BuildError(f"{what}: {names}", next_step=build_py("lock", *(cell.id for cell in failed)))
-    say(f"next: {render.RENDER}")
 
 
 def _write_lock(project: Project, found: lock.Lock, cell: Cell) -> str:

@@ -71,7 +71,7 @@ def complete(path: Path, before: Lock, after: Lock, cell: Cell) -> None:
     with files.alone(path.parent.parent):
         if read_lock(path, cell) != before:
             what = "its lock has changed since this run began, and stays as it is"
-            raise BuildError(what, where=cell.id, next_step=(build_py("render"), "; then ", build_py("build", cell.id)))
+            raise BuildError(what, where=cell.id, next_step=("render, then ", build_py("build", cell.id)))
         files.write(path, to_text(sound(after, cell)))
 
 
