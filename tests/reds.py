@@ -27,7 +27,8 @@ def reds(
     come to its end fails the test that asks.
     """
     command = [sys.executable, "-m", "pytest", *options, "-q", "-p", "no:cacheprovider", "--tb", "no"]
-    command += side_by_side(processes(os.environ, len(os.sched_getaffinity(0))))
+    if "PYTEST_XDIST_WORKER" not in os.environ:  # else several images are tried at once already
+        command += side_by_side(processes(os.environ, len(os.sched_getaffinity(0))))
     command += ["--cell", plan.cell.id, "--image", image, "--gpu", "none"]
     command += ["--matrix-file", str(places.matrix_file), "--junitxml", str(report)]
     variables = {**os.environ, **(environment or {})}
