@@ -154,14 +154,14 @@ def start(options: argparse.Namespace, project: "Project", chosen: "tuple[Cell, 
 def answer(options: argparse.Namespace) -> int:
     """Print an explanation; the exit code says yes or no."""
     from torchdev.catalog import explain, ids
+    from torchdev.catalog.axes import AXES
     from torchdev.matrix import load
     from torchdev.util.errors import Exit
 
     if options.cell and not ids.wishes(options.cell):
         aliases = load.load(options.matrix_file).aliases
         options.cell = aliases[options.cell].id if options.cell in aliases else options.cell
-    axes = (*arguments.WISHES, "torchvision", "torchaudio")
-    wishes = {axis: getattr(options, axis) for axis in axes if getattr(options, axis)}
+    wishes = {axis: getattr(options, axis) for axis in AXES if getattr(options, axis)}
     said = explain.answer(options.cell, wishes)
     show(explain.as_json(said) if options.json else explain.as_text(said))
     return int(Exit.OK if said.possible else Exit.NO)

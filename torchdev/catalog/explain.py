@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 
-from torchdev.catalog import facts, ids, reasons, releases
+from torchdev.catalog import facts, ids, releases, support
 from torchdev.catalog import query as terms
+from torchdev.catalog.axes import AXES
 from torchdev.catalog.builds import Source, numbers
 from torchdev.catalog.facts import Fact
-from torchdev.catalog.query import Query
+from torchdev.catalog.query import Asked, Query
 from torchdev.catalog.releases import Combination
 from torchdev.util.commands import build_py
 from torchdev.util.errors import InputError
@@ -74,10 +75,8 @@ def _agreed(named: Query, wishes: Query, cell: str) -> Query:
     """A cell's own values and single wishes as one query, of each pair the fuller; InputError where they disagree."""
     for axis in named.keys() & wishes.keys():
         own, wish = named[axis], wishes[axis]
-        if not terms.begins(own, wish) and not terms.begins(wish, own):
-            what = (
-                f"{cell} is for {reasons.wish_text(axis, own)}, and --{axis} asks for {reasons.wish_text(axis, wish)}"
-            )
+        if not AXES[axis].agree(own, wish):
+            what = f"{cell} is for {terms.text(axis, own)}, and --{axis} asks for {terms.text(axis, wish)}"
             step = ("leave one of them out: ", build_py("explain", cell))
             raise InputError(what, where=f"--{axis}", next_step=step)
     return {axis: max(q[axis] for q in (named, wishes) if axis in q) for axis in named | wishes}
@@ -135,12 +134,12 @@ def _satisfiable(wishes: Query, pool: "Iterable[Combination]") -> bool:
 def _facts(wishes: Query, pool: "tuple[Combination, ...]") -> tuple[Fact, ...]:
     """For each wish, what those combinations have that admit all the others."""
     if clash := terms.clash(wishes):
-        return (clash,)
+        return (clash.fact,)
     found: dict[str, Fact] = {}
     for axis in wishes:
         others = {name: value for name, value in wishes.items() if name != axis}
-        rest = [c for c in pool if terms.admits_all(others, c)]
-        for fact in reasons.facts_about(axis, wishes[axis], others, rest):
+        rest = tuple(c for c in pool if terms.admits_all(others, c))
+        for fact in AXES[axis].reasons(Asked(wishes[axis], others, rest)):
             found.setdefault(fact.text, fact)
     return tuple(found.values())
 
@@ -150,9 +149,8 @@ def _nearest(query: Query, pool: "tuple[Combination, ...]") -> "list[Near]":
 
     Only those are proposed whose lock needs nothing that the catalog does not know.
     """
-    if terms.clash(query):
-        kept = [{axis: v for axis, v in query.items() if axis != gone} for gone in ("driver", "gpu")]
-        near = [(gone, explain(rest)) for gone, rest in zip(("driver", "gpu"), kept, strict=True)]
+    if clash := terms.clash(query):
+        near = [(gone, explain({axis: v for axis, v in query.items() if axis != gone})) for gone in clash.axes]
         return [replace(n, changed=(*n.changed, gone)) for gone, e in near for n in (*e.found, *e.nearest)[:1]]
     lockable = [c for c in pool if c.lockable]
     found: dict[tuple[str, ...], Near] = {}
@@ -168,7 +166,7 @@ def _nearest(query: Query, pool: "tuple[Combination, ...]") -> "list[Near]":
 
 def as_text(said: Explanation) -> str:
     """An explanation for a terminal; the sources are listed once, below it."""
-    asked = ", ".join(reasons.wish_text(*wish) for wish in said.query.items())
+    asked = ", ".join(terms.text(*wish) for wish in said.query.items())
     if said.possible:
         return "\n".join([f"yes: {asked}", "", *(f"  {line}" for line in _lines(said.found))])
     blocks, sources = _told(said)
@@ -193,7 +191,7 @@ def _told(said: Explanation) -> "tuple[list[str], str]":
 
 
 def _wishes(conflict: Conflict, query: Query) -> str:
-    named = [reasons.wish_text(axis, query[axis]) for axis in conflict.axes]
+    named = [terms.text(axis, query[axis]) for axis in conflict.axes]
     return " and ".join([", ".join(named[:-1]), named[-1]] if named[1:] else named)
 
 
@@ -203,11 +201,11 @@ def _marks(fact: Fact, cited: "list[Source]") -> str:
 
 def _lines(found: "tuple[Near, ...]") -> "list[str]":
     width = max((len(near.id) for near in found), default=0)
-    return [f"{near.id:<{width}}  {reasons.support(near.combination)}{_other(near)}" for near in found]
+    return [f"{near.id:<{width}}  {support.runs_on(near.combination)}{_other(near)}" for near in found]
 
 
 def _other(near: Near) -> str:
-    return f"; {', '.join(reasons.GIVEN_UP[axis] for axis in near.changed)}" if near.changed else ""
+    return f"; {', '.join(AXES[axis].other for axis in near.changed)}" if near.changed else ""
 
 
 def as_json(said: Explanation) -> str:

@@ -4,6 +4,8 @@ import re
 
 PLAIN, DEVEL = "plain", "devel"
 AMD64, ARM64 = "amd64", "arm64"
+COMPANIONS = ("torchvision", "torchaudio")
+"""The packages of which each PyTorch release has its own version."""
 PATTERN = re.compile(
     r"py(?P<python>3\d+)-(?P<cuda>cpu|cu\d{3})(-torch(?P<torch>\d+(\.\d+)*))?(-cudnn(?P<cudnn>\d+(\.\d+)*))?"
     r"(-(?P<variant>devel))?(-(?P<arch>arm64))?"

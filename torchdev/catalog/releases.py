@@ -8,8 +8,8 @@ from packaging.requirements import Requirement
 
 from torchdev.catalog import facts
 from torchdev.catalog.builds import PYPI, PYTORCH, Build, Source, Wheel, load, numbers
+from torchdev.catalog.ids import COMPANIONS
 
-COMPANIONS = ("torchvision", "torchaudio")
 LOCKS = "locks"
 """The source of builds that were gathered from lock files: not all of their wheels are known."""
 
@@ -50,6 +50,12 @@ def cuda_of(flavour: str) -> "str | None":
 def flavour_order(flavour: str) -> int:
     """For sorting: cpu first, then by CUDA version."""
     return 0 if flavour == "cpu" else int(flavour[2:])
+
+
+@cache
+def flavour_orders() -> "list[int]":
+    """The order of every flavour that exists."""
+    return sorted({flavour_order(c.flavour) for c in all_combinations()})
 
 
 @cache

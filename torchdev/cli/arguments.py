@@ -7,8 +7,9 @@ import argparse
 import os
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from torchdev.catalog.axes import AXES
 from torchdev.cli import values
 from torchdev.util import texts
 from torchdev.util.commands import WITHOUT_MATRIX, build_py
@@ -16,18 +17,6 @@ from torchdev.util.commands import WITHOUT_MATRIX, build_py
 RAW = argparse.RawDescriptionHelpFormatter
 AT_ONCE = min(4, os.cpu_count() or 1)
 """Cells: more than that wait for the network and the disk."""
-WISHES = {
-    "python": "3.11",
-    "cuda": "cu130",
-    "torch": "2.9.1 or 2.9",
-    "cudnn": "9.20",
-    "variant": "devel",
-    "arch": "arm64",
-    "gpu": "V100 or 7.0",
-    "driver": "535",
-    "glibc": "2.28",
-}
-"""What explain can be asked, and an example of each."""
 DESCRIPTION = """\
 Build PyTorch development images from matrix.yaml, and prove that each is what its tag says.
 
@@ -205,12 +194,9 @@ def _add_knowledge(command: Command) -> None:
         metavar="CELL",
         help="an id or short tag, in this matrix or not; or an alias of it",
     )
-    for axis, example in WISHES.items():
-        explaining.add_argument(f"--{axis}", type=values.text, metavar="X", help=f"such as {example}")
-    for axis in ("torchvision", "torchaudio"):
-        explaining.add_argument(
-            f"--{axis}", nargs="?", const="any", type=values.text, metavar="X", help="with it, in any version or in X"
-        )
+    for axis in AXES.values():
+        bare: dict[str, Any] = {"nargs": "?", "const": axis.bare} if axis.bare else {}
+        explaining.add_argument(f"--{axis.name}", type=values.text, metavar="X", help=axis.help, **bare)
     _json(explaining)
     facts = command.stage("catalog", "refresh what is known of wheels from the package indexes")
     facts.add_argument("action", choices=("refresh",))

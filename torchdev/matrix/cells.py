@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from torchdev.catalog import ids
+from torchdev.catalog.ids import COMPANIONS
 from torchdev.catalog.query import ANY, Query
-from torchdev.catalog.releases import COMPANIONS, cuda_of
+from torchdev.catalog.releases import cuda_of
 from torchdev.util.positions import Place
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-from torchdev.catalog import bases, facts, ids, query, releases
+from torchdev.catalog import bases, facts, ids, releases, support
 from torchdev.catalog.builds import minor
 from torchdev.matrix.cells import Cell
 
@@ -78,7 +78,7 @@ def _of_gpus(text: str, cell: Cell) -> "Iterator[str]":
     found = releases.find(cell.torch, cell.flavour, cell.arch, cell.python)
     for word in re.split("[-_.]", text) if found else ():
         if found and len(word) > 2 and word[0].isalpha() and facts.gpu(word):
-            refusal = query.gpu_refusal(word, cell.cudnn, found)
+            refusal = support.gpu_refusal(word, cell.cudnn, found)
             if refusal:
                 yield f"it names {word}, and {refusal.text}"
 
@@ -97,7 +97,7 @@ def _versions(cell: Cell) -> "dict[str, str | None]":
     found = releases.find(cell.torch, cell.flavour, cell.arch, cell.python)
     cudnn = cell.cudnn or (found.build.cudnn if found else None) or ""
     own = {PYTHON: cell.python, CUDA: cell.cuda, TORCH: cell.torch, CUDNN: cudnn if cell.cuda else None}
-    return own | {name: cell.companions.get(name) for name in releases.COMPANIONS}
+    return own | {name: cell.companions.get(name) for name in ids.COMPANIONS}
 
 
 def _agree(said: str, has: "str | None") -> bool:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import Field
 
 from torchdev.catalog import builds
-from torchdev.catalog.releases import COMPANIONS
+from torchdev.catalog.ids import COMPANIONS
 from torchdev.matrix.load import Cell
 from torchdev.util import texts
 from torchdev.util.jsonfile import STRICT, of

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from torchdev.catalog import query, releases
+from torchdev.catalog import releases, support
 from torchdev.catalog.bases import TOOL_PYTHON
 from torchdev.matrix.load import Cell
 from torchdev.util import process
@@ -235,7 +235,7 @@ def _check_cudnn(cell: Cell, host: Host) -> None:
     """Refuse a cuDNN that can't serve what PyTorch was built with, as its own requirements tell."""
     plain = compile_cell(cell, host, dataclasses.replace(_wanted(cell), overrides=()))
     pinned = next((release.version for release in plain if release.name.startswith("nvidia-cudnn-")), "")
-    refusal = query.cudnn_refusal(pinned, cell.cudnn or "") if pinned else ""
+    refusal = support.cudnn_refusal(pinned, cell.cudnn or "") if pinned else ""
     if refusal:
         what = f"PyTorch {cell.torch} ({cell.flavour}) is {refusal}"
         raise InputError(what, where=str(cell.place), next_step="change cudnn of that row, or leave it out")

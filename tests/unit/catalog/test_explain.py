@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from torchdev.catalog import explain, facts, releases
+from torchdev.catalog import explain, facts, releases, support
 from torchdev.catalog import query as terms
 from torchdev.util.errors import InputError
 
@@ -147,9 +147,9 @@ def test_what_is_not_known_of_a_flavour_is_no_yes() -> None:
     known = releases.find("2.7.1", "cu118", "amd64", "3.12")
     assert known
     unknown = dataclasses.replace(known, build=dataclasses.replace(known.build, architectures=()))
-    assert "CUDA 11.8 compiles for compute capability 3.5 to 9.0" in str(terms.gpu_refusal("RTX 5090", None, unknown))
-    assert "it is not known which GPUs" in str(terms.gpu_refusal("A100", None, unknown))
-    assert terms.gpu_refusal("A100", None, known) is None
+    assert "CUDA 11.8 compiles for compute capability 3.5 to 9.0" in str(support.gpu_refusal("RTX 5090", None, unknown))
+    assert "it is not known which GPUs" in str(support.gpu_refusal("A100", None, unknown))
+    assert support.gpu_refusal("A100", None, known) is None
 
 
 def test_cpu_goes_with_any_driver_and_no_gpu() -> None:

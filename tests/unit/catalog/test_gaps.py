@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.conftest import ROOT
 from torchdev.catalog import builds as catalog
-from torchdev.catalog import explain, facts, grid, reasons, releases
+from torchdev.catalog import explain, facts, grid, releases, support
 from torchdev.catalog import query as terms
 from torchdev.docgen import pages
 from torchdev.docgen.project import open_project
@@ -26,7 +26,7 @@ QUERIES = [
 
 def _forget() -> None:
     """Have what was computed from facts and catalog computed again."""
-    for module in (catalog, facts, releases, terms, reasons, explain):
+    for module in (catalog, facts, releases, support, terms, explain):
         for name in dir(module):
             value = getattr(module, name)
             if hasattr(value, "cache_clear"):
@@ -94,7 +94,7 @@ def test_the_catalog_may_be_ahead(monkeypatch: pytest.MonkeyPatch, forgetful: No
     """A refresh on the day of a new CUDA, Python, GPU and PyTorch."""
     new = _tomorrow()
     _forget()
-    for module in (catalog, releases, terms, reasons):
+    for module in (catalog, releases, support):
         monkeypatch.setattr(module, "load", lambda: new)
     _everything()
     text = grid.as_text()
