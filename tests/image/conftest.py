@@ -19,7 +19,8 @@ from testinfra.host import Host
 from tests.image import shares
 from tests.image.programs.forked import CANNOT_FORK
 from torchdev.catalog.bases import read_digests
-from torchdev.catalog.releases import COMPANIONS
+from torchdev.catalog.ids import COMPANIONS
+from torchdev.catalog.versions import order
 from torchdev.docgen.project import open_project
 from torchdev.engine.client import Engine, copy_into
 from torchdev.image.plan import Plan
@@ -104,7 +105,7 @@ def _cell(config: pytest.Config) -> Cell:
 
 def compiles(cell: Cell) -> bool:
     """Whether the cell's PyTorch has torch.compile, which came with 2.0."""
-    return int(cell.torch.split(".")[0]) >= 2
+    return order(cell.torch) >= order("2.0")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
+from packaging.version import Version
 from testinfra.host import Host
 
 from tests.image.conftest import Engine
@@ -25,11 +26,6 @@ FROM_BASE = "pip"
 """The one distribution that no lock names: the contract has it apart from them."""
 BESIDE = {FROM_BASE, "uv"}
 """What is installed beside the packages of the lock."""
-
-
-def numbers(version: str, count: int = 3) -> tuple[int, ...]:
-    """The first numbers of a version."""
-    return tuple(int(part) for part in version.split(".")[:count])
 
 
 def matches(path: str, globs: list[str]) -> bool:
@@ -138,7 +134,7 @@ def test_cudnn_is_the_one_loaded(contract: Contract, facts: dict[str, Any]) -> N
         if facts["cuda"]:
             pytest.skip("a cuDNN is loaded; neither lock nor catalog says which is inside this PyTorch's wheel")
         return
-    major, minor, patch = numbers(expected)
+    major, minor, patch = Version(expected).release[:3]
     assert facts["cudnn"] == major * (10_000 if major >= 9 else 1000) + minor * 100 + patch
     assert installed(facts, "nvidia-cudnn-") in ([], [expected])
 
@@ -178,7 +174,7 @@ def test_glibc_is_new_enough(contract: Contract, facts: dict[str, Any]) -> None:
     if expected is None:
         pytest.skip("the catalog does not know which glibc this PyTorch needs")
     assert facts["needs_glibc"] == expected
-    assert numbers(facts["has_glibc"]) >= numbers(expected)
+    assert Version(facts["has_glibc"]) >= Version(expected)
 
 
 @pytest.mark.proves("packages")

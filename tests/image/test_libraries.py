@@ -7,7 +7,7 @@ import pytest
 from testinfra.host import Host
 
 from tests.image.conftest import result
-from torchdev.catalog.builds import numbers
+from torchdev.catalog.versions import order
 from torchdev.image.plan import Plan
 
 LIBRARIES = (
@@ -15,7 +15,7 @@ LIBRARIES = (
     "libnvjitlink", "libnvrtc", "libnvshmem",
 )  # fmt: skip
 """Of CUPTI, Triton's wheel has copies of its own, which its profiler opens by path."""
-STACKS_FROM = (2, 8)
+STACKS_FROM = order("2.8")
 """The first PyTorch whose C++ stacks were looked at."""
 
 
@@ -56,7 +56,7 @@ def test_one_cuda_is_loadable(host: Host, plan: Plan) -> None:
 
 def test_errors_name_the_functions_that_raised_them(host: Host, plan: Plan) -> None:
     """C++ stacks need symbol tables, by which a function that a library does not export bears its own name."""
-    if numbers(plan.cell.torch) < STACKS_FROM:
+    if order(plan.cell.torch) < STACKS_FROM:
         pytest.skip("stacks of PyTorch before 2.8 were not looked at")
     failed = host.run("TORCH_SHOW_CPP_STACKTRACES=1 python -c 'import torch; torch.ones(2) @ torch.ones(3)'")
     frames = [line for line in failed.stderr.splitlines() if re.match(r"#\d+ at::", line)]

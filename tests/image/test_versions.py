@@ -1,6 +1,7 @@
 """PyTorch's companions are of its release and its flavour."""
 
 import pytest
+from packaging.version import Version
 from testinfra.host import Host
 
 from torchdev.image.plan import Plan
@@ -28,8 +29,8 @@ print(torchaudio.functional.amplitude_to_DB(torch.tensor([1., 10.]), 10., 1e-10,
 def test_torchvision_is_of_the_cells_flavour(host: Host, forks: str, plan: Plan) -> None:
     """Its compiled operators load and compute, and were built for the CUDA of the tag (12.8 is 12080; none is -1)."""
     if plan.lock.version("torchvision"):
-        major, minor = (int(part) for part in (plan.cell.cuda or "0.0").split("."))
-        expected = major * 1000 + minor * 10 if plan.cell.cuda else -1
+        cuda = Version(plan.cell.cuda or "0")
+        expected = cuda.major * 1000 + cuda.minor * 10 if plan.cell.cuda else -1
         assert host.check_output(f"{forks} -c '{NMS}'") == f"[0, 2] {expected}"
     else:
         assert host.run("python -c 'import torchvision'").rc != 0

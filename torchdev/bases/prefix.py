@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from torchdev.catalog.builds import ARCHITECTURES
+from torchdev.catalog.wheel_name import ARCHITECTURES
 from torchdev.image.plan import EPOCH
 from torchdev.util.errors import InputError
 

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from torchdev.catalog.ids import COMPANIONS, PLAIN
+from torchdev.catalog.versions import begins, order, span
 from torchdev.util.commands import build_py
 from torchdev.util.errors import InputError
 from torchdev.util.texts import Kind
@@ -67,8 +68,6 @@ class Axis(ABC):
 
     def agree(self, one: str, other: str) -> bool:
         """Whether two values can be meant at once: they are the same, or one is a part of the other."""
-        from torchdev.catalog.support import begins
-
         return one == other or (self.kind is VERSION and (begins(one, other) or begins(other, one)))
 
     @abstractmethod
@@ -109,7 +108,7 @@ class _Listed(Axis):
 
 
 def _releases(asked: "Asked") -> str:
-    return f"PyTorch {asked.span(c.torch for c in asked.rest)}"
+    return f"PyTorch {span(c.torch for c in asked.rest)}"
 
 
 class Python(_Listed):
@@ -125,11 +124,11 @@ class Python(_Listed):
 
     def steps(self, c: "Combination", value: str) -> int:
         """Series in between."""
-        return abs(int(c.python.partition(".")[2]) - int(value.partition(".")[2]))
+        return abs(order(c.python).minor - order(value).minor)
 
     def values(self, asked: "Asked") -> str:
         """From the oldest to the newest."""
-        return f"Python {asked.span(c.python for c in asked.rest)}"
+        return f"Python {span(c.python for c in asked.rest)}"
 
 
 class Cuda(_Listed):
@@ -151,11 +150,11 @@ class Cuda(_Listed):
         """Flavours in between; from a CUDA to cpu, more than to any other CUDA."""
         from torchdev.catalog import releases
 
-        order = releases.flavour_orders()
+        known = releases.flavour_orders()
         if CPU in (value, c.flavour):
-            return 0 if value == CPU else len(order)
+            return 0 if value == CPU else len(known)
         first, last = sorted((releases.flavour_order(c.flavour), releases.flavour_order(value)))
-        return sum(first <= known < last for known in order)
+        return sum(first <= one < last for one in known)
 
     def values(self, asked: "Asked") -> str:
         """All of them, or how many there are."""
@@ -173,26 +172,24 @@ class Torch(_Listed):
 
     def unknown(self, value: str) -> "InputError | None":
         """One that the catalog does not have."""
-        from torchdev.catalog import releases, support
+        from torchdev.catalog import releases
 
         known = releases.known()
-        if any(support.begins(torch, value) for torch in known):
+        if any(begins(torch, value) for torch in known):
             return None
         return InputError(f"the catalog has no PyTorch {value}", next_step=f"it knows {known[0]} to {known[-1]}")
 
     def admits(self, c: "Combination", value: str, query: "Query") -> bool:
         """The release, or one that it stands for."""
-        from torchdev.catalog import support
-
-        return support.begins(c.torch, value)
+        return begins(c.torch, value)
 
     def steps(self, c: "Combination", value: str) -> int:
         """Releases in between."""
-        from torchdev.catalog import releases, support
+        from torchdev.catalog import releases
 
-        order = releases.known()
-        asked = [i for i, torch in enumerate(order) if support.begins(torch, value)]
-        return min((abs(order.index(c.torch) - i) for i in asked), default=0)
+        known = releases.known()
+        asked = [i for i, torch in enumerate(known) if begins(torch, value)]
+        return min((abs(known.index(c.torch) - i) for i in asked), default=0)
 
     def values(self, asked: "Asked") -> str:
         """From the oldest to the newest."""
@@ -223,7 +220,7 @@ class Cudnn(Axis):
         if not pinned:
             return [asked.fact(f"{asked.with_them}: no {self.text(asked.value)} can take the place of its own")]
         rule = "another must have the same major version and not be older"
-        text = f"{asked.with_them} is built with cuDNN {asked.span(pinned)}; {rule}"
+        text = f"{asked.with_them} is built with cuDNN {span(pinned)}; {rule}"
         return [asked.fact(text, facts.cudnn_rule())]
 
 
@@ -236,7 +233,7 @@ class Variant(Axis):
 
     def admits(self, c: "Combination", value: str, query: "Query") -> bool:
         """Plain always; devel where nvcc is a wheel."""
-        return value == PLAIN or int((c.cuda or "0").partition(".")[0]) >= FIRST_NVCC
+        return value == PLAIN or order(c.cuda or "0").major >= FIRST_NVCC
 
     def reasons(self, asked: "Asked") -> "list[Fact]":
         """From which CUDA on nvcc is a wheel."""
@@ -320,14 +317,14 @@ class Driver(Axis):
 
     def reasons(self, asked: "Asked") -> "list[Fact]":
         """What the oldest CUDA needs of which that is known."""
-        from torchdev.catalog import facts, support
+        from torchdev.catalog import facts
 
-        cudas = support.in_order(c.cuda for c in asked.rest if c.cuda)
+        cudas = sorted({c.cuda for c in asked.rest if c.cuda}, key=order)
         if not cudas:
             return super().reasons(asked)
         for cuda in cudas:
             if found := facts.driver(cuda):
-                text = f"CUDA {cuda.partition('.')[0]} needs driver {found[0]} or newer"
+                text = f"CUDA {order(cuda).major} needs driver {found[0]} or newer"
                 return [facts.Fact(text, (found[1],))]
         return [asked.fact(f"the driver that CUDA {cudas[0]} needs is {facts.NOT_KNOWN}")]
 
@@ -370,10 +367,8 @@ class Companion(Axis):
 
     def admits(self, c: "Combination", value: str, query: "Query") -> bool:
         """The one that belongs to the release, if it has a wheel."""
-        from torchdev.catalog import support
-
         found = c.companion(self.name)
-        return found is not None and (value == ANY or support.begins(found, value))
+        return found is not None and (value == ANY or begins(found, value))
 
     def reasons(self, asked: "Asked") -> "list[Fact]":
         """Which belong to the release, and their Pythons."""
@@ -382,13 +377,13 @@ class Companion(Axis):
         name = self.name
         if "torch" not in asked.others:
             have = [version for c in asked.rest if (version := c.companion(name))]
-            return [asked.fact(f"{asked.with_them}: {f'{name} {asked.span(have)}' if have else f'no {name}'}")]
+            return [asked.fact(f"{asked.with_them}: {f'{name} {span(have)}' if have else f'no {name}'}")]
         own, pythons = support.companions(name, asked.rest)
         if not own:
             last = support.newest(name)
             return [asked.fact(f"{name} ends with {last}: none belongs to {asked.with_them}")]
-        belonging = f"{name} {asked.span(own)} belongs to {asked.with_them}"
-        return [asked.fact(f"{belonging}, and has wheels for Python {asked.span(pythons)}")]
+        belonging = f"{name} {span(own)} belongs to {asked.with_them}"
+        return [asked.fact(f"{belonging}, and has wheels for Python {span(pythons)}")]
 
 
 AXES: "dict[str, Axis]" = {

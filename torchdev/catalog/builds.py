@@ -11,8 +11,11 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+from packaging.version import Version
 from pydantic import BeforeValidator, TypeAdapter
 
+from torchdev.catalog.versions import order, python_order
+from torchdev.catalog.wheel_name import ARCHITECTURES, glibc, served
 from torchdev.util import jsonfile, texts
 from torchdev.util.commands import written
 from torchdev.util.errors import InputError
@@ -22,8 +25,6 @@ DATA = Path(__file__).parents[1] / "data" / "catalog.json"
 PYPI, PYTORCH = "pypi", "pytorch"
 """Where a build's wheels are: on PyPI, or on the PyTorch index alone."""
 PROJECTS = ("torch", "torchvision", "torchaudio")
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-"""The end of a wheel's platform tag to the architecture's name in image registries."""
 
 
 @dataclass(frozen=True)
@@ -51,21 +52,16 @@ class Wheel:
     @property
     def python(self) -> str:
         """The Python series it is for (3.13, or 3.13t free-threaded); for abi3 and py3, the oldest it serves."""
-        interpreter, abi = self.file.rsplit("-", 3)[1:3]
-        return f"{interpreter[2]}.{interpreter[3:] or 0}" + ("t" if abi.endswith("t") else "")
+        return min((python for python, _ in served(self.file)), key=python_order)
 
     def serves(self, python: str) -> bool:
         """Whether a Python series can load it."""
-        abi = self.file.rsplit("-", 3)[2]
-        if abi == "abi3":
-            return not python.endswith("t") and numbers(self.python) <= numbers(python)
-        return abi == "none" or self.python == python
+        return any(python == one for one, _ in served(self.file))
 
     @property
     def arch(self) -> str:
         """amd64 or arm64."""
-        platform = self.file.removesuffix(".whl").rsplit("-", 1)[1]
-        return next(arch for end, arch in ARCHITECTURES.items() if platform.endswith(end))
+        return ARCHITECTURES[min(machine for _, machine in served(self.file))]
 
 
 def _wheel(fields: object) -> Wheel:
@@ -108,20 +104,20 @@ class Build:
     architectures: tuple[Annotated[str, of(texts.GPU_ARCHITECTURE)], ...] = ()
 
     @property
-    def key(self) -> tuple[str, tuple[int, ...], str, str, str]:
+    def key(self) -> tuple[str, Version, str, str, str]:
         """What it is of, in the order of the catalog."""
-        return self.project, numbers(self.version), self.flavour, self.arch, self.origin
+        return self.project, order(self.version), self.flavour, self.arch, self.origin
 
     @property
     def pythons(self) -> tuple[str, ...]:
         """The Python series that have a wheel, oldest first."""
-        return tuple(sorted({wheel.python for wheel in self.wheels}, key=numbers))
+        return tuple(sorted({wheel.python for wheel in self.wheels}, key=python_order))
 
     @property
     def runs_from(self) -> "str | None":
         """The oldest glibc that it runs on, by its wheels' tags and its library; None if neither is known."""
-        found = [f"2.{minor}" for wheel in self.wheels if (minor := _glibc(wheel.file))]
-        return max([*found, *([self.glibc] if self.glibc else [])], key=numbers, default=None)
+        found = [f"2.{minor}" for wheel in self.wheels if (minor := glibc(wheel.file))]
+        return max([*found, *([self.glibc] if self.glibc else [])], key=order, default=None)
 
     @property
     def inside(self) -> bool:
@@ -144,29 +140,6 @@ class Catalog:
     def of(self, project: str) -> "list[Build]":
         """The builds of a project, oldest first."""
         return [build for build in self.builds if build.project == project]
-
-
-def numbers(version: str) -> tuple[int, ...]:
-    """A version's numbers, for order: 2.10.0 comes after 2.9.1; 3.13t after 3.13."""
-    parts = version.removesuffix("t").split(".")
-    return (*(int(part) for part in parts if part.isdigit()), *((1,) if version.endswith("t") else ()))
-
-
-def minor(version: str) -> str:
-    """A version's first two numbers: 2.9 for 2.9.1."""
-    return ".".join(version.split(".")[:2])
-
-
-def _glibc(file: str) -> "int | None":
-    """The minor version of glibc 2 that a wheel's platform tag (PEP 513, 571, 599, 600) tells, if it does."""
-    legacy = {"manylinux1": 5, "manylinux2010": 12, "manylinux2014": 17}
-    for tag in file.removesuffix(".whl").rsplit("-", 1)[1].split("."):
-        name, *rest = tag.split("_")
-        if name in legacy:
-            return legacy[name]
-        if name == "manylinux":
-            return int(rest[1])
-    return None
 
 
 @dataclass(frozen=True)
@@ -226,7 +199,7 @@ def to_text(catalog: Catalog) -> str:
 def _build_text(build: Build) -> str:
     fields = {k: v for k, v in asdict(build).items() if k not in ("wheels", "requires", "also") and v}
     head = json.dumps(fields)[:-1]
-    wheels = _lines([w.file, w.sha256, w.size] for w in sorted(build.wheels, key=lambda w: numbers(w.python)))
+    wheels = _lines([w.file, w.sha256, w.size] for w in sorted(build.wheels, key=lambda w: python_order(w.python)))
     parts = [f'{head}, "wheels": {wheels}']
     if build.requires is not None:
         parts.append(f'"requires": {_lines(build.requires)}')

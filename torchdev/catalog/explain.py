@@ -7,10 +7,11 @@ from itertools import combinations
 from torchdev.catalog import facts, ids, releases, support
 from torchdev.catalog import query as terms
 from torchdev.catalog.axes import AXES
-from torchdev.catalog.builds import Source, numbers
+from torchdev.catalog.builds import Source
 from torchdev.catalog.facts import Fact
 from torchdev.catalog.query import Asked, Query
 from torchdev.catalog.releases import Combination
+from torchdev.catalog.versions import order
 from torchdev.util.commands import build_py
 from torchdev.util.errors import InputError
 from torchdev.util.texts import json_text
@@ -88,8 +89,8 @@ def explain(query: Query) -> Explanation:
     if not terms.clash(query):
         matches = [c for c in pool if terms.admits_all(query, c)]
         if matches:
-            best = {(c.torch, c.flavour, c.arch): c for c in sorted(matches, key=_preference, reverse=True)}
-            shown = sorted(best.values(), key=_preference)[:SHOWN]
+            best = {(c.torch, c.flavour, c.arch): c for c in sorted(matches, key=_preference)}
+            shown = sorted(best.values(), key=_preference, reverse=True)[:SHOWN]
             return Explanation(query, tuple(Near(c, (), terms.chosen_cudnn(query, c)) for c in shown))
     return Explanation(query, (), tuple(_conflicts(query, pool)), tuple(_nearest(query, pool)))
 
@@ -107,13 +108,13 @@ def _pool(query: Query) -> tuple[Combination, ...]:
 
 
 def _preference(combination: Combination) -> "tuple[object, ...]":
-    """Among those that match: on PyPI first, newest PyTorch, newest CUDA, the favourite Python, then the newest."""
+    """The greatest is best: on PyPI, the newest PyTorch, the newest CUDA, the favourite Python, then the newest."""
     return (
-        not combination.lockable,
-        tuple(-n for n in numbers(combination.torch)),
-        -releases.flavour_order(combination.flavour),
-        combination.python != FAVOURITE_PYTHON,
-        tuple(-n for n in numbers(combination.python)),
+        combination.lockable,
+        order(combination.torch),
+        releases.flavour_order(combination.flavour),
+        combination.python == FAVOURITE_PYTHON,
+        order(combination.python),
     )
 
 
@@ -154,7 +155,7 @@ def _nearest(query: Query, pool: "tuple[Combination, ...]") -> "list[Near]":
         return [replace(n, changed=(*n.changed, gone)) for gone, e in near for n in (*e.found, *e.nearest)[:1]]
     lockable = [c for c in pool if c.lockable]
     found: dict[tuple[str, ...], Near] = {}
-    for combination in sorted(lockable, key=lambda c: (terms.distance(query, c), _preference(c))):
+    for combination in sorted(lockable, key=lambda c: (-terms.distance(query, c), _preference(c)), reverse=True):
         changed = terms.given_up(query, combination)
         if not any(set(changed) >= set(known) for known in found):
             kept_wishes = {axis: value for axis, value in query.items() if axis not in changed}

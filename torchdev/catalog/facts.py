@@ -8,7 +8,8 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from torchdev.catalog.builds import Source, minor, numbers
+from torchdev.catalog.builds import Source
+from torchdev.catalog.versions import minor, order
 from torchdev.util import positions
 
 DATA = Path(__file__).parents[1] / "data" / "facts.yaml"
@@ -91,12 +92,16 @@ def _architectures(torch: str, flavour: str, arch: str) -> "dict[str, Any] | Non
     return _of("architectures", f"{torch}/{flavour}{end}", f"{minor(torch)}/{flavour}{end}")
 
 
+def _major(cuda: str) -> str:
+    return str(order(cuda).major)
+
+
 def driver(cuda: str) -> "tuple[str, Source] | None":
     """The oldest Linux driver that serves a CUDA version (13.0), by minor version compatibility; and the source.
 
     None for one that is not known here: a refresh of the catalog can bring it before anybody wrote down its facts.
     """
-    entry = _of("drivers", cuda, cuda.partition(".")[0])
+    entry = _of("drivers", cuda, _major(cuda))
     return (str(entry["minimum"]), source(entry["source"])) if entry else None
 
 
@@ -108,7 +113,7 @@ def driver_text(cuda: "str | None", none: str = "-") -> str:
 
 def toolkit(cuda: str) -> "tuple[str, str, Source] | None":
     """The first and last compute capability that a CUDA version compiles for, and the source; None if not known."""
-    entry = _of("toolkits", cuda, cuda.partition(".")[0])
+    entry = _of("toolkits", cuda, _major(cuda))
     return (str(entry["first"]), str(entry["last"]), source(entry["source"])) if entry else None
 
 
@@ -193,7 +198,7 @@ def bounds(torch: str) -> tuple[Bound, ...]:
     return tuple(
         Bound(requirement, Fact(f"PyTorch {torch}: {entry['why']}", (source(entry["source"]),)))
         for requirement, entry in _data()["bounds"].items()
-        if numbers(entry.get("since", "0")) <= numbers(torch) < numbers(entry["before"])
+        if order(entry.get("since", "0")) <= order(torch) < order(entry["before"])
     )
 
 
@@ -209,7 +214,7 @@ def serves(architectures: "tuple[str, ...]", capability: str) -> bool:
     A cubin runs on its own major capability, from its minor one on; PTX on every capability from its own on; one for
     an architecture with a letter (sm_90a) on that capability alone.
     """
-    have = numbers(capability)
+    have = order(capability).release
     for text in architectures:
         kind, _, digits = text.partition("_")
         plain = digits.rstrip("abcdefghijklmnopqrstuvwxyz")

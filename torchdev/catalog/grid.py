@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torchdev.catalog import facts, releases
-from torchdev.catalog.builds import Source, minor, numbers
+from torchdev.catalog.builds import Source
 from torchdev.catalog.releases import cuda_of, flavour_order
+from torchdev.catalog.versions import minor, order, python_order
 from torchdev.util.texts import json_text
 
 LEGEND = (
@@ -41,7 +42,7 @@ class Grid:
 def make(pythons: "Sequence[str] | None" = None, flavours: "Sequence[str] | None" = None, arch: str = "amd64") -> Grid:
     """The grid of all that exists, or of some Pythons and flavours."""
     everything = [c for c in releases.all_combinations() if c.arch == arch]
-    rows = pythons or sorted({c.python for c in everything}, key=numbers)
+    rows = pythons or sorted({c.python for c in everything}, key=python_order)
     columns = flavours or sorted({c.flavour for c in everything}, key=flavour_order)
     of_python = {p: [c.torch for c in everything if c.python == p] for p in rows}
     of_flavour = {f: [c.torch for c in everything if c.flavour == f] for f in columns}
@@ -60,21 +61,21 @@ def _reason(of_python: "list[str]", of_flavour: "list[str]") -> str:
     """Why a Python and a flavour have no release in common, from the releases of each."""
     if not of_python or not of_flavour:
         return "none"
-    if numbers(of_python[-1]) < numbers(of_flavour[0]):
+    if order(of_python[-1]) < order(of_flavour[0]):
         return f"to {minor(of_python[-1])}"
-    if numbers(of_python[0]) > numbers(of_flavour[-1]):
+    if order(of_python[0]) > order(of_flavour[-1]):
         return f"from {minor(of_python[0])}"
     return "never both"
 
 
 def spans(torch: "Sequence[str]") -> str:
     """Releases by minor version, those that follow each other drawn together: 2.8, 2.11-2.13."""
-    order = list(dict.fromkeys(minor(version) for version in releases.known()))
+    every = list(dict.fromkeys(minor(version) for version in releases.known()))
     there = {minor(version) for version in torch}
-    have = [name for name in order if name in there]
+    have = [name for name in every if name in there]
     runs: list[list[str]] = []
     for name in have:
-        if runs and order.index(name) == order.index(runs[-1][-1]) + 1:
+        if runs and every.index(name) == every.index(runs[-1][-1]) + 1:
             runs[-1].append(name)
         else:
             runs.append([name])

@@ -1,6 +1,5 @@
 """A query, by the axes that it names: whether a combination is what it asks for, and how far from it one is."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torchdev.catalog import support
@@ -41,10 +40,6 @@ class Asked:
         """A fact about the combinations, with their sources and some more."""
         own = dict.fromkeys(source for c in self.rest for source in c.sources)
         return Fact(text, (*own, *sources))
-
-    def span(self, versions: "Iterable[str]") -> str:
-        """Versions in words, from the oldest to the newest."""
-        return support.span(versions)
 
 
 def checked(query: Query) -> Query:

@@ -7,8 +7,9 @@ from functools import cache
 from packaging.requirements import Requirement
 
 from torchdev.catalog import facts
-from torchdev.catalog.builds import PYPI, PYTORCH, Build, Source, Wheel, load, numbers
+from torchdev.catalog.builds import PYPI, PYTORCH, Build, Source, Wheel, load
 from torchdev.catalog.ids import COMPANIONS
+from torchdev.catalog.versions import order, python_order
 
 LOCKS = "locks"
 """The source of builds that were gathered from lock files: not all of their wheels are known."""
@@ -62,8 +63,8 @@ def flavour_orders() -> "list[int]":
 def all_combinations() -> tuple[Combination, ...]:
     """Every combination, oldest PyTorch first; free-threaded Pythons are left out."""
     found = [*_built(), *_announced()]
-    order = sorted(found, key=lambda c: (numbers(c.torch), flavour_order(c.flavour), c.arch, numbers(c.python)))
-    unique = {(c.torch, c.flavour, c.arch, c.python): c for c in reversed(order)}
+    ordered = sorted(found, key=lambda c: (order(c.torch), flavour_order(c.flavour), c.arch, python_order(c.python)))
+    unique = {(c.torch, c.flavour, c.arch, c.python): c for c in reversed(ordered)}
     return tuple(reversed(unique.values()))
 
 
@@ -80,7 +81,7 @@ def _index() -> "dict[tuple[str, str, str, str], Combination]":
 @cache
 def known() -> "list[str]":
     """The PyTorch releases that something is known of, oldest first."""
-    return sorted({build.version for build in load().of("torch")}, key=numbers)
+    return sorted({build.version for build in load().of("torch")}, key=order)
 
 
 def is_on_pypi(torch: str, flavour: str, arch: str = "amd64") -> bool:

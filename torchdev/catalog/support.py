@@ -1,33 +1,18 @@
 """What a combination runs on and goes with: drivers, GPUs, glibc, cuDNN, companions; as far as is known."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from torchdev.catalog import facts, releases
-from torchdev.catalog.builds import PYPI, load, numbers
+from torchdev.catalog.builds import PYPI, load
 from torchdev.catalog.facts import Fact
 from torchdev.catalog.releases import Combination
-
-
-def in_order(versions: "Iterable[str]") -> "list[str]":
-    """Versions, each once, oldest first."""
-    return sorted(set(versions), key=numbers)
-
-
-def begins(version: str, wish: str) -> bool:
-    """Whether a version is the one asked for, or one of those that a part of a version stands for."""
-    return version.split(".")[: len(wish.split("."))] == wish.split(".")
-
-
-def _older(version: str, minimum: str) -> bool:
-    """Whether a version is older than a minimum; one given in part (535) stands for the newest of its branch."""
-    have, need = numbers(version), numbers(minimum)
-    return have < need[: len(have)]
+from torchdev.catalog.versions import begins, older, order, span
 
 
 def driven(cuda: str, driver: str) -> bool:
     """Whether a driver is known to serve a CUDA version."""
     found = facts.driver(cuda)
-    return found is not None and not _older(driver, found[0])
+    return found is not None and not older(driver, found[0])
 
 
 def driver_refusal(name: str, driver: str) -> "Fact | None":
@@ -36,9 +21,9 @@ def driver_refusal(name: str, driver: str) -> "Fact | None":
     said = facts.branch_source(gpu.capability) if gpu else None
     if not gpu or not said:
         return None
-    if gpu.last and numbers(driver)[:1] > numbers(gpu.last)[:1]:
+    if gpu.last and order(driver).major > order(gpu.last).major:
         return Fact(f"driver {gpu.last} is the last branch that serves {gpu.name}", (said,))
-    if gpu.first and _older(driver, gpu.first):
+    if gpu.first and older(driver, gpu.first):
         return Fact(f"{gpu.name} needs driver {gpu.first} or newer", (said,))
     return None
 
@@ -49,12 +34,12 @@ def _glibc(c: Combination) -> str:
 
 def has_glibc(c: Combination, glibc: str) -> bool:
     """Whether a combination runs on a glibc."""
-    return numbers(_glibc(c)) <= numbers(glibc)
+    return order(_glibc(c)) <= order(glibc)
 
 
 def oldest_glibc(rest: "Sequence[Combination]") -> str:
     """The oldest glibc that any of some combinations runs on."""
-    return min(map(_glibc, rest), key=numbers)
+    return min(map(_glibc, rest), key=order)
 
 
 def cudnn_for(c: Combination, wish: str) -> "str | None":
@@ -64,9 +49,9 @@ def cudnn_for(c: Combination, wish: str) -> "str | None":
         return own
     if c.cuda is None or own is None or c.build.inside:
         return None  # there is none, it is not known, or it is a part of PyTorch's own wheel
-    on_pypi = load().cudnn.get(f"nvidia-cudnn-cu{c.cuda.split('.')[0]}", ())
+    on_pypi = load().cudnn.get(f"nvidia-cudnn-cu{order(c.cuda).major}", ())
     fitting = (v for v in on_pypi if begins(v, wish) and not cudnn_refusal(own, v))
-    return min(fitting, key=numbers, default=None)
+    return min(fitting, key=order, default=None)
 
 
 def cudnn_refusal(pinned: str, wanted: str) -> str:
@@ -74,25 +59,19 @@ def cudnn_refusal(pinned: str, wanted: str) -> str:
 
     It must have the same major version and not be older. Source: NVIDIA's cuDNN documentation, "API compatibility".
     """
-    have, need = numbers(wanted), numbers(pinned)
-    if have[0] != need[0]:
+    if order(wanted).major != order(pinned).major:
         return f"built with cuDNN {pinned}, and cuDNN {wanted} has another major version"
-    return f"built with cuDNN {pinned}, and cuDNN {wanted} is older" if have < need[: len(have)] else ""
+    return f"built with cuDNN {pinned}, and cuDNN {wanted} is older" if older(wanted, pinned) else ""
 
 
 def no_such_cudnn(wish: str) -> Fact:
     """That PyPI has no such cuDNN, and which are like it."""
     found = {version for versions in load().cudnn.values() for version in versions}
-    same = sorted((v for v in found if numbers(v)[:1] == numbers(wish)[:1]), key=numbers)
-    near = sorted(same, key=lambda v: [abs(a - b) for a, b in zip(numbers(v), numbers(wish), strict=False)])[:2]
+    wanted = order(wish)
+    same = sorted((v for v in found if order(v).major == wanted.major), key=order)
+    near = sorted(same, key=lambda v: [abs(a - b) for a, b in zip(order(v).release, wanted.release, strict=False)])[:2]
     words = f"the nearest are {' and '.join(near)}" if near else f"it has {span(found)}"
     return Fact(f"PyPI has no cuDNN {wish} that can serve any PyTorch; {words}", (load().sources[PYPI],))
-
-
-def span(versions: "Iterable[str]") -> str:
-    """Versions in words, from the oldest to the newest."""
-    found = in_order(versions)
-    return found[0] if len(found) == 1 else f"{found[0]} to {found[-1]}"
 
 
 def gpu_refusal(name: str, cudnn: "str | None", c: Combination) -> "Fact | None":
@@ -107,14 +86,14 @@ def gpu_refusal(name: str, cudnn: "str | None", c: Combination) -> "Fact | None"
         text = f"{_name(c)} is compiled for {have}; {gpu.name} is sm_{gpu.capability.replace('.', '')}"
         return Fact(text, (said,) if said else c.sources)
     toolkit = facts.toolkit(c.cuda)
-    if toolkit and not numbers(toolkit[0]) <= numbers(gpu.capability) <= numbers(toolkit[1]):
+    if toolkit and not order(toolkit[0]) <= order(gpu.capability) <= order(toolkit[1]):
         capabilities = f"compute capability {toolkit[0]} to {toolkit[1]}"
         return Fact(f"CUDA {c.cuda} compiles for {capabilities}; {gpu.name} has {gpu.capability}", (toolkit[2],))
     if not c.build.architectures:
         return Fact(f"it is not known which GPUs {_name(c)} for {c.arch} is compiled for", c.sources)
     end = facts.cudnn_end(gpu.capability)
     own = cudnn_for(c, cudnn) if cudnn else c.build.cudnn
-    if end and own and numbers(own) >= numbers(end[0]):
+    if end and own and order(own) >= order(end[0]):
         text = f"cuDNN serves {gpu.name} (compute capability {gpu.capability}) no longer from {end[0]} on"
         return Fact(text, (end[1],))
     return None
@@ -126,14 +105,14 @@ def _name(c: Combination) -> str:
 
 def companions(name: str, rest: "Sequence[Combination]") -> "tuple[list[str], list[str]]":
     """The versions of a companion that belong to the releases of some combinations, and the Pythons of their wheels."""
-    own = in_order(v for c in rest if (v := releases.companions_of(c.torch).get(name)))
+    own = sorted({v for c in rest if (v := releases.companions_of(c.torch).get(name))}, key=order)
     wheels = [b for b in load().of(name) if b.version in own and b.arch in {c.arch for c in rest}]
-    return own, in_order(w.python for b in wheels for w in b.wheels if not w.python.endswith("t"))
+    return own, [w.python for b in wheels for w in b.wheels if not w.python.endswith("t")]
 
 
 def newest(name: str) -> str:
     """The newest version of a project."""
-    return max((build.version for build in load().of(name)), key=numbers)
+    return max((build.version for build in load().of(name)), key=order)
 
 
 def runs_on(c: Combination) -> str:

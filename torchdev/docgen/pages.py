@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from torchdev.catalog import facts, grid, releases
-from torchdev.catalog.builds import numbers
 from torchdev.catalog.ids import AMD64, ARM64
 from torchdev.catalog.releases import cuda_of, flavour_order
+from torchdev.catalog.versions import order, python_order
 from torchdev.docgen import fullcheck
 from torchdev.image import slimming
 from torchdev.image.contract import make_contract
@@ -154,8 +154,8 @@ def _flavours() -> str:
 
 def _pythons() -> str:
     lines = ["| Python | first PyTorch | last | last fix |", "| --- | --- | --- | --- |"]
-    for python in sorted({c.python for c in releases.all_combinations()}, key=numbers):
-        own = sorted((c.torch for c in releases.all_combinations() if c.python == python), key=numbers)
+    for python in sorted({c.python for c in releases.all_combinations()}, key=python_order):
+        own = sorted((c.torch for c in releases.all_combinations() if c.python == python), key=order)
         end = facts.end_of_life(python)
         lines.append(f"| {python} | {own[0]} | {own[-1]} | {end[0] if end else facts.NOT_KNOWN} |")
     return "\n".join(lines) + "\n"

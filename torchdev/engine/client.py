@@ -15,7 +15,7 @@ from typing import Any
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 
-from torchdev.catalog.builds import ARCHITECTURES
+from torchdev.catalog.wheel_name import ARCHITECTURES
 from torchdev.engine import buildx, connection
 from torchdev.engine import gpus as gpu_requests
 from torchdev.engine.refusals import DOCTOR, container_error, short

@@ -8,9 +8,9 @@ import json
 from typing import Any
 
 from torchdev.catalog import facts, releases
-from torchdev.catalog.builds import numbers
 from torchdev.catalog.ids import ARM64
 from torchdev.catalog.releases import Combination
+from torchdev.catalog.versions import order
 from torchdev.image import slimming
 from torchdev.matrix.load import Cell
 from torchdev.wheels.lock import Lock, pip_for
@@ -25,7 +25,7 @@ PATH = f"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:{HOME}/.lo
 CUDA_PATH = "/usr/local/cuda/bin"
 STUBS = "/usr/local/cuda/lib64/stubs"
 """Where compilers, and no loaders, find libraries of the driver."""
-NAMED_ON_ARM = {"torch": (2, 6), "torchvision": (2, 11), "torchaudio": (2, 11)}
+NAMED_ON_ARM = {"torch": "2.6", "torchvision": "2.11", "torchaudio": "2.11"}
 """What says its flavour in __version__: the first PyTorch of whose release the wheels for ARM on PyPI do so, too (read
 off the wheels: torchvision 0.25.0 and torchaudio 2.10.0 for ARM do not, 0.26.0 and 2.11.0 do)."""
 
@@ -121,7 +121,7 @@ def said_version(cell: Cell, name: str, distribution: str) -> str:
     That names the flavour, too, except in older wheels for ARM on PyPI.
     """
     first = NAMED_ON_ARM.get(name)
-    if first is None or "+" in distribution or (cell.arch == ARM64 and numbers(cell.torch)[:2] < first):
+    if first is None or "+" in distribution or (cell.arch == ARM64 and order(cell.torch) < order(first)):
         return distribution
     return f"{distribution}+{cell.flavour}"
 

@@ -8,10 +8,10 @@ from functools import cached_property
 
 from torchdev.catalog import facts, releases
 from torchdev.catalog.bases import TOOL_PYTHON, Base, suite_of
+from torchdev.catalog.wheel_name import parsed
 from torchdev.image import slimming
 from torchdev.matrix.load import Cell
 from torchdev.wheels.lock import PYTORCH, Lock, Package, pip_for
-from torchdev.wheels.wheel import parsed
 
 EPOCH = 1577836800
 """2020-01-01 UTC: the time of every file that a build writes, so that a layer depends on its content alone."""

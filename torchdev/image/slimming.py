@@ -6,8 +6,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
-from packaging.version import Version
-
+from torchdev.catalog.versions import order
 from torchdev.util import positions
 
 DATA = Path(__file__).parents[1] / "data" / "slimming.yaml"
@@ -33,8 +32,8 @@ class Rule:
 
     def taken(self, version: str) -> int:
         """Bytes that a version loses: as the newest known one that is not newer, or as the oldest."""
-        known = sorted(self.bytes, key=Version)
-        older = [one for one in known if Version(one) <= Version(version)]
+        known = sorted(self.bytes, key=order)
+        older = [one for one in known if order(one) <= order(version)]
         return self.bytes[(older or known[:1])[-1]]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from torchdev.catalog import bases, facts, ids, releases, support
-from torchdev.catalog.builds import minor
+from torchdev.catalog.versions import begins, minor, order
 from torchdev.matrix.cells import Cell
 
 PYTHON, CUDA, TORCH, CUDNN = "Python", "CUDA", "PyTorch", "cuDNN"
@@ -104,10 +104,10 @@ def _agree(said: str, has: "str | None") -> bool:
     """Whether a version in a tag, whole or in part, with points or without, is one that an image has."""
     if not has:
         return has == ""
-    parts = has.split(".")
-    if "." not in said:
-        return said in {"".join(parts[: n + 1]) for n in range(len(parts))}
-    return all(one == other for one, other in zip(said.split("."), parts, strict=False))
+    if "." in said:
+        return begins(has, said) or begins(said, has)
+    parts = [str(number) for number in order(has).release]
+    return said in {"".join(parts[: n + 1]) for n in range(len(parts))}
 
 
 @cache

@@ -9,7 +9,7 @@ from math import prod
 from pathlib import Path
 
 from torchdev.catalog import explain, facts, ids, releases
-from torchdev.catalog.builds import numbers
+from torchdev.catalog.versions import order
 from torchdev.matrix import claims
 from torchdev.matrix.cells import Cell as Cell
 from torchdev.matrix.schema import AXES, Axes, Exclusion, MatrixFile, Row, read_matrix
@@ -207,7 +207,7 @@ def _aliases(cells: "tuple[Cell, ...]", given: "dict[str, str]", document: Docum
     """Tag to cell: the short tags, each of the newest PyTorch that has it, then those of the matrix file."""
     short: dict[str, Cell] = {}
     for cell in cells:
-        if cell.short not in short or numbers(cell.torch) > numbers(short[cell.short].torch):
+        if cell.short not in short or order(cell.torch) > order(short[cell.short].torch):
             short[cell.short] = cell
     ids = {cell.id: cell for cell in cells}
     found = dict(short)

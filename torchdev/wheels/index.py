@@ -13,7 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 from bs4.exceptions import ParserRejectedMarkup
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name, parse_wheel_filename
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion
 from pypi_simple import (
     PYPI_SIMPLE_ENDPOINT,
     DistributionPackage,
@@ -24,7 +25,9 @@ from pypi_simple import (
     UnsupportedRepoVersionError,
 )
 
-from torchdev.catalog.builds import ARCHITECTURES, Wheel
+from torchdev.catalog.builds import Wheel
+from torchdev.catalog.versions import order, same_release
+from torchdev.catalog.wheel_name import ARCHITECTURES, parsed
 from torchdev.util import texts
 from torchdev.util.texts import NotOfKind, quoted, shown
 from torchdev.wheels import archives, remote
@@ -123,12 +126,12 @@ def _listed(project: str, package: DistributionPackage) -> Listed:
     file, address = texts.WHEEL.of(package.filename), urlsplit(texts.ADDRESS.of(package.url))
     if unquote(address.path.rpartition("/")[2]) != file:
         raise NotOfKind(f"{file} at {quoted(package.url)}, which is the address of another file")
-    name, version, _, _ = parse_wheel_filename(file)
-    if name != project:
-        raise NotOfKind(f"{file}, which is of {name}")
+    name = parsed(file)
+    if name.project != project:
+        raise NotOfKind(f"{file}, which is of {name.project}")
     sha256 = package.digests.get("sha256")
     wheel = Wheel(file, sha256 and texts.SHA256.of(sha256.lower()), package.size)
-    return Listed(project, texts.VERSION.of(str(version)), wheel, package.url)
+    return Listed(project, texts.VERSION.of(name.version), wheel, package.url)
 
 
 def read_wheel(host: Host, listed: Listed, *, library: bool) -> Inside:
@@ -164,12 +167,15 @@ def _flavour(text: str, listed: Listed) -> str:
         raise Untrue(f"its version.py says {said}")
     if listed.project == "torch":
         return texts.FLAVOUR.of(f"cu{cuda[1].replace('.', '')}" if cuda else "cpu")
-    return texts.FLAVOUR.of(version[1].partition("+")[2] or "cpu")
+    return texts.FLAVOUR.of(order(version[1]).local or "cpu")
 
 
-def _same(one: str, other: str) -> bool:
-    """Whether two versions are the same but for the flavour, which not all of a wheel's parts name."""
-    return one.partition("+")[0] == other.partition("+")[0]
+def _same(said: str, version: str) -> bool:
+    """Whether a text is a version, and the same but for the flavour, which not all of a wheel's parts name."""
+    try:
+        return same_release(said, version)
+    except InvalidVersion:
+        return False
 
 
 def _flags(library: bytes) -> tuple[str, ...]:

@@ -13,12 +13,12 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from torchdev.catalog import builds
 from torchdev.catalog.ids import COMPANIONS
+from torchdev.catalog.versions import minor, order
+from torchdev.catalog.wheel_name import parsed
 from torchdev.matrix.load import Cell
 from torchdev.util import texts
 from torchdev.util.jsonfile import STRICT, of
-from torchdev.wheels import wheel
 
 UV = "0.13.9"
 """The uv that resolves here, installs in builds and is part of every image."""
@@ -59,7 +59,7 @@ class Package:
     @property
     def any_python(self) -> bool:
         """Whether the wheel is the same for every Python 3."""
-        return all(tag.interpreter in ("py2", "py3") and tag.abi == "none" for tag in wheel.parsed(self.file).tags)
+        return all(tag.interpreter in ("py2", "py3") and tag.abi == "none" for tag in parsed(self.file).tags)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Lock:
 def runtime_cuda(packages: "Iterable[Package]") -> "str | None":
     """The CUDA version, such as 13.0, of a runtime wheel; None where CUDA is part of PyTorch's own, or not there."""
     runtime = next((package.version for package in packages if package.name in CUDA_RUNTIME), None)
-    return builds.minor(runtime) if runtime else None
+    return minor(runtime) if runtime else None
 
 
 def requirements(cell: Cell) -> tuple[str, ...]:
@@ -128,7 +128,7 @@ that pip does the same in all of them, whatever the bases bring (Debian's Python
 
 def pip_for(python: str) -> Package:
     """The pip of the images of a Python series."""
-    return next(pip for first, pip in PIPS.items() if builds.numbers(python) >= builds.numbers(first))
+    return next(pip for first, pip in PIPS.items() if order(python) >= order(first))
 
 
 def inputs_digest(cell: Cell) -> str:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from packaging.version import Version
 from pydantic import TypeAdapter
 
 from torchdev.catalog import releases
+from torchdev.catalog.versions import order
+from torchdev.catalog.wheel_name import parsed
 from torchdev.matrix.load import Cell
 from torchdev.util import files, jsonfile
 from torchdev.util.commands import build_py
@@ -112,7 +113,7 @@ def _of_uv(package: Package, cell: Cell) -> Iterator[Doubt]:
 def _of_package(package: Package, cell: Cell) -> Iterator[Doubt]:
     """What speaks against one wheel of a cell, whatever the others are."""
     try:
-        name = wheel.parsed(package.file)
+        name = parsed(package.file)
     except ValueError:
         yield ("file",), f"{package.name}: {quoted(package.file)} is not the file name of a wheel"
         return
@@ -122,7 +123,7 @@ def _of_package(package: Package, cell: Cell) -> Iterator[Doubt]:
         yield ("file",), f"{package.file} does not run on Python {cell.python} for {cell.platform}"
     if not package.sha256 and package.origin != PYTORCH:
         yield ("sha256",), f"{package.name} has no sha256; only wheels of the PyTorch index may lack one for a while"
-    local = package.version.partition("+")[2]
+    local = order(package.version).local or ""
     if package.origin == PYTORCH and (package.name not in FLAVOURED or local != cell.flavour):
         yield ("origin",), f"{_named(package)} is not one of the wheels that only the PyTorch index has"
     if package.name in FLAVOURED and local not in ("", cell.flavour):
@@ -157,11 +158,11 @@ def _of_pytorch(lock: Lock, cell: Cell) -> Iterator[Doubt]:
     """PyTorch, CUDA and cuDNN are those that the cell's name tells."""
     versions = {package.name: package.version for package in lock.packages}
     torch, cuda = versions.get("torch", ""), runtime_cuda(lock.packages)
-    if torch.partition("+")[0] != cell.torch:
+    if not torch or order(torch).public != cell.torch:
         yield ("packages",), f"torch is {torch or 'not there'}, and the cell is of {cell.torch}"
     if cuda and cuda != cell.cuda:
         yield ("packages",), f"its CUDA is {cuda}, and the cell's is {cell.cuda or 'none (cpu)'}"
-    if "+" not in torch and not releases.is_on_pypi(cell.torch, cell.flavour, cell.arch):
+    if torch and not order(torch).local and not releases.is_on_pypi(cell.torch, cell.flavour, cell.arch):
         yield ("packages",), f"the torch {torch} of the package index is not for {cell.flavour}"
     names = [name for name in versions if name.startswith("nvidia-cudnn-")]
     if len(names) > 1:
@@ -187,7 +188,7 @@ class _Wanted:
     def admits(self, version: str) -> bool:
         """Whether a version satisfies it; a locked prerelease was chosen, and counts."""
         if version not in self._admitted:
-            self._admitted[version] = self._specifier.contains(Version(version), prereleases=True)
+            self._admitted[version] = self._specifier.contains(order(version), prereleases=True)
         return self._admitted[version]
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from packaging.version import Version
 
+from torchdev.catalog.versions import order
 from torchdev.matrix.load import ALWAYS, Cell
 from torchdev.util import process
 from torchdev.util.commands import build_py
@@ -60,7 +60,7 @@ def _check_releases(
 
 def is_from_before(chosen: Resolved, newest: Resolved, torch: "Resolved | None") -> bool:
     """Whether an older release was chosen, and that one was uploaded before PyTorch (or no one knows when)."""
-    if Version(chosen.version) >= Version(newest.version):
+    if order(chosen.version) >= order(newest.version):
         return False
     return not (torch and torch.uploaded and chosen.uploaded) or chosen.uploaded < torch.uploaded
 

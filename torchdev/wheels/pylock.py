@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from packaging.utils import canonicalize_name, parse_wheel_filename
+from packaging.utils import canonicalize_name
 
+from torchdev.catalog.wheel_name import parsed
 from torchdev.util import texts
 from torchdev.util.texts import NotOfKind, quoted
 
@@ -75,8 +76,8 @@ def _link(wheel: "dict[str, Any]", name: str, version: str) -> Link:
     file = unquote(urlsplit(place).path.rpartition("/")[2]) if remote else place.rpartition("/")[2]
     if wheel.get("name", file) != file:
         raise NotOfKind(f"{quoted(wheel['name'])} of {name} is at {quoted(place)}, the address of another file")
-    found = parse_wheel_filename(texts.WHEEL.of(file))[:2]
-    if (found[0], str(found[1])) != (name, version):
+    found = parsed(texts.WHEEL.of(file))
+    if (found.project, found.version) != (name, version):
         raise NotOfKind(f"{file} is listed as a wheel of {name} {version}")
     sha256, size, uploaded = wheel.get("hashes", {}).get("sha256"), wheel.get("size"), wheel.get("upload-time")
     time = uploaded if isinstance(uploaded, datetime) and uploaded.tzinfo else None

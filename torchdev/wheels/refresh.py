@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
-from packaging.version import Version
-
 from torchdev.catalog import facts
-from torchdev.catalog.builds import ARCHITECTURES, PROJECTS, PYPI, PYTORCH, Build, Catalog, Source, Wheel, numbers
+from torchdev.catalog.builds import PROJECTS, PYPI, PYTORCH, Build, Catalog, Source, Wheel
+from torchdev.catalog.versions import order, python_order
+from torchdev.catalog.wheel_name import ARCHITECTURES
 from torchdev.util import process
 from torchdev.util.commands import build_py
 from torchdev.util.errors import BuildError
@@ -116,7 +116,7 @@ def _of_pypi(old: Catalog, host: Host, say: Say) -> "list[Build]":
         if listed is None:
             raise Untrue(f"the index says that there is no {project}")
         for entry in listed:
-            if Version(entry.version) >= Version(FIRST[project]):
+            if order(entry.version) >= order(FIRST[project]):
                 groups.setdefault((project, entry.version, entry.wheel.arch), []).append(entry)
     known: dict[tuple[str, ...], Build] = {(b.project, b.version, b.arch): b for b in old.builds if b.origin == PYPI}
     return _builds(groups, known, PYPI, "pypi", host, say)
@@ -140,9 +140,9 @@ def _of_pytorch(old: Catalog, host: Host, flavours: "Iterable[str]", say: Say) -
     groups: dict[tuple[str, ...], list[Listed]] = {}
     for (flavour, project), listed in pages.items():
         for entry in listed:
-            version, _, local = entry.version.partition("+")
-            if local in ("", flavour) and Version(version) >= Version(FIRST[project]):
-                groups.setdefault((project, version, entry.wheel.arch, flavour), []).append(entry)
+            version = order(entry.version)
+            if version.local in (None, flavour) and version >= order(FIRST[project]):
+                groups.setdefault((project, version.public, entry.wheel.arch, flavour), []).append(entry)
     known: dict[tuple[str, ...], Build] = {(b.project, b.version, b.arch, b.flavour): b for b in kept}
     return _builds(groups, known, PYTORCH, "index", host, say)
 
@@ -191,7 +191,7 @@ def _build(listed: "list[Listed]", inside: "dict[str, Inside]", origin: str, sou
     machine = next(machine for machine, arch in ARCHITECTURES.items() if arch == first.wheel.arch)
     return Build(
         project=first.project,
-        version=first.version.partition("+")[0],
+        version=order(first.version).public,
         flavour=flavours.pop(),
         arch=first.wheel.arch,
         origin=origin,
@@ -208,7 +208,7 @@ def _build(listed: "list[Listed]", inside: "dict[str, Inside]", origin: str, sou
 
 
 def _sorted(wheels: "Iterable[Wheel]") -> "list[Wheel]":
-    return sorted(wheels, key=lambda wheel: (numbers(wheel.python), wheel.file))
+    return sorted(wheels, key=lambda wheel: (python_order(wheel.python), wheel.file))
 
 
 def _cudnn_versions(host: Host, name: str) -> tuple[str, ...]:
@@ -216,8 +216,8 @@ def _cudnn_versions(host: Host, name: str) -> tuple[str, ...]:
     listed = list_wheels(host, None, name)
     if not listed:
         raise Untrue(f"the index says that there is no {name}")
-    plain = {entry.version for entry in listed if not Version(entry.version).is_prerelease}
-    return tuple(sorted(plain, key=Version))
+    plain = {entry.version for entry in listed if not order(entry.version).is_prerelease}
+    return tuple(sorted(plain, key=order))
 
 
 def _sources(old: Catalog, builds: "list[Build]") -> dict[str, Source]:

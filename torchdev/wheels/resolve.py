@@ -13,6 +13,7 @@ from pathlib import Path
 
 from torchdev.catalog import releases, support
 from torchdev.catalog.bases import TOOL_PYTHON
+from torchdev.catalog.wheel_name import parsed
 from torchdev.matrix.load import Cell
 from torchdev.util import process
 from torchdev.util.commands import build_py
@@ -242,7 +243,7 @@ def _check_cudnn(cell: Cell, host: Host) -> None:
 
 
 def _version(file: str) -> str:
-    return wheel.parsed(file).version
+    return parsed(file).version
 
 
 def _pinned(found: "Iterable[Resolved]", cell: Cell, host: Host, known: dict[str, int]) -> tuple[Package, ...]:

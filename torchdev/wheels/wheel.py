@@ -3,42 +3,23 @@
 import re
 import zipfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
-from packaging.tags import Tag, compatible_tags, cpython_tags
-from packaging.utils import parse_wheel_filename
+from packaging.tags import compatible_tags, cpython_tags
 from remotezip import RemoteZip
 
 from torchdev.catalog.bases import suite_of
-from torchdev.catalog.builds import ARCHITECTURES
 from torchdev.catalog.ids import AMD64
+from torchdev.catalog.versions import order, same_release
+from torchdev.catalog.wheel_name import ARCHITECTURES, parsed, served
 from torchdev.wheels import archives, remote
 from torchdev.wheels.host import Host
 from torchdev.wheels.remote import Silent, Untrue
 
 T = TypeVar("T")
 MINIMUM_GLIBC = 17
-NEWEST_MINOR = 100
-"""Above the minor version of every Python 3 to come."""
-
-
-@dataclass(frozen=True)
-class Name:
-    """What the file name of a wheel says: project and version, both normalized, and all tags it has."""
-
-    project: str
-    version: str
-    tags: "frozenset[Tag]"
-
-
-@cache
-def parsed(file: str) -> Name:
-    """The file name of a wheel, taken apart; InvalidWheelFilename, a ValueError, if it is none."""
-    project, version, _, tags = parse_wheel_filename(file)
-    return Name(project, str(version), tags)
 
 
 @cache
@@ -53,46 +34,19 @@ def rival(one: str, other: str) -> bool:
     The local version names the flavour, which not all names of the PyTorch index do.
     """
     a, b = (parsed(file) for file in (one, other))
-    same = a.project == b.project and a.version.partition("+")[0] == b.version.partition("+")[0]
-    return same and bool(_served(one) & _served(other))
-
-
-@cache
-def _served(file: str) -> "frozenset[tuple[str, str]]":
-    """The Pythons (3.11, or 3.13t free-threaded) and machines (x86_64) that can take a wheel file."""
-    tags = parsed(file).tags
-    return frozenset((python, machine) for tag in tags for python in _pythons(tag) for machine in _machines(tag))
-
-
-def _pythons(tag: Tag) -> "set[str]":
-    """CPython's ABI tags name one series; abi3 and py3 mean all from one on, and none no ABI, so any of a series."""
-    found = re.fullmatch("(cp|py)3([0-9]*)", tag.interpreter)
-    if not found:
-        return set()
-    first = int(found[2] or 0)
-    onward = tag.abi == "abi3" or found[1] == "py" or not found[2]
-    series = [f"3.{minor}" for minor in (range(first, NEWEST_MINOR) if onward else [first])]
-    if tag.abi == "none":
-        return {*series, *(f"{python}t" for python in series)}
-    return {f"{python}t" for python in series} if tag.abi.endswith("t") else {*series}
-
-
-def _machines(tag: Tag) -> "Iterable[str]":
-    libc = "musl " if tag.platform.startswith("musllinux") else ""
-    return [
-        libc + machine for machine in ARCHITECTURES if tag.platform == "any" or tag.platform.endswith(f"_{machine}")
-    ]
+    same = a.project == b.project and same_release(a.version, b.version)
+    return same and bool(served(one) & served(other))
 
 
 def best(files: "Iterable[str]", python: str, arch: str = AMD64) -> "str | None":
     """The wheel file that an installer would take for a Python series on the images' base; None if none fits."""
-    order = _tag_order(python, machine_of(arch))
-    ranked = [(rank, file) for file in files if (rank := _rank(file, order)) is not None]
+    ranking = _tag_order(python, machine_of(arch))
+    ranked = [(rank, file) for file in files if (rank := _rank(file, ranking)) is not None]
     return min(ranked)[1] if ranked else None
 
 
-def _rank(file: str, order: dict[str, int]) -> "int | None":
-    ranks = [order[str(tag)] for tag in parsed(file).tags if str(tag) in order]
+def _rank(file: str, ranking: dict[str, int]) -> "int | None":
+    ranks = [ranking[str(tag)] for tag in parsed(file).tags if str(tag) in ranking]
     return min(ranks) if ranks else None
 
 
@@ -104,7 +58,7 @@ def machine_of(arch: str) -> str:
 @cache
 def _tag_order(python: str, machine: str) -> dict[str, int]:
     """Wheel tags that the cell's interpreter accepts, best first, as its installer would rank them."""
-    version = tuple(int(part) for part in python.split("."))
+    version = order(python).release
     major, newest = suite_of(python).glibc
     manylinux = [f"manylinux_{major}_{minor}_{machine}" for minor in range(newest, MINIMUM_GLIBC - 1, -1)]
     old = [f"manylinux{year}_{machine}" for year in ("2014", "2010", "1")]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from packaging.utils import parse_wheel_filename
 from pypi_simple import ProjectPage, PyPISimple
 
+from torchdev.catalog import wheel_name
 from torchdev.util import texts
 from torchdev.wheels import index, wheel
 from torchdev.wheels.host import Host
@@ -106,7 +107,7 @@ def test_the_name_of_a_wheel_is_read_as_packaging_reads_it(name: str) -> None:
         project, version, _, tags = parse_wheel_filename(name)
     except ValueError:
         with pytest.raises(ValueError):  # noqa: PT011 - packaging's own are several
-            wheel.parsed(name)
+            wheel_name.parsed(name)
         return
-    assert wheel.parsed(name) == wheel.Name(project, str(version), tags)
+    assert wheel_name.parsed(name) == wheel_name.Name(project, str(version), tags)
     assert wheel.fits(name, "3.11") == (wheel.best([name], "3.11") is not None)
