@@ -5,11 +5,10 @@ import zlib
 from email.message import Message
 from email.parser import HeaderParser
 
-import requests
 from packaging.requirements import InvalidRequirement, Requirement
-from remotezip import RemoteIOError
 
 from torchdev.util.texts import REQUIREMENT, NotOfKind, quoted, shown
+from torchdev.wheels.remote import FETCHING
 
 TEXT, CODE = 4_000_000, 400_000_000
 """Bytes that a text or a library in a wheel may have unpacked: many times what the largest have (0.2 and 35 MB)."""
@@ -23,7 +22,7 @@ def content(archive: zipfile.ZipFile, name: str, largest: int = TEXT) -> bytes:
         if archive.getinfo(name).file_size > largest:
             raise zipfile.BadZipFile(f"{quoted(name)} in it unpacks to more than {largest:,} bytes")
         return archive.read(name)
-    except (requests.RequestException, RemoteIOError):
+    except FETCHING:
         raise
     except _BROKEN as error:
         raise zipfile.BadZipFile(f"{quoted(name)} in it can't be read: {shown(error)}") from None

@@ -136,10 +136,8 @@ def _listed(project: str, package: DistributionPackage) -> Listed:
 
 def read_wheel(host: Host, listed: Listed, *, library: bool) -> Inside:
     """Read what a wheel says of itself, by range requests."""
-    try:
-        return remote.read_wheel(host, listed.url, lambda archive: _inside(archive, listed, library=library))
-    except (Silent, Untrue) as error:
-        raise type(error)(f"{listed.wheel.file} of {listed.server}: {error}") from None
+    whom = f"{listed.wheel.file} of {listed.server}"
+    return remote.read_wheel(host, listed.url, lambda archive: _inside(archive, listed, library=library), whom)
 
 
 def _inside(archive: zipfile.ZipFile, listed: Listed, *, library: bool) -> Inside:

@@ -12,7 +12,7 @@ from torchdev.matrix.load import ALWAYS, Cell
 from torchdev.util import process
 from torchdev.util.commands import build_py
 from torchdev.util.errors import BuildError, InputError
-from torchdev.wheels import wheel
+from torchdev.wheels import remote, wheel
 from torchdev.wheels.host import Host
 from torchdev.wheels.lock import FLAVOURED
 from torchdev.wheels.pylock import Resolved
@@ -100,7 +100,7 @@ def _files(cell: Cell, host: Host, found: "Iterable[Resolved]") -> "dict[str, Fi
         file = wheel.best(release.links, cell.python, cell.arch)
         if not file:
             return release.name, {}
-        return release.name, wheel.read(release.links[file].place, host, names)
+        return release.name, remote.read_wheel(host, release.links[file].place, names)
 
     return dict(process.at_once(8, read, found))
 

@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -53,6 +54,10 @@ ANSWERED = (
     requests.exceptions.ContentDecodingError,
 )
 """What requests raises of a server that has answered: redirects that lead nowhere, what it can't unpack."""
+
+
+FETCHING = (requests.RequestException, HTTPError, RemoteIOError)
+"""What requests and remotezip raise of a server that does not answer, or not with what they can go on with."""
 
 
 class Silent(Exception):
@@ -120,7 +125,7 @@ def answering() -> Iterator[None]:
         raise Refused(str(error)) from None
     except ANSWERED as error:
         raise Untrue(str(error)) from None
-    except (requests.RequestException, HTTPError, RemoteIOError) as error:
+    except FETCHING as error:
         raise Silent(str(error)) from None
 
 
@@ -133,14 +138,35 @@ def unpacking() -> Iterator[None]:
         raise Untrue(f"it can't be read as a wheel: {error}") from None
 
 
-def read_wheel(host: Host, url: str, work: Callable[[RemoteZip], T]) -> T:
-    """What `work` makes of a wheel behind a URL, of which only the parts that it reads are fetched."""
+def read_wheel(host: Host, place: "str | Path", work: Callable[[zipfile.ZipFile], T], whom: str = "") -> T:
+    """What `work` makes of a wheel on this disk, or of one behind a URL, of which only the parts it reads are fetched.
 
-    def opened() -> T:
-        with unpacking(), session(host) as made, RemoteZip(url, session=made, fetcher=_Fetcher) as archive:
+    The only opener of wheels that are not written here. Silent or Untrue, which names `whom` or the place, if it can't
+    be read.
+    """
+
+    def fetched() -> T:
+        with unpacking(), session(host) as made, RemoteZip(place, session=made, fetcher=_Fetcher) as archive:
             return work(archive)
 
-    return within(WHEEL_SECONDS, opened, host.clean(url))
+    try:
+        if isinstance(place, str) and "://" in place:
+            return within(WHEEL_SECONDS, fetched, host.clean(place))
+        with unpacking(), zipfile.ZipFile(place) as archive:
+            return work(archive)
+    except (Silent, Untrue) as error:
+        raise type(error)(f"{whom or place}: {error}") from None
+
+
+def sizes(archive: zipfile.ZipFile) -> "tuple[int, int]":
+    """Bytes of a wheel's file, and of all files in it."""
+    size = archive.size() if isinstance(archive, RemoteZip) else Path(str(archive.filename)).stat().st_size
+    return size, unpacked(archive)
+
+
+def unpacked(archive: zipfile.ZipFile) -> int:
+    """Bytes of all files in a wheel."""
+    return sum(entry.file_size for entry in archive.infolist())
 
 
 class _Session(requests.Session):

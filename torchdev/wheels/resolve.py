@@ -19,7 +19,7 @@ from torchdev.util import process
 from torchdev.util.commands import build_py
 from torchdev.util.errors import BuildError, InputError
 from torchdev.util.texts import NotOfKind, shown
-from torchdev.wheels import neighbours, pytorch, wheel
+from torchdev.wheels import neighbours, pytorch, remote, wheel
 from torchdev.wheels.host import PYTORCH_VARIABLE, Host, local_wheels, sha256_of
 from torchdev.wheels.index import Listed
 from torchdev.wheels.lock import FLAVOURED, PYTORCH, UV, Lock, Package, inputs_digest, requirements, runtime_cuda
@@ -160,7 +160,7 @@ def _torch_requirements(offer: "Offer | None", version: str, cell: Cell, index: 
     known = pytorch.known_requirements(cell.torch, cell.flavour, cell.python, cell.arch)
     if offer and offer.place:
         try:
-            return wheel.read(offer.place, index.host, wheel.requirements)
+            return remote.read_wheel(index.host, offer.place, wheel.requirements)
         except (Silent, Refused) as error:
             if known is None or not _is_known(offer, cell):
                 raise
@@ -208,7 +208,7 @@ def _package(offer: "Offer | None", name: str, version: str, cell: Cell, index: 
         return Package(name, version, offer.file, offer.sha256, None, None, PYTORCH)
     size = installed = None
     try:
-        size, installed = wheel.read(offer.place, index.host, wheel.sizes)
+        size, installed = remote.read_wheel(index.host, offer.place, remote.sizes)
     except (Silent, Refused) as error:
         if not _is_known(offer, cell):
             raise
@@ -256,7 +256,7 @@ def _pinned(found: "Iterable[Resolved]", cell: Cell, host: Host, known: dict[str
             raise BuildError(what, where=cell.id, next_step=f"constrain {release.name} to another version")
         installed = known.get(link.sha256)
         if installed is None:
-            installed = wheel.read(link.place, host, wheel.unpacked)
+            installed = remote.read_wheel(host, link.place, remote.unpacked)
         return Package(release.name, release.version, link.file, link.sha256, link.size, installed)
 
     return tuple(process.at_once(8, pin, found))
@@ -268,7 +268,7 @@ def _bundled_cuda(found: "Iterable[Resolved]", cell: Cell, host: Host) -> "str |
     file = wheel.best(links, cell.python, cell.arch)
     if not file:
         return None
-    return wheel.read(links[file].place, host, wheel.bundled_cuda)
+    return remote.read_wheel(host, links[file].place, wheel.bundled_cuda)
 
 
 def _check_flavour(cell: Cell, packages: tuple[Package, ...], bundled: "str | None" = None) -> None:

@@ -1,24 +1,19 @@
-"""Wheel files: which of several an interpreter would take, what they require, how large they are unpacked."""
+"""Wheel files: which of several an interpreter would take, what is in them."""
 
 import re
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
 
 from packaging.tags import compatible_tags, cpython_tags
-from remotezip import RemoteZip
 
 from torchdev.catalog.bases import suite_of
 from torchdev.catalog.ids import AMD64
 from torchdev.catalog.versions import order, same_release
 from torchdev.catalog.wheel_name import ARCHITECTURES, parsed, served
-from torchdev.wheels import archives, remote
-from torchdev.wheels.host import Host
-from torchdev.wheels.remote import Silent, Untrue
+from torchdev.wheels import archives
 
-T = TypeVar("T")
 MINIMUM_GLIBC = 17
 
 
@@ -66,31 +61,6 @@ def _tag_order(python: str, machine: str) -> dict[str, int]:
     interpreter = f"cp{''.join(map(str, version))}"
     tags = [*cpython_tags(version, platforms=platforms), *compatible_tags(version, interpreter, platforms)]
     return {str(tag): rank for rank, tag in reversed(list(enumerate(tags)))}
-
-
-def read(place: "str | Path", host: Host, work: Callable[[zipfile.ZipFile], T]) -> T:
-    """What `work` makes of a wheel on this disk, or of one behind a URL, of which only the parts it reads are fetched.
-
-    Silent or Untrue if it can't be read.
-    """
-    try:
-        if isinstance(place, str) and "://" in place:
-            return remote.read_wheel(host, place, work)
-        with remote.unpacking(), zipfile.ZipFile(place) as archive:
-            return work(archive)
-    except (Silent, Untrue) as error:
-        raise type(error)(f"{place}: {error}") from None
-
-
-def sizes(archive: zipfile.ZipFile) -> "tuple[int, int]":
-    """Bytes of a wheel's file, and of all files in it."""
-    size = archive.size() if isinstance(archive, RemoteZip) else Path(str(archive.filename)).stat().st_size
-    return size, unpacked(archive)
-
-
-def unpacked(archive: zipfile.ZipFile) -> int:
-    """Bytes of all files in a wheel."""
-    return sum(entry.file_size for entry in archive.infolist())
 
 
 def bundled_cuda(archive: zipfile.ZipFile) -> "str | None":

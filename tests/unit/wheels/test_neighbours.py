@@ -11,7 +11,7 @@ import pytest
 
 from torchdev.matrix.load import Cell
 from torchdev.util.errors import BuildError, InputError
-from torchdev.wheels import neighbours, wheel
+from torchdev.wheels import neighbours, remote
 from torchdev.wheels.host import Host
 from torchdev.wheels.neighbours import check, is_from_before, names, shared
 from torchdev.wheels.pylock import Link, Resolved
@@ -61,7 +61,7 @@ def ask(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             return found
 
         monkeypatch.setattr(neighbours, "compile_cell", answer)
-        monkeypatch.setattr(wheel, "read", lambda place, _, __: (files or {}).get(place.partition("-")[0], {}))
+        monkeypatch.setattr(remote, "read_wheel", lambda _, place, __: (files or {}).get(place.partition("-")[0], {}))
         check(cell, Host(), Wanted(requirements), found)
 
     return run

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from torchdev.wheels import pylock, wheel
+from torchdev.wheels import pylock, remote, wheel
 from torchdev.wheels.host import Host
 
 FILE = "torch-2.13.0+cpu-py3-none-any.whl"
@@ -22,7 +22,7 @@ def test_a_wheel_in_a_folder_of_this_machine_is_one(tmp_path: Path, how: str) ->
     wheel.write_stub(tmp_path, "torch", "2.13.0+cpu", ["filelock"])
     place = how.format(folder=tmp_path, file=FILE.replace("+", "%2B") if "url" in how else FILE)
     found = pylock.read(TEXT.format(place=place, sha256="ab" * 32))[0].links[FILE]
-    assert wheel.read(found.place, Host(), wheel.requirements) == ["filelock"]
+    assert remote.read_wheel(Host(), found.place, wheel.requirements) == ["filelock"]
 
 
 @pytest.mark.parametrize("url", ["file://host/x/" + FILE, "file:" + FILE, "ftp://x/" + FILE, "file:///x/other.whl"])

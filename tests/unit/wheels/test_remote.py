@@ -155,7 +155,7 @@ def test_a_slow_server_is_given_up(fault: str) -> None:
         with pytest.raises(Silent, match=url):
             index.list_wheels(Host(), url, "torch")
         with pytest.raises((Silent, Untrue), match=url):
-            wheel.read(f"{url}/p-1-py3-none-any.whl", Host(), wheel.requirements)
+            remote.read_wheel(Host(), f"{url}/p-1-py3-none-any.whl", wheel.requirements)
         assert time.monotonic() - began < 15
 
 
@@ -296,7 +296,7 @@ def test_a_wheel_that_is_none_is_told(fault: str) -> None:
     """Whatever is wrong with it; for a lock and for the catalog alike."""
     with answering(BAD_WHEELS[fault]) as url:
         with pytest.raises((Silent, Untrue), match=f"{url}/p-1-py3-none-any.whl"):
-            wheel.read(f"{url}/p-1-py3-none-any.whl", Host(), wheel.requirements)
+            remote.read_wheel(Host(), f"{url}/p-1-py3-none-any.whl", wheel.requirements)
         with pytest.raises((Silent, Untrue), match="p-1-py3-none-any"):
             index.read_wheel(Host(), Listed("p", "1", Wheel("p-1-py3-none-any.whl"), f"{url}/x.whl"), library=False)
 
@@ -306,8 +306,8 @@ def test_an_honest_wheel_is_read(tmp_path: Path) -> None:
     (tmp_path / "p-1-py3-none-any.whl").write_bytes(WHEEL)
     with answering(ranges(WHEEL, true)) as url:
         for place in (f"{url}/p-1-py3-none-any.whl", tmp_path / "p-1-py3-none-any.whl"):
-            assert list(wheel.read(place, Host(), wheel.requirements)) == ["q"]
-            assert wheel.read(place, Host(), wheel.sizes) == (len(WHEEL), 36)
+            assert list(remote.read_wheel(Host(), place, wheel.requirements)) == ["q"]
+            assert remote.read_wheel(Host(), place, remote.sizes) == (len(WHEEL), 36)
 
 
 BROKEN = {
@@ -326,4 +326,4 @@ def test_a_broken_wheel_on_this_disk_is_told(tmp_path: Path, content: bytes) -> 
     path = tmp_path / "p-1-py3-none-any.whl"
     path.write_bytes(content)
     with pytest.raises(Untrue, match="p-1-py3-none-any"):
-        wheel.read(path, Host(), wheel.requirements)
+        remote.read_wheel(Host(), path, wheel.requirements)

@@ -17,7 +17,7 @@ from torchdev.matrix.load import Cell
 from torchdev.util import process
 from torchdev.util.errors import BuildError, InputError
 from torchdev.util.positions import Place
-from torchdev.wheels import pytorch, resolve, uv, wheel
+from torchdev.wheels import pytorch, remote, resolve, uv, wheel
 from torchdev.wheels.host import Host
 from torchdev.wheels.lock import PYTORCH, Lock, Package
 
@@ -303,4 +303,4 @@ def test_silent_index_leaves_the_lock_and_says_so(incomplete: Lock, legacy: Cell
 def test_stub_says_what_a_wheel_requires(tmp_path: Path) -> None:
     """What is written is what a resolver reads."""
     wheel.write_stub(tmp_path, "torch", "2.7.1+cu118", ["filelock", "triton==3.3.1"])
-    assert wheel.read(next(tmp_path.iterdir()), Host(), wheel.requirements) == ["filelock", "triton==3.3.1"]
+    assert remote.read_wheel(Host(), next(tmp_path.iterdir()), wheel.requirements) == ["filelock", "triton==3.3.1"]
