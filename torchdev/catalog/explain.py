@@ -12,6 +12,7 @@ from torchdev.catalog.facts import Fact
 from torchdev.catalog.query import Asked, Query
 from torchdev.catalog.releases import Combination
 from torchdev.catalog.versions import order
+from torchdev.util import tables
 from torchdev.util.commands import build_py
 from torchdev.util.errors import InputError
 from torchdev.util.texts import json_text
@@ -201,8 +202,8 @@ def _marks(fact: Fact, cited: "list[Source]") -> str:
 
 
 def _lines(found: "tuple[Near, ...]") -> "list[str]":
-    width = max((len(near.id) for near in found), default=0)
-    return [f"{near.id:<{width}}  {support.runs_on(near.combination)}{_other(near)}" for near in found]
+    rows = [(near.id, f"{support.runs_on(near.combination)}{_other(near)}") for near in found]
+    return tables.text(rows).splitlines()
 
 
 def _other(near: Near) -> str:

@@ -7,6 +7,7 @@ from torchdev.catalog import facts, releases
 from torchdev.catalog.builds import Source
 from torchdev.catalog.releases import cuda_of, flavour_order
 from torchdev.catalog.versions import minor, order, python_order
+from torchdev.util import tables
 from torchdev.util.texts import json_text
 
 LEGEND = (
@@ -92,21 +93,12 @@ def table(grid: Grid) -> "list[list[str]]":
 
 def as_text(grid: "Grid | None" = None) -> str:
     """The grid for a terminal."""
-    rows = table(grid or make())
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(f"{value:<{width}}" for value, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, "", LEGEND.replace("`", "")])
+    return "\n".join([tables.text(table(grid or make())), "", LEGEND.replace("`", "")])
 
 
 def as_markdown(grid: Grid) -> str:
     """The grid for a page."""
-    head, *rows = table(grid)
-    lines = [_row(head), _row(["---"] * len(head)), *(_row(row) for row in rows)]
-    return "\n".join(lines) + "\n"
-
-
-def _row(values: "Sequence[str]") -> str:
-    return f"| {' | '.join(values)} |"
+    return tables.markdown(table(grid)) + "\n"
 
 
 def as_json(grid: "Grid | None" = None) -> str:

@@ -12,6 +12,7 @@ from torchdev.image import slimming
 from torchdev.image.contract import make_contract
 from torchdev.matrix.load import Cell
 from torchdev.pipeline import checks
+from torchdev.util import tables
 from torchdev.util.texts import markdown_text
 from torchdev.wheels.lock import Lock
 
@@ -28,16 +29,12 @@ everything, in every image of that matrix.
 Static libraries, and libraries that no other names, neither as needed nor as a text that could be given to dlopen. A
 check wants these files to be absent, and no others. A program of your own could still link or load one by name.
 
-| wheel | files | bytes | why nothing misses them |
-| --- | --- | --- | --- |
 {left_out}
 
 ## Symbol tables and debug information
 
 Sections of libraries that no loader maps, taken away by `strip --strip-unneeded` of Debian's binutils.
 
-| wheel | libraries | bytes | why nothing misses them |
-| --- | --- | --- | --- |
 {stripped}
 
 These libraries are no longer the wheel's byte for byte. So the step that strips compares what a loader goes by, before
@@ -97,18 +94,19 @@ def checks_page(root: Path, locks: "dict[Cell, Lock | None]") -> str:
 
 def slimming_page() -> str:
     """What images lack of their wheels' files: bytes and reasons."""
-    rows = {"left_out": _rows(slimming.LEFT_OUT), "stripped": _rows(slimming.STRIPPED)}
-    return SLIMMING.format(generated=GENERATED, **rows)
+    slimmed = {"left_out": _slimmed(slimming.LEFT_OUT, "files"), "stripped": _slimmed(slimming.STRIPPED, "libraries")}
+    return SLIMMING.format(generated=GENERATED, **slimmed)
 
 
-def _rows(how: str) -> str:
-    return "\n".join(_row(rule) for rule in slimming.rules() if rule.how == how)
+def _slimmed(how: str, what: str) -> str:
+    rows = [_row(rule) for rule in slimming.rules() if rule.how == how]
+    return tables.markdown([("wheel", what, "bytes", "why nothing misses them"), *rows])
 
 
-def _row(rule: slimming.Rule) -> str:
+def _row(rule: slimming.Rule) -> "tuple[str, ...]":
     paths = ", ".join(f"`{path}`" for path in rule.paths)
     sizes = ", ".join(f"{count / 1e6:.0f} MB in {version}" for version, count in rule.bytes.items())
-    return f"| {rule.projects} | {paths} | {sizes} | {rule.why} |"
+    return rule.projects, paths, sizes, rule.why
 
 
 def grid_page() -> str:
@@ -140,7 +138,7 @@ GPUs are those of the newest release whose wheels say it.
 
 
 def _flavours() -> str:
-    lines = ["| flavour | first PyTorch | last | driver | GPUs |", "| --- | --- | --- | --- | --- |"]
+    rows = [("flavour", "first PyTorch", "last", "driver", "GPUs")]
     everything = [c for c in releases.all_combinations() if c.arch == AMD64]
     for flavour in sorted({c.flavour for c in everything}, key=flavour_order):
         own = [c for c in everything if c.flavour == flavour]
@@ -148,25 +146,23 @@ def _flavours() -> str:
         gpus = next((c.build.architectures for c in reversed(own) if c.build.architectures), ())
         driver = facts.driver_text(cuda)
         shown = " ".join(gpus) or ("-" if cuda is None else "not known")
-        lines.append(f"| {flavour} | {own[0].torch} | {own[-1].torch} | {driver} | {shown} |")
-    return "\n".join(lines) + "\n"
+        rows.append((flavour, own[0].torch, own[-1].torch, driver, shown))
+    return tables.markdown(rows) + "\n"
 
 
 def _pythons() -> str:
-    lines = ["| Python | first PyTorch | last | last fix |", "| --- | --- | --- | --- |"]
+    rows = [("Python", "first PyTorch", "last", "last fix")]
     for python in sorted({c.python for c in releases.all_combinations()}, key=python_order):
         own = sorted((c.torch for c in releases.all_combinations() if c.python == python), key=order)
         end = facts.end_of_life(python)
-        lines.append(f"| {python} | {own[0]} | {own[-1]} | {end[0] if end else facts.NOT_KNOWN} |")
-    return "\n".join(lines) + "\n"
+        rows.append((python, own[0], own[-1], end[0] if end else facts.NOT_KNOWN))
+    return tables.markdown(rows) + "\n"
 
 
 def unlocked_page(locks: "dict[Cell, Lock | None]") -> str:
     """The cells of the matrix whose lock is missing or lacks hashes, and why."""
-    rows = [line for cell, lock in locks.items() for line in _unlocked(cell, lock)]
-    table = (
-        "\n".join(["| cell | what is missing |", "| --- | --- |", *rows]) if rows else "Every cell has a whole lock."
-    )
+    rows = [row for cell, lock in locks.items() for row in _unlocked(cell, lock)]
+    table = tables.markdown([("cell", "what is missing"), *rows]) if rows else "Every cell has a whole lock."
     return f"""{GENERATED}
 # What stays unlocked, and why
 
@@ -183,11 +179,11 @@ repositories: the hashes of many wheels, and for some releases what they require
 """
 
 
-def _unlocked(cell: Cell, lock: "Lock | None") -> "Iterable[str]":
+def _unlocked(cell: Cell, lock: "Lock | None") -> "Iterable[tuple[str, str]]":
     if lock is None:
         why = f"no lock: {cell.unlocked or 'not made yet'}"
     elif lock.unresolved:
         why = f"hashes of {', '.join(f'{p.name} {p.version}' for p in lock.unresolved)}"
     else:
         return
-    yield f"| {markdown_text(cell.id)} | {markdown_text(why)} |"
+    yield markdown_text(cell.id), markdown_text(why)

@@ -8,6 +8,7 @@ from torchdev.pipeline.backlog import Backlog
 from torchdev.pipeline.estimate import Forecast, forecast, needed, total, wheel_files
 from torchdev.pipeline.run_lock import RESERVE
 from torchdev.pipeline.waves import Cells, Waves
+from torchdev.util import tables
 from torchdev.util.errors import BuildError
 from torchdev.util.texts import json_text
 
@@ -81,10 +82,11 @@ def refusal(found: Outlook, *, prune: bool) -> "BuildError | None":
 
 def as_text(found: Outlook) -> str:
     """A line a layer, the sums, whether the engine's disk holds them, and else the waves that it holds."""
-    rows = [f"{'LAYER':<11}{'STORED':>10}{'TO FETCH':>11}  CELLS"]
-    for layer in found.layers:
-        state = "  (there)" if layer.there else ""
-        rows.append(f"{layer.name:<11}{gb(layer.stored):>10}{gb(layer.fetch):>11}  {_cells(layer.cells)}{state}")
+    layers = [
+        (layer.name, gb(layer.stored), gb(layer.fetch), f"{_cells(layer.cells)}{'  (there)' if layer.there else ''}")
+        for layer in found.layers
+    ]
+    rows = [tables.text([("LAYER", "STORED", "TO FETCH", "CELLS"), *layers], right=(1, 2))]
     sums = total(list(found.layers))
     rows += [
         "",

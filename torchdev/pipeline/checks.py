@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torchdev.util import positions
+from torchdev.util import positions, tables
 
 MARK = "proves"
 TABLES = ("packages", "environment", "labels")
@@ -88,10 +88,9 @@ def proving(checks: "list[Check]", name: str) -> "list[Check]":
 def page(checks: "list[Check]", contract: "dict[str, Any]", proofs: Proofs, head: str) -> str:
     """docs/checks.md: each field with its check, then every check with what it shows and what turns it red."""
     fields = dict.fromkeys(field(path) for path in leaves(contract))
-    rows = [f"| {name} | {', '.join(check.name for check in proving(checks, name))} |" for name in fields]
+    rows = [(name, ", ".join(check.name for check in proving(checks, name))) for name in fields]
     modules = dict.fromkeys(check.module for check in checks)
     lists = "".join(_module(module, [c for c in checks if c.module == module], proofs) for module in modules)
-    listing = "\n".join(rows)
     return f"""{head}
 # What is checked
 
@@ -104,9 +103,7 @@ checks can't prove: [decisions/0008-what-checks-can-prove.md](decisions/0008-wha
 `tests/engine/test_contract.py` changes every value of a contract once, and sees the check turn red that stands beside
 its field, and no other but `test_contract_is_in_the_image`, which compares the file as a whole.
 
-| field | check |
-| --- | --- |
-{listing}
+{tables.markdown([("field", "check"), *rows])}
 
 ## Checks
 
@@ -117,8 +114,6 @@ sees exactly the named checks fail); a control within the check; or nothing, whi
 
 
 def _module(module: str, checks: "list[Check]", proofs: Proofs) -> str:
-    cells = ([check.name, check.about.replace("|", "\\|"), proofs.of(check)] for check in checks)
-    lines = "\n".join(f"| {' | '.join(row)} |" for row in cells)
-    return (
-        f"\n### tests/image/{module}\n\n| check | what it shows | what turns it red |\n| --- | --- | --- |\n{lines}\n"
-    )
+    rows = ((check.name, check.about.replace("|", "\\|"), proofs.of(check)) for check in checks)
+    listing = tables.markdown([("check", "what it shows", "what turns it red"), *rows])
+    return f"\n### tests/image/{module}\n\n{listing}\n"

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from torchdev.engine.buildlog import STEP, moved, step_name
+from torchdev.util import tables
 from torchdev.util.amounts import clock, rate, size
 
 WAITING, PREPARING, BUILDING, CHECKING, PUSHING = "waiting", "shared layers", "building", "checking", "pushing"
@@ -168,8 +169,8 @@ def lines(progress: Progress, now: float, height: int) -> "list[str]":
     at = {name: cell for name, cell in progress.cells.items() if not cell.ended and cell.phase != WAITING}
     waiting = len(progress.cells) - len(ended) - len(at)
     rows = [_headline(progress, now, len(ended), waiting)]
-    width = max(map(len, at), default=0)
-    rows += [f"{name:<{width}}  {_activity(cell, progress.parts[name], progress, now)}" for name, cell in at.items()]
+    activities = [(name, _activity(cell, progress.parts[name], progress, now)) for name, cell in at.items()]
+    rows += tables.text(activities).splitlines()
     return rows if len(rows) <= height else [*rows[: height - 1], f"and {len(rows) - height + 1} more"]
 
 

@@ -3,7 +3,7 @@
 import re
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -13,6 +13,7 @@ from torchdev.engine.client import Image
 from torchdev.image.plan import Plan
 from torchdev.matrix.load import Cell, Matrix
 from torchdev.pipeline.verify import REMEMBERED, Outcome, Verdict
+from torchdev.util import tables
 from torchdev.util.errors import Exit
 from torchdev.util.texts import json_text
 
@@ -77,7 +78,7 @@ def cells_text(matrix: Matrix, cells: "Iterable[Cell]") -> str:
     for cell in cells:
         note = f"legacy: {cell.legacy}" if cell.legacy else ""
         rows.append((cell.id, cell.python, cell.cuda or "none", cell.torch, " ".join(matrix.aliases_of(cell)), note))
-    return _table(rows)
+    return tables.text(rows)
 
 
 def cells_json(matrix: Matrix, cells: "Iterable[Cell]") -> str:
@@ -117,7 +118,7 @@ def shards_json(cells: "Iterable[Cell]") -> str:
 
 def shards_text(cells: "Iterable[Cell]") -> str:
     """A shard a line, with its cells."""
-    return _table([("SHARD", "CELLS"), *((name, " ".join(ids)) for name, ids in shards(cells).items())])
+    return tables.text([("SHARD", "CELLS"), *((name, " ".join(ids)) for name, ids in shards(cells).items())])
 
 
 def verdicts_text(verdicts: Iterable[Verdict]) -> str:
@@ -162,7 +163,7 @@ def results_text(results: "list[Result]") -> str:
             )
         )
     failures = [f"failed: {result.error}" for result in results if result.error]
-    return "\n\n".join([_table(rows), *failures])
+    return "\n\n".join([tables.text(rows), *failures])
 
 
 def results_json(results: "list[Result]", found: "Storage | None" = None) -> str:
@@ -203,13 +204,6 @@ def plan_line(plan: Plan) -> str:
     download = sum(layer.size for layer in plan.layers) / 1e9
     installed = sum(layer.installed for layer in plan.layers) / 1e9
     return f"{plan.cell.id}: {wheels} wheels, {download:.1f} GB to fetch, {installed:.1f} GB unpacked"
-
-
-def _table(rows: "Sequence[tuple[str, ...]]") -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
 
 
 def _indent(text: str) -> str:

@@ -1,0 +1,26 @@
+"""Tables as text: for a terminal, with columns below each other, and as Markdown."""
+
+from collections.abc import Collection, Iterable, Sequence
+
+Rows = Iterable[Sequence[str]]
+
+
+def text(rows: Rows, right: "Collection[int]" = ()) -> str:
+    """Rows as lines, with columns two spaces apart; those whose numbers are in `right` end below each other."""
+    return "\n".join("  ".join(row).rstrip() for row in _justified(rows, right))
+
+
+def markdown(rows: Rows, *, wide: bool = False) -> str:
+    """Rows, the first of them the head, as a Markdown table; a `wide` one reads well as it is. Nothing is escaped."""
+    head, *others = _justified(rows, least=3) if wide else rows
+    line = ["-" * len(text) if wide else "---" for text in head]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, line, *others))
+
+
+def _justified(rows: Rows, right: "Collection[int]" = (), least: int = 0) -> "list[list[str]]":
+    """Rows whose texts are as wide as the widest of their column, and `least` characters at least."""
+    columns = [
+        (str.rjust if number in right else str.ljust, max(least, *map(len, column)), column)
+        for number, column in enumerate(zip(*rows, strict=True))
+    ]
+    return [list(row) for row in zip(*([to(text, w) for text in c] for to, w, c in columns), strict=True)]
