@@ -6,6 +6,7 @@ A method that needs the catalog or the facts imports them itself. A new axis is 
 
 import re
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torchdev.catalog.ids import COMPANIONS, PLAIN
@@ -15,10 +16,12 @@ from torchdev.util.errors import InputError
 from torchdev.util.texts import Kind
 
 if TYPE_CHECKING:
+    from torchdev.catalog.builds import Source
     from torchdev.catalog.facts import Fact
-    from torchdev.catalog.query import Asked, Clash, Query
     from torchdev.catalog.releases import Combination
 
+Query = dict[str, str]
+"""Axis to what is asked for. A version may be given in part: PyTorch 2.9, cuDNN 9.20, driver 535."""
 ANY = "any"
 """Asked for, in whatever version."""
 CPU = "cpu"
@@ -30,6 +33,35 @@ MANY = 7
 _VERSION = r"[0-9]+(\.[0-9]+)*"
 VERSION = Kind("a version such as 2.9.1, whole or in part", _VERSION)
 VERSION_OR_ANY = Kind(VERSION.words, f"{ANY}|{_VERSION}")
+
+
+@dataclass(frozen=True)
+class Clash:
+    """Two axes whose values no combination can bring together, that of the one to give way first, and why."""
+
+    axes: "tuple[str, str]"
+    fact: "Fact"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A value that does not go with others: these, and the combinations that have all of them, oldest first."""
+
+    value: str
+    others: Query
+    rest: "tuple[Combination, ...]"
+
+    @property
+    def with_them(self) -> str:
+        """The others in words."""
+        return " and ".join(AXES[axis].text(value) for axis, value in self.others.items()) or "the catalog"
+
+    def fact(self, text: str, *sources: "Source") -> "Fact":
+        """A fact about the combinations, with their sources and some more."""
+        from torchdev.catalog.facts import Fact
+
+        own = dict.fromkeys(source for c in self.rest for source in c.sources)
+        return Fact(text, (*own, *sources))
 
 
 class Axis(ABC):
@@ -310,7 +342,6 @@ class Driver(Axis):
     def clash(self, query: "Query") -> "Clash | None":
         """A GPU that this driver does not serve."""
         from torchdev.catalog import support
-        from torchdev.catalog.query import Clash
 
         refusal = support.driver_refusal(query["gpu"], query[self.name]) if "gpu" in query else None
         return Clash((self.name, "gpu"), refusal) if refusal else None

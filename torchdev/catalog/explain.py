@@ -6,10 +6,9 @@ from itertools import combinations
 
 from torchdev.catalog import facts, ids, releases, support
 from torchdev.catalog import query as terms
-from torchdev.catalog.axes import AXES
+from torchdev.catalog.axes import AXES, Asked, Query
 from torchdev.catalog.builds import Source
 from torchdev.catalog.facts import Fact
-from torchdev.catalog.query import Asked, Query
 from torchdev.catalog.releases import Combination
 from torchdev.catalog.versions import order
 from torchdev.util import tables

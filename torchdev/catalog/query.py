@@ -1,45 +1,11 @@
 """A query, by the axes that it names: whether a combination is what it asks for, and how far from it one is."""
 
-from dataclasses import dataclass
-
 from torchdev.catalog import support
-from torchdev.catalog.axes import ANY as ANY
-from torchdev.catalog.axes import AXES
-from torchdev.catalog.builds import Source
-from torchdev.catalog.facts import Fact
+from torchdev.catalog.axes import AXES, Clash, Query
 from torchdev.catalog.releases import Combination
 
-Query = dict[str, str]
-"""Axis to what is asked for. A version may be given in part: PyTorch 2.9, cuDNN 9.20, driver 535."""
 STEP = 0.02
 """What each release, Python or CUDA between what is asked for and a combination costs."""
-
-
-@dataclass(frozen=True)
-class Clash:
-    """Two axes whose values no combination can bring together, that of the one to give way first, and why."""
-
-    axes: tuple[str, str]
-    fact: Fact
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A value that does not go with others: these, and the combinations that have all of them, oldest first."""
-
-    value: str
-    others: Query
-    rest: tuple[Combination, ...]
-
-    @property
-    def with_them(self) -> str:
-        """The others in words."""
-        return " and ".join(text(*other) for other in self.others.items()) or "the catalog"
-
-    def fact(self, text: str, *sources: Source) -> Fact:
-        """A fact about the combinations, with their sources and some more."""
-        own = dict.fromkeys(source for c in self.rest for source in c.sources)
-        return Fact(text, (*own, *sources))
 
 
 def checked(query: Query) -> Query:

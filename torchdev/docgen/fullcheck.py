@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, TypeAdapter
 
-from torchdev.util import files, jsonfile, texts
+from torchdev.util import files, jsonfile, tables, texts
 from torchdev.util.commands import build_py
 from torchdev.util.errors import InputError
 from torchdev.util.terminal import escaped
@@ -134,8 +134,7 @@ a run ([CONTRIBUTING.md](../CONTRIBUTING.md)).
 
 
 def _shown(run: Run) -> str:
-    table = "\n".join(["| group | result | tests | failed | not run | time |", "| --- | --- | --- | --- | --- | --- |"])
-    rows = "\n".join(map(_row, run.groups))
+    table = tables.markdown([("group", "result", "tests", "failed", "not run", "time"), *map(_row, run.groups)])
     lists = {
         "What failed": [(group.name, failure) for group in run.groups for failure in group.failures],
         "Why some tests were not run": [(group.name, reason) for group in run.groups for reason in group.reasons],
@@ -143,14 +142,14 @@ def _shown(run: Run) -> str:
     told = "".join(f"\n\n## {title}\n\n{_listed(entries)}" for title, entries in lists.items() if entries)
     about = f"{run.date}, commit {texts.markdown_text(run.commit)}, {texts.markdown_text(run.machine)}: "
     about += f"{'nothing failed' if run.passed else '**failed**'}, in {run.seconds / 60:.0f} minutes."
-    return f"{about}\n\n{table}\n{rows}{told}"
+    return f"{about}\n\n{table}{told}"
 
 
 def _listed(entries: "list[tuple[str, str]]") -> str:
     return "\n".join(f"- {texts.markdown_text(group)}: {texts.markdown_text(text)}" for group, text in entries)
 
 
-def _row(group: Group) -> str:
+def _row(group: Group) -> "tuple[str, ...]":
     counts = [str(group.tests), str(len(group.failures)), str(group.skipped)] if group.tests else ["-", "-", "-"]
     result = "**failed**" if not group.passed else "not run" if group.skipped == max(group.tests, 1) else "passed"
-    return f"| {' | '.join([texts.markdown_text(group.name), result, *counts, f'{group.seconds:.0f} s'])} |"
+    return texts.markdown_text(group.name), result, *counts, f"{group.seconds:.0f} s"

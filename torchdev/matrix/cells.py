@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from torchdev.catalog import ids
+from torchdev.catalog.axes import ANY, Query
 from torchdev.catalog.ids import COMPANIONS
-from torchdev.catalog.query import ANY, Query
 from torchdev.catalog.releases import cuda_of
 from torchdev.util.positions import Place
 

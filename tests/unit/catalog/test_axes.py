@@ -8,8 +8,8 @@ import pytest
 from tests.unit.catalog.test_explain import NO
 from tests.unit.conftest import ROOT
 from torchdev.catalog import explain
-from torchdev.catalog.axes import AXES, VERSION, Axis
-from torchdev.catalog.query import Asked, Query, checked
+from torchdev.catalog.axes import AXES, VERSION, Asked, Axis, Query
+from torchdev.catalog.query import checked
 from torchdev.catalog.releases import Combination
 from torchdev.catalog.support import begins
 from torchdev.cli import arguments
