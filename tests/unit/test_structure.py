@@ -66,7 +66,7 @@ def test_a_name_does_not_repeat_its_package() -> None:
 
 
 def test_libraries_have_one_owner() -> None:
-    """Docker is for the engine, Jinja for rendering, remotezip for wheels elsewhere; YAML is for matrices and facts."""
+    """Docker is for the engine, Jinja for rendering, remotezip for wheels elsewhere; YAML is for what people write."""
     owners = {
         "docker": {"engine/connection", "engine/client", "engine/gpus"},
         "jinja2": {"image/render"},

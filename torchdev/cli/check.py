@@ -9,7 +9,7 @@ from enum import Enum
 from pathlib import Path
 
 from torchdev.catalog.bases import SOURCE_SUITES
-from torchdev.cli import testgroups
+from torchdev.cli import linters, testgroups
 from torchdev.cli.quickstart import Consent, ensure_engine, ensure_mmdebstrap, registry_answers
 from torchdev.cli.stages import build_cells
 from torchdev.cli.testgroups import PYTEST, Task, beside
@@ -19,7 +19,6 @@ from torchdev.docgen.pages import GENERATED
 from torchdev.docgen.project import Project, open_project
 from torchdev.engine.client import Engine
 from torchdev.matrix.load import Cell
-from torchdev.matrix.schema import SCHEMA_FILE
 from torchdev.pipeline.report import Result, State, exit_code, results_text
 from torchdev.pipeline.session import Options
 from torchdev.pipeline.verify import Outcome
@@ -28,7 +27,6 @@ from torchdev.util.streams import show
 from torchdev.wheels.host import find_wheels, read_host
 
 Say = Callable[[str], None]
-BIN = Path(sys.executable).parent
 LIGHT = ["-m", "not full"]
 """Without the tests that only --full runs: they are no part of the run, and not counted as not run."""
 AT_ONCE = ["-n", "auto", "--maxprocesses", "4", "--dist", "loadgroup"]
@@ -46,19 +44,11 @@ class Extent(Enum):
 
 def quick(root: Path) -> "list[Task]":
     """The checks that need no engine and take seconds, in the order of what they cost."""
-    python, dockerfiles = sys.executable, sorted(root.glob("images/*/Dockerfile"))
-    dockerfiles += sorted(root.glob("templates/bootstrap/*.Dockerfile"))
-    jsonschema, workflows = str(BIN / "check-jsonschema"), [str(path) for path in root.glob(".github/workflows/*")]
+    render = [sys.executable, "build.py", "render", "--check"]
     return [
-        Task("style", [python, "-m", "ruff", "check", "."]),
-        Task("format", [python, "-m", "ruff", "format", "--check", "."]),
-        Task("types", [python, "-m", "mypy"]),
-        Task("Dockerfiles", [str(BIN / "hadolint"), *map(str, dockerfiles)]),
-        Task("workflows", [str(BIN / "zizmor"), "--offline", "--quiet", "--no-progress", ".github/workflows"]),
-        Task("workflows' schema", [jsonschema, "--builtin-schema", "vendor.github-workflows", *workflows]),
-        Task("matrix.yaml's schema", [jsonschema, "--schemafile", SCHEMA_FILE, "matrix.yaml"]),
-        Task("generated files", [python, "build.py", "render", "--check"]),
-        Task("files of the cpu cell", [python, "build.py", "render", "--check", "--matrix-file", CPU_MATRIX]),
+        *linters.tasks(root),
+        Task("generated files", render),
+        Task("files of the cpu cell", [*render, "--matrix-file", CPU_MATRIX]),
     ]
 
 

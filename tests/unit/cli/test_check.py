@@ -1,5 +1,6 @@
 """The run of all tests: what was not run is counted and named; that all passed is said only if it did."""
 
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from tests.sabotage.cases import read_cases
 from tests.unit.conftest import ROOT
 from torchdev.cli import check, testgroups
 from torchdev.cli.check import Extent
+from torchdev.cli.linters import CONFIG
 from torchdev.cli.quickstart import Consent
 from torchdev.cli.testgroups import PYTEST, Task
 from torchdev.docgen import fullcheck
@@ -108,9 +110,10 @@ def test_groups_beside_what_fails_are_stopped(tmp_path: Path, monkeypatch: pytes
     assert not (tmp_path / "never").exists()
 
 
-def stage(monkeypatch: pytest.MonkeyPatch, failing: str = "") -> "list[str]":
+def stage(root: Path, monkeypatch: pytest.MonkeyPatch, failing: str = "") -> "list[str]":
     """No engine, no cells and no tests: the names of the groups that are run, as a run goes on."""
     ran: list[str] = []
+    shutil.copy(ROOT / CONFIG, root)
 
     def run(task: Task, root: Path, say: object) -> Group:
         ran.append(f"{task.name} {'without the heavy' if task.command[-3:-1] == check.LIGHT else ''}".strip())
@@ -138,7 +141,7 @@ def test_a_full_run_is_written_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], failing: str
 ) -> None:
     """Every group of it, whatever it came to, as a page too; the next usual run says when it was."""
-    ran = stage(monkeypatch, failing)
+    ran = stage(tmp_path, monkeypatch, failing)
     code = check.run(tmp_path, Consent(True), print, Extent.FULL)
     assert code == (Exit.CHECK if failing else Exit.OK)
     assert ran[-2:] == ["engine tests", "sabotage"]
@@ -158,7 +161,7 @@ def test_a_full_run_is_written_down(
 
 def test_lighter_runs_write_nothing_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their tests with an engine are without the heavy ones; a quick run has none."""
-    ran = stage(monkeypatch)
+    ran = stage(tmp_path, monkeypatch)
     assert check.run(tmp_path, Consent(True), print) == Exit.OK
     assert ran[-2:] == ["engine tests without the heavy", "sabotage without the heavy"]
     ran.clear()
@@ -170,7 +173,7 @@ def test_lighter_runs_write_nothing_down(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_run_that_ends_early_is_not_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is committed stays that of the last whole run."""
-    stage(monkeypatch)
+    stage(tmp_path, monkeypatch)
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
