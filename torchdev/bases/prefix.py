@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from torchdev.catalog.versions import order
 from torchdev.catalog.wheel_name import ARCHITECTURES
 from torchdev.image.plan import EPOCH
 from torchdev.util.errors import InputError
@@ -88,7 +89,8 @@ def _no_prefix(series: str, root: Path) -> "Refusal | None":
     if root.resolve() == Path("/usr"):
         step = "compile one into a folder of its own, as pyenv does"
         return "this is the system's own Python, which is changed to fit the system alone", step
-    others = sorted({path.name[6:] for path in root.glob("bin/python3.*") if re.fullmatch(r"3\.[0-9]+", path.name[6:])})
+    named = {path.name.removeprefix("python") for path in root.glob("bin/python3.*")}
+    others = sorted((name for name in named if re.fullmatch(r"3\.[0-9]+", name)), key=order)
     if series not in others:
         wrong = f"this is Python {', '.join(others)}, not {series}" if others else f"no bin/python{series} is in it"
         return wrong, give

@@ -61,7 +61,7 @@ def implausible(old: Catalog, new: Catalog, *, accept_removed: bool = False) -> 
             [f"{len(gone)} wheels are gone: {', '.join(gone[:3])}{' ...' if len(gone) > 3 else ''}"] if gone else []
         )
         for name, versions in old.cudnn.items():
-            lost = sorted(set(versions) - set(new.cudnn.get(name, ())))
+            lost = sorted(set(versions) - set(new.cudnn.get(name, ())), key=order)
             doubts += [f"{name} has lost {', '.join(lost)}"] if lost else []
     return doubts
 

@@ -159,7 +159,7 @@ def test_wrong_folder_is_refused(root: Path) -> None:
     for series, folder, said in (
         ("3.8", root / "nowhere", "no such folder"),
         ("3.8", root / "bin/python3.8", "a file, and not the folder"),
-        ("3.7", root, "this is Python 3.8, 3.80, 3.9, not 3.7"),
+        ("3.7", root, "this is Python 3.8, 3.9, 3.80, not 3.7"),
         ("3.8", root / "share", "no bin/python3.8"),
         ("3.11", Path("/usr"), "the system's own"),
     ):
