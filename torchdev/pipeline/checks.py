@@ -5,6 +5,7 @@ tests/sabotage/cases.yaml says which images broken on purpose do, and what is kn
 """
 
 import ast
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from torchdev.util import positions, tables
 MARK = "proves"
 TABLES = ("packages", "environment", "labels")
 """Fields of the contract whose keys differ from cell to cell; each is one field here."""
+
+PARSING = threading.Lock()
+"""Python 3.11 makes a syntax tree in one thread at a time, or may fail with SystemError (python/cpython#106905)."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,10 @@ def read_checks(folder: Path) -> "list[Check]":
 
 
 def _of_module(path: Path) -> Iterator[Check]:
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    source = path.read_text(encoding="utf-8")
+    with PARSING:
+        tree = ast.parse(source)
+    for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
             about = " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
             yield Check(node.name, path.name, about, tuple(_proved(node)))
