@@ -25,11 +25,13 @@ CHOSEN_ELSEWHERE = ("torch", "torchvision", "torchaudio")
 """Packages that a matrix chooses by other keys than constraints."""
 WITH_PACKAGE = f"""\
 import sys
-sys.path.insert(0, sys.argv.pop(1))
+from pathlib import Path
+root = sys.argv.pop(1)
+sys.path.insert(0, root)
 from torchdev.image import plan
 plan.DEBIAN_TOOLS = (*plan.DEBIAN_TOOLS, {PACKAGE!r})
-import build
-sys.exit(build.main(sys.argv[1:]))
+from torchdev.cli import main
+sys.exit(main.main(Path(root), sys.argv[1:]))
 """
 """Runs build.py with a list of Debian packages that is longer by one."""
 Subjects = tuple[Subject, ...]

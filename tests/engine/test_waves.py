@@ -6,7 +6,7 @@ import uuid
 import pytest
 
 from tests.engine.test_pipeline import Make, ids, make
-from torchdev.cli.stages import stored
+from torchdev.cli.results import stored
 from torchdev.engine import buildx
 from torchdev.engine.client import Engine
 from torchdev.image.plan import Plan

@@ -28,6 +28,7 @@ from tests.unit.conftest import MATRIX, ROOT, make_package
 from tests.unit.fake_index import FakeIndex, serving
 from torchdev.catalog import bases
 from torchdev.catalog.builds import Wheel
+from torchdev.cli import list as listing
 from torchdev.cli import run
 from torchdev.docgen import pages
 from torchdev.engine.client import Image
@@ -404,7 +405,7 @@ def on_a_terminal(world: World) -> None:
     """Tables, verdicts and errors reach a terminal through the stream that shows them."""
     stream = Shown(io.StringIO())
     for text in (
-        report.cells_text(world.matrix, world.matrix.cells),
+        listing.cells_text(world.matrix, world.matrix.cells),
         report.results_text(results_of(world)),
         report.verdicts_text(world.verdicts),
     ):
@@ -416,11 +417,11 @@ def on_a_terminal(world: World) -> None:
 
 def json_for_programs(world: World) -> None:
     """JSON that is shown as it is, and read back as it was."""
-    for text in (report.cells_json(world.matrix, world.matrix.cells), report.results_json(results_of(world))):
+    for text in (listing.cells_json(world.matrix, world.matrix.cells), report.results_json(results_of(world))):
         assert text.isascii()
         assert printable(text) == text
         json.loads(text)
-    assert json.loads(report.cells_json(world.matrix, world.matrix.cells))[0]["legacy"] == world.matrix.cells[0].legacy
+    assert json.loads(listing.cells_json(world.matrix, world.matrix.cells))[0]["legacy"] == world.matrix.cells[0].legacy
 
 
 def junit(world: World) -> None:

@@ -1,4 +1,4 @@
-"""The command line: every stage and its options, with what each is for.
+"""The command line: every command and its options, with what each is for, and the module that runs it.
 
 Standard library alone: it is read before the environment that has the other packages is entered.
 """
@@ -67,24 +67,24 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and where the options are told; exit code 2."""
-        stage = self.prog.partition(" ")[2]
-        step = f"{build_py(stage, '--help')}" if stage else f"{build_py('--help')}"
+        command = self.prog.partition(" ")[2]
+        step = f"{build_py(command, '--help')}" if command else f"{build_py('--help')}"
         self.exit(2, f"error: {texts.shown(message, 1000)}\n  next: {step}\n")
 
 
-class Command:
-    """The command line while it is put together: stages, and the options that several of them have."""
+class Line:
+    """The command line while it is put together: commands, and the options that several of them have."""
 
     def __init__(self, matrix: Path) -> None:
         self.top = Parser(prog="build.py", description=DESCRIPTION, epilog=EPILOG, formatter_class=RAW)
-        self.stages = self.top.add_subparsers(dest="stage", metavar="STAGE", title="stages")
+        self.commands = self.top.add_subparsers(dest="subcommand", metavar="COMMAND", title="commands")
         self.matrix = matrix
 
-    def stage(self, name: str, text: str) -> argparse.ArgumentParser:
-        """Add a stage."""
+    def command(self, name: str, text: str) -> argparse.ArgumentParser:
+        """Add a command, which the function run of the module of its name runs."""
         about = text[0].upper() + text[1:] + "."
-        sub = self.stages.add_parser(name, help=text, description=about, epilog=EPILOG, formatter_class=RAW)
-        sub.set_defaults(cells=[], select=[], group=[], matrix_file=self.matrix)
+        sub = self.commands.add_parser(name, help=text, description=about, epilog=EPILOG, formatter_class=RAW)
+        sub.set_defaults(cells=[], select=[], group=[], matrix_file=self.matrix, module=f"torchdev.cli.{name}")
         if name not in WITHOUT_MATRIX:
             sub.add_argument(
                 "--matrix-file", type=values.path, default=self.matrix, metavar="FILE", help="instead of matrix.yaml"
@@ -93,15 +93,15 @@ class Command:
 
 
 def parser(matrix: Path) -> "tuple[argparse.ArgumentParser, Collection[str]]":
-    """The command line, and the names of its stages; `matrix` is the file that is read where none is named."""
-    command = Command(matrix)
-    _add_build(command)
-    _add_knowledge(command)
-    _add_files(command)
-    _add_images(command)
-    _add_starts(command)
-    _add_machine(command)
-    return command.top, command.stages.choices
+    """The command line, and the names of its commands; `matrix` is the file that is read where none is named."""
+    line = Line(matrix)
+    _add_build(line)
+    _add_knowledge(line)
+    _add_files(line)
+    _add_images(line)
+    _add_starts(line)
+    _add_machine(line)
+    return line.top, line.commands.choices
 
 
 def _cells(sub: argparse.ArgumentParser, default: str = "every cell") -> None:
@@ -142,8 +142,8 @@ def _gpu(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--gpu", choices=("auto", "require", "none"), default="auto", help=text)
 
 
-def _add_build(command: Command) -> None:
-    build = command.stage("build", "build, check and tag cells (the default stage)")
+def _add_build(line: Line) -> None:
+    build = line.command("build", "build, check and tag cells (the default command)")
     _cells(build, "none; see --matrix")
     build.add_argument("--matrix", action="store_true", help="the matrix's group default; every cell: --group all")
     build.add_argument("--rebuild", action="store_true", help="build again what has not changed")
@@ -175,18 +175,18 @@ def _add_build(command: Command) -> None:
     _json(build)
 
 
-def _add_knowledge(command: Command) -> None:
-    planning = command.stage("plan", "say what building takes: layers, who shares them, bytes to fetch and to store")
+def _add_knowledge(line: Line) -> None:
+    planning = line.command("plan", "say what building takes: layers, who shares them, bytes to fetch and to store")
     _cells(planning)
     planning.add_argument("--prune", action="store_true", help="accept a disk that needs several waves")
     _room(planning)
     _json(planning)
-    listing = command.stage("list", "list the cells of the matrix")
+    listing = line.command("list", "list the cells of the matrix")
     _cells(listing)
     listing.add_argument("--shard-by", choices=("cuda",), help="list groups that share most, to be built together")
     _json(listing)
     listing.add_argument("--grid", action="store_true", help="list all that can exist instead: Python by CUDA")
-    explaining = command.stage("explain", "say whether a combination can exist; if not, why, and what is nearest")
+    explaining = line.command("explain", "say whether a combination can exist; if not, why, and what is nearest")
     explaining.add_argument(
         "cell",
         nargs="?",
@@ -198,26 +198,26 @@ def _add_knowledge(command: Command) -> None:
         bare: dict[str, Any] = {"nargs": "?", "const": axis.bare} if axis.bare else {}
         explaining.add_argument(f"--{axis.name}", type=values.text, metavar="X", help=axis.help, **bare)
     _json(explaining)
-    facts = command.stage("catalog", "refresh what is known of wheels from the package indexes")
+    facts = line.command("catalog", "refresh what is known of wheels from the package indexes")
     facts.add_argument("action", choices=("refresh",))
     facts.add_argument("--accept-removed", action="store_true", help="even if wheels are listed no longer")
 
 
-def _add_files(command: Command) -> None:
-    locking = command.stage("lock", "resolve cells and write images/CELL/lock.json")
+def _add_files(line: Line) -> None:
+    locking = line.command("lock", "resolve cells and write images/CELL/lock.json")
     _cells(locking)
     locking.add_argument("--bases", action="store_true", help="instead, ask the registry for the bases' digests")
-    rendering = command.stage("render", "write images/CELL from matrix, locks and templates")
+    rendering = line.command("render", "write images/CELL from matrix, locks and templates")
     rendering.add_argument("--check", action="store_true", help="only compare; fail on any difference")
-    baking = command.stage(
+    baking = line.command(
         "bake", "print this machine's bake file, or give it to a command: bake CELL -- docker buildx bake --file -"
     )
     _cells(baking)
     _builder(baking)
 
 
-def _add_images(command: Command) -> None:
-    testing = command.stage("test", "run the checks against images that were built before")
+def _add_images(line: Line) -> None:
+    testing = line.command("test", "run the checks against images that were built before")
     _cells(testing)
     _gpu(testing)
     _json(testing)
@@ -226,11 +226,28 @@ def _add_images(command: Command) -> None:
     testing.add_argument(
         "--junit", type=values.path, metavar="FILE", help="write the verdicts as JUnit XML, for CI systems"
     )
-    pushing = command.stage("push", "push images that are built and checked, with all their tags, to a registry")
+    pushing = line.command("push", "push images that are built and checked, with all their tags, to a registry")
     _cells(pushing)
     pushing.add_argument(
         "--to", required=True, type=values.repository, metavar="REPOSITORY", help="such as ghcr.io/owner/torchdev"
     )
+
+
+def refuse(top: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End with exit code 2 where options contradict each other, or are of no use together."""
+    building = options.subcommand == "build"
+    if building and named(options) == options.matrix:
+        both = "name cells, or --matrix, not both"
+        top.error(both if options.matrix else "name a cell, or build every cell with --matrix")
+    if options.words[:1] == [""]:
+        top.error("the command behind -- is empty")
+    if building and options.push_to and options.no_test:
+        top.error("--push-to pushes what has passed its checks; leave --no-test out")
+
+
+def named(options: argparse.Namespace) -> bool:
+    """Whether the command line names any cells."""
+    return bool(options.cells or options.select or options.group)
 
 
 def split(words: "list[str]") -> "tuple[list[str], list[str]]":
@@ -239,8 +256,8 @@ def split(words: "list[str]") -> "tuple[list[str], list[str]]":
     return words[:place], words[place + 1 :]
 
 
-def _add_starts(command: Command) -> None:
-    running = command.stage("run", "start a container of a cell in the current folder: run CELL [-- command]")
+def _add_starts(line: Line) -> None:
+    running = line.command("run", "start a container of a cell in the current folder: run CELL [-- command]")
     running.add_argument(
         "cells", nargs=1, type=values.text, metavar="CELL", help="id or tag; behind --: the command, else a shell"
     )
@@ -248,7 +265,7 @@ def _add_starts(command: Command) -> None:
     running.add_argument("--gpu", choices=("auto", "require", "none"), default="auto", help=text)
     text = "shared memory, which DataLoader workers and NCCL use; default: 8"
     running.add_argument("--shm", type=GIB, default=8, metavar="GIB", help=text)
-    recipe = command.stage("recipe", "write the files by which Docker, Compose, editors or Kubernetes start a cell")
+    recipe = line.command("recipe", "write the files by which Docker, Compose, editors or Kubernetes start a cell")
     recipe.add_argument("cells", nargs=1, type=values.text, metavar="CELL", help="id or tag")
     recipe.add_argument("--for", required=True, choices=KINDS, dest="kind", help="what starts it")
     text = "a new folder for the files; default: recipe-KIND in the current one"
@@ -261,8 +278,8 @@ def _add_starts(command: Command) -> None:
     recipe.add_argument("--file", action="append", default=[], type=values.path, metavar="PATH", help=text)
 
 
-def _add_machine(command: Command) -> None:
-    making = command.stage("bootstrap", "make stand-ins for the official bases, from Debian's packages")
+def _add_machine(line: Line) -> None:
+    making = line.command("bootstrap", "make stand-ins for the official bases, from Debian's packages")
     _cells(making)
     text = (
         "make the stand-in of a Python, such as 3.8, of one that is installed here: FOLDER is what it calls "
@@ -271,10 +288,10 @@ def _add_machine(command: Command) -> None:
     making.add_argument(
         "--python-prefix", action="append", default=[], type=values.text, metavar="SERIES=FOLDER", help=text
     )
-    _json(command.stage("doctor", "say what this machine has and lacks to build; exit code 5 if a line says missing"))
-    start = command.stage("quickstart", "install what is missing, build one cell and train the CNN in it")
+    _json(line.command("doctor", "say what this machine has and lacks to build; exit code 5 if a line says missing"))
+    start = line.command("quickstart", "install what is missing, build one cell and train the CNN in it")
     _cells(start, "the first of the matrix")
-    checking = command.stage("check", "run all of torchdev's own tests, with two cells built and tested")
+    checking = line.command("check", "run all of torchdev's own tests, with two cells built and tested")
     extent = checking.add_mutually_exclusive_group()
     extent.add_argument("--quick", action="store_true", help="only what needs no engine")
     text = "also the heaviest tests and every image broken on purpose: about two hours; writes tests/full.json"

@@ -3,8 +3,11 @@
 import os
 import subprocess
 import tempfile
+from argparse import Namespace
 from collections.abc import Callable
+from pathlib import Path
 
+from torchdev.cli.chosen import of_builder, opened
 from torchdev.docgen.project import Project
 from torchdev.engine import buildx
 from torchdev.matrix.load import Cell
@@ -19,6 +22,12 @@ from torchdev.wheels.host import Host
 Say = Callable[[str], None]
 BAKE = ("--", "docker", "buildx", "bake", "--file", "-")
 """What takes a bake file from standard input."""
+
+
+def run(options: Namespace, root: Path) -> int:
+    """Print the bake file of the named cells, or run the command behind -- with it; its exit code."""
+    project, chosen = opened(options, root)
+    return bake(project, chosen, Options(**of_builder(options)), options.words, say)
 
 
 def bake(project: Project, cells: "tuple[Cell, ...]", options: Options, command: "list[str]", tell: Say) -> int:

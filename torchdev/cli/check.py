@@ -1,8 +1,9 @@
-"""Runs all of torchdev's own tests: style, types, unit tests, generated files, engine tests, two cells for real."""
+"""All of torchdev's own tests: style, types, unit tests, generated files, engine tests, two cells for real."""
 
 import os
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum
@@ -10,8 +11,8 @@ from pathlib import Path
 
 from torchdev.catalog.bases import SOURCE_SUITES
 from torchdev.cli import linters, testgroups
+from torchdev.cli.build import build_cells
 from torchdev.cli.quickstart import Consent, ensure_engine, ensure_mmdebstrap, registry_answers
-from torchdev.cli.stages import build_cells
 from torchdev.cli.testgroups import PYTEST, Task, beside
 from torchdev.docgen import fullcheck
 from torchdev.docgen.fullcheck import Group, Run
@@ -23,7 +24,7 @@ from torchdev.pipeline.report import Result, State, exit_code, results_text
 from torchdev.pipeline.session import Options
 from torchdev.pipeline.verify import Outcome
 from torchdev.util.errors import Exit
-from torchdev.util.streams import show
+from torchdev.util.streams import say, show
 from torchdev.wheels.host import find_wheels, read_host
 
 Say = Callable[[str], None]
@@ -40,6 +41,12 @@ class Extent(Enum):
     QUICK = "quick"
     USUAL = "usual"
     FULL = "full"
+
+
+def run(options: Namespace, root: Path) -> int:
+    """Run the tests; the exit code says whether all that ran have passed."""
+    extent = "quick" if options.quick else "full" if options.full else "usual"
+    return check(root, Consent(options.yes), say, Extent(extent))
 
 
 def quick(root: Path) -> "list[Task]":
@@ -70,7 +77,7 @@ def with_engine(extent: Extent) -> "list[Task]":
     ]
 
 
-def run(root: Path, consent: Consent, say: Say, extent: Extent = Extent.USUAL) -> int:
+def check(root: Path, consent: Consent, say: Say, extent: Extent = Extent.USUAL) -> int:
     """Everything that an extent has; the exit code. An engine that was started for it is stopped again.
 
     What came of a full run is written down, once it has come to its end.

@@ -1,8 +1,9 @@
-"""Says what this machine has and lacks for building, and what to do about it."""
+"""The command doctor: what this machine has and lacks for building, and what to do about it."""
 
 import shutil
 import subprocess
 import tempfile
+from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from torchdev.image.plan import Plan
 from torchdev.pipeline import estimate
 from torchdev.util.commands import build_py
 from torchdev.util.errors import EngineError, Exit, InputError
+from torchdev.util.streams import show
 from torchdev.util.texts import json_text
 from torchdev.wheels.host import Host, read_host
 from torchdev.wheels.uv import index_refusal
@@ -31,6 +33,13 @@ class Finding:
     state: str
     text: str
     next_step: str = ""
+
+
+def run(options: Namespace, root: Path) -> int:
+    """Print the findings; the exit code says whether there is an engine to use."""
+    findings = examine(root)
+    show(as_json(findings) if options.json else as_text(findings))
+    return exit_code(findings)
 
 
 def examine(root: Path) -> "list[Finding]":

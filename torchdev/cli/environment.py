@@ -31,7 +31,7 @@ NEEDED = (
 INSTALL = ("-m", "pip", "install", "--require-hashes", "--only-binary=:all:")
 """Wheels alone: a source archive would run code of its own while it is built."""
 MAKERS = ("quickstart", "check")
-"""The stages that make the environment if it is missing; the others say how to."""
+"""The commands that make the environment if it is missing; the others say how to."""
 ENTERED = "TORCHDEV_ENTERED"
 """What a process that goes on in .venv tells itself: its number, and the words that a user had started it with."""
 

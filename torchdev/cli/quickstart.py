@@ -8,12 +8,15 @@ import subprocess
 import sys
 import time
 import urllib.request
+from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from torchdev.bases.bootstrap import KEYRING, debian_sites
-from torchdev.cli.stages import build_cells
+from torchdev.cli import arguments
+from torchdev.cli.build import build_cells
+from torchdev.cli.chosen import opened
 from torchdev.docgen.project import Project
 from torchdev.engine.client import Engine
 from torchdev.matrix.load import Cell
@@ -22,7 +25,7 @@ from torchdev.pipeline.session import Options
 from torchdev.util import files
 from torchdev.util.commands import build_py
 from torchdev.util.errors import EngineError, Exit
-from torchdev.util.streams import show
+from torchdev.util.streams import say, show
 from torchdev.wheels import remote
 
 Say = Callable[[str], None]
@@ -64,6 +67,13 @@ class Started:
         """End this dockerd, and no other."""
         self.process.terminate()
         self.process.wait(60)
+
+
+def run(options: Namespace, root: Path) -> int:
+    """Make this machine ready, and build the named cell, or the first of the matrix."""
+    project, chosen = opened(options, root)
+    cells = chosen if arguments.named(options) else chosen[:1]
+    return quickstart(project, cells, Consent(options.yes), say)
 
 
 def ensure_engine(consent: Consent, say: Say) -> "Started | None":

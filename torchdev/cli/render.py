@@ -1,13 +1,22 @@
-"""The stage render: every generated file written or compared, and what it leaves alone named."""
+"""The command render: every generated file written or compared, and what it leaves alone named."""
 
+from argparse import Namespace
 from collections.abc import Callable
+from pathlib import Path
 
-from torchdev.docgen.project import Project, without_lock
+from torchdev.docgen.project import Project, open_project, without_lock
 from torchdev.image import render
 from torchdev.matrix.load import Cell
+from torchdev.util.streams import say
 from torchdev.util.trees import Changes, Tree
 
 Say = Callable[[str], None]
+
+
+def run(options: Namespace, root: Path) -> int:
+    """Render the matrix, or compare."""
+    render_images(open_project(root, options.matrix_file), check=options.check, say=say)
+    return 0
 
 
 def render_images(project: Project, *, check: bool, say: Say) -> None:

@@ -1,92 +1,37 @@
-"""Starts a container of a cell as it should be, and writes the recipes by which other tools do."""
+"""The command run: a container of a cell, started in the current folder as it should be."""
 
 import os
 import shutil
 import sys
+from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+from torchdev.cli.chosen import one, opened
 from torchdev.docgen.project import Project
 from torchdev.engine import gpus
 from torchdev.engine.client import Engine
-from torchdev.image.plan import Plan
 from torchdev.matrix.load import Cell
-from torchdev.recipes import containers, jobs
-from torchdev.recipes import files as recipes
+from torchdev.recipes import containers
 from torchdev.recipes.containers import Start
-from torchdev.recipes.jobs import Wishes
-from torchdev.util import texts, trees
 from torchdev.util.commands import build_py
 from torchdev.util.errors import EngineError, InputError
+from torchdev.util.streams import say
 from torchdev.wheels import variables
 
 Say = Callable[[str], None]
 
 
-def one(cells: "tuple[Cell, ...]") -> Cell:
-    """The only one of some cells; InputError if there are more."""
-    if len(cells) == 1:
-        return cells[0]
-    raise InputError(f"one cell is wanted, not {len(cells)}", next_step=f"name one: {cells[0].id}")
+def run(options: Namespace, root: Path) -> int:
+    """Become the named cell's container."""
+    project, chosen = opened(options, root)
+    become(project, one(chosen), options.words, options.gpu, options.shm, say)
+    return 0
 
 
-def wishes(kind: str, files: "list[Path]", others: "dict[str, Any]") -> Wishes:
-    """What the command line asks of a recipe; the named files are read."""
-    return Wishes(kind, files=_read(files), **others)
-
-
-def _read(paths: "list[Path]") -> "dict[str, bytes] | None":
-    found: dict[str, bytes] = {}
-    for path in paths:
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            step = "name a file that can be read"
-            raise InputError(f"{path}: {error.strerror}", where="--file", next_step=step) from None
-        if path.name in found:
-            raise InputError(f"two files have the name {path.name}", where="--file", next_step="rename one")
-        found[path.name] = data
-    return found or None
-
-
-def write_recipe(project: Project, cell: Cell, wished: Wishes, image: str, folder: "Path | None", say: Say) -> None:
-    """Write the files of a recipe into a new folder, which is recipe-KIND unless another is named."""
-    plan = project.plans((cell,))[0]
-    if image:
-        jobs.check_image(image)
-    job = jobs.make_job(cell, wished, image, project.job_files())
-    job = job if image else replace(job, image=_image(plan, say))
-    files = recipes.make(job, project.places.templates)
-    target = folder or Path(f"recipe-{wished.kind}")
-    trees.create(files, target)
-    for name in files:
-        say(f"{target / name}")
-    say(f"image: {job.image}")
-    if wished.kind in jobs.CLUSTER and "/" not in job.image:
-        say(f"a cluster has no {job.image} unless it is loaded there; else push it, or name it with --image")
-
-
-def _image(plan: Plan, say: Say) -> str:
-    """The name of a plan's image: by digest if it was pushed, else the local tag, and why."""
-    try:
-        found = Engine().image(plan.tags[0])
-    except EngineError as error:
-        say(f"image by tag, since its digest is not known: {error.what}")
-        return plan.tags[0]
-    pushed = [name for name in found.pushed if texts.REFERENCE.matches(name)] if found else []
-    if pushed:
-        if len(pushed) > 1:
-            say(f"it was pushed elsewhere, too; --image takes another: {', '.join(pushed[1:])}")
-        return pushed[0]
-    why = "it was not pushed from this engine" if found else "this engine does not have it"
-    say(f"image by tag, since its digest is not known: {why}")
-    return plan.tags[0]
-
-
-def run(project: Project, cell: Cell, command: "list[str]", gpu: str, shm: int, say: Say) -> None:
+def become(project: Project, cell: Cell, command: "list[str]", gpu: str, shm: int, say: Say) -> None:
     """Become `docker run` of a cell, in the current folder; what the container can't have is said first.
 
     `gpu` is auto, require or none; `shm` is in GiB. Exit status and signals are then those of docker run.

@@ -6,12 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
 
-from torchdev.catalog.ids import AMD64
 from torchdev.engine.client import Image
 from torchdev.image.plan import Plan
-from torchdev.matrix.load import Cell, Matrix
 from torchdev.pipeline.verify import REMEMBERED, Outcome, Verdict
 from torchdev.util import tables
 from torchdev.util.errors import Exit
@@ -70,55 +67,6 @@ def storage_text(found: Storage) -> str:
         f"{found.images} images, {found.together / 1e9:.2f} GB if each stood alone, "
         f"{found.stored / 1e9:.2f} GB stored, since what they share is stored once"
     )
-
-
-def cells_text(matrix: Matrix, cells: "Iterable[Cell]") -> str:
-    """The cells, one a line, with their shorter tags."""
-    rows = [("CELL", "PYTHON", "CUDA", "PYTORCH", "TAGS", "")]
-    for cell in cells:
-        note = f"legacy: {cell.legacy}" if cell.legacy else ""
-        rows.append((cell.id, cell.python, cell.cuda or "none", cell.torch, " ".join(matrix.aliases_of(cell)), note))
-    return tables.text(rows)
-
-
-def cells_json(matrix: Matrix, cells: "Iterable[Cell]") -> str:
-    """The cells for a program: a JSON list."""
-    entries: list[dict[str, Any]] = [
-        {
-            "id": cell.id,
-            "python": cell.python,
-            "flavour": cell.flavour,
-            "cuda": cell.cuda,
-            "torch": cell.torch,
-            "cudnn": cell.cudnn,
-            "variant": cell.variant,
-            "arch": cell.arch,
-            "legacy": cell.legacy,
-            "aliases": list(matrix.aliases_of(cell)),
-            "requirements": list(cell.requirements),
-        }
-        for cell in cells
-    ]
-    return json_text(entries)
-
-
-def shards(cells: "Iterable[Cell]") -> dict[str, list[str]]:
-    """Flavour and architecture to the ids of their cells, which have most in common: to be built on one machine."""
-    found: dict[str, list[str]] = {}
-    for cell in cells:
-        name = cell.flavour if cell.arch == AMD64 else f"{cell.flavour}-{cell.arch}"
-        found.setdefault(name, []).append(cell.id)
-    return found
-
-
-def shards_json(cells: "Iterable[Cell]") -> str:
-    """Shards for a program: a list that a CI system's matrix can take; `cells` is separated by spaces."""
-    return json_text([{"shard": name, "cells": " ".join(ids)} for name, ids in shards(cells).items()], indent=None)
-
-
-def shards_text(cells: "Iterable[Cell]") -> str:
-    """A shard a line, with its cells."""
-    return tables.text([("SHARD", "CELLS"), *((name, " ".join(ids)) for name, ids in shards(cells).items())])
 
 
 def verdicts_text(verdicts: Iterable[Verdict]) -> str:

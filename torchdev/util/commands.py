@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 WITHOUT_MATRIX = frozenset({"doctor", "catalog", "check"})
-"""The stages that read no matrix file."""
+"""The commands that read no matrix file."""
 
 
 @dataclass

@@ -142,7 +142,7 @@ def test_a_full_run_is_written_down(
 ) -> None:
     """Every group of it, whatever it came to, as a page too; the next usual run says when it was."""
     ran = stage(tmp_path, monkeypatch, failing)
-    code = check.run(tmp_path, Consent(True), print, Extent.FULL)
+    code = check.check(tmp_path, Consent(True), print, Extent.FULL)
     assert code == (Exit.CHECK if failing else Exit.OK)
     assert ran[-2:] == ["engine tests", "sabotage"]
     written = fullcheck.read(tmp_path)
@@ -153,7 +153,7 @@ def test_a_full_run_is_written_down(
     assert page == fullcheck.page(written, check.GENERATED)
     assert ("**failed**" in page) == bool(failing)
     capsys.readouterr()
-    check.run(tmp_path, Consent(True), print)
+    check.check(tmp_path, Consent(True), print)
     said = capsys.readouterr().out
     assert f"was last run on {written.date} at {written.commit}: " in said
     assert (f"failed: {failing}" if failing else "nothing failed; not run: cells (1 of 9)") in said
@@ -162,10 +162,10 @@ def test_a_full_run_is_written_down(
 def test_lighter_runs_write_nothing_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their tests with an engine are without the heavy ones; a quick run has none."""
     ran = stage(tmp_path, monkeypatch)
-    assert check.run(tmp_path, Consent(True), print) == Exit.OK
+    assert check.check(tmp_path, Consent(True), print) == Exit.OK
     assert ran[-2:] == ["engine tests without the heavy", "sabotage without the heavy"]
     ran.clear()
-    assert check.run(tmp_path, Consent(True), print, Extent.QUICK) == Exit.OK
+    assert check.check(tmp_path, Consent(True), print, Extent.QUICK) == Exit.OK
     assert "unit tests" in ran
     assert not [name for name in ran if "engine" in name or "sabotage" in name]
     assert fullcheck.read(tmp_path) is None
@@ -180,7 +180,7 @@ def test_a_run_that_ends_early_is_not_written_down(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(check, "_cells", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        check.run(tmp_path, Consent(True), print, Extent.FULL)
+        check.check(tmp_path, Consent(True), print, Extent.FULL)
     assert fullcheck.read(tmp_path) is None
 
 

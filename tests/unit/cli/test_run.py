@@ -1,4 +1,4 @@
-"""What run and recipe do with an engine's answers: a made-up engine, and no container."""
+"""What run does with an engine's answers: a made-up engine, and no container."""
 
 import os
 import shutil
@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.unit.conftest import ROOT
-from torchdev.cli import run as launch
+from torchdev.cli import run
 from torchdev.docgen.project import Project, open_project
 from torchdev.engine.client import Image
-from torchdev.recipes.jobs import Wishes
-from torchdev.util.errors import EngineError, GpuError, InputError
+from torchdev.util.errors import GpuError, InputError
 
 
 class FakeEngine:
@@ -43,7 +41,6 @@ class FakeEngine:
 
 
 Starter = Callable[..., tuple[list[str], list[str]]]
-PUSHED = ("ghcr.io/me/torchdev@sha256:" + "ab" * 32, "other.example/torchdev@sha256:" + "cd" * 32)
 
 
 def an_image(*pushed: str) -> Image:
@@ -64,15 +61,15 @@ def start(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/docker")
 
-    def run(engine: FakeEngine, cell: str = "latest", gpu: str = "auto") -> "tuple[list[str], list[str]]":
+    def words_of(engine: FakeEngine, cell: str = "latest", gpu: str = "auto") -> "tuple[list[str], list[str]]":
         words: list[str] = []
         said: list[str] = []
-        monkeypatch.setattr(launch, "Engine", lambda: engine)
+        monkeypatch.setattr(run, "Engine", lambda: engine)
         monkeypatch.setattr(os, "execv", lambda path, command: words.extend(command))
-        launch.run(project, project.matrix.select([cell])[0], ["python", "x.py"], gpu, 4, said.append)
+        run.become(project, project.matrix.select([cell])[0], ["python", "x.py"], gpu, 4, said.append)
         return words, said
 
-    return run
+    return words_of
 
 
 def test_container_gets_what_there_is(start: Starter, tmp_path: Path) -> None:
@@ -122,49 +119,3 @@ def test_cache_that_can_not_be_made_is_done_without(start: Starter, tmp_path: Pa
     words, said = start(FakeEngine(an_image()))
     assert not [word for word in words if "/cache" in word]
     assert any("caches end with the container" in line for line in said)
-
-
-def no_engine() -> FakeEngine:
-    """What Engine() does where none answers."""
-    raise EngineError("no Docker Engine answers: its socket does not exist")
-
-
-@pytest.mark.parametrize(
-    ("engine", "image", "said"),
-    [
-        (lambda: FakeEngine(an_image(*PUSHED[:1])), PUSHED[0], ""),
-        (lambda: FakeEngine(an_image(*PUSHED)), PUSHED[0], PUSHED[1]),
-        (lambda: FakeEngine(an_image()), "torchdev:py313-cu132-torch2.15.0", "was not pushed"),
-        (lambda: FakeEngine(), "torchdev:py313-cu132-torch2.15.0", "does not have it"),
-        (no_engine, "torchdev:py313-cu132-torch2.15.0", "no Docker Engine answers"),
-    ],
-)
-def test_recipe_names_the_image_by_digest_where_it_is_known(
-    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Any, image: str, said: str
-) -> None:
-    """Else by tag, and says why."""
-    lines: list[str] = []
-    monkeypatch.setattr(launch, "Engine", engine)
-    cell, folder = project.matrix.aliases["latest"], tmp_path / "new"
-    launch.write_recipe(project, cell, Wishes("kubernetes"), "", folder, lines.append)
-    job = yaml.safe_load((folder / "job.yaml").read_text())
-    assert job["spec"]["template"]["spec"]["containers"][0]["image"] == image
-    assert said in "\n".join(lines)
-    assert any("a cluster has no" in line for line in lines) == ("/" not in image)
-
-
-def test_named_image_is_taken_unasked(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No engine is needed for it."""
-    monkeypatch.setattr(launch, "Engine", no_engine)
-    cell, folder = project.matrix.aliases["latest"], tmp_path / "new"
-    launch.write_recipe(project, cell, Wishes("docker"), "ghcr.io/me/torchdev:mine", folder, lambda line: None)
-    assert "ghcr.io/me/torchdev:mine" in (folder / "run.sh").read_text()
-
-
-def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
-    """Only one of them could be beside the command."""
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "x.py").write_text("")
-    with pytest.raises(InputError, match=r"two files have the name x\.py"):
-        launch.wishes("kubernetes", [tmp_path / "a" / "x.py", tmp_path / "b" / "x.py"], {})

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import build
 from tests.unit.conftest import ROOT
-from torchdev.cli import bake, render, stages
+from torchdev.cli import bake, build, main, plan, render
 from torchdev.docgen.project import Project, open_project
 from torchdev.image import dockerfile
 from torchdev.image.paths import Places
@@ -54,7 +53,7 @@ def quiet(_: str) -> None:
 NEEDS: "dict[str, Callable[[Project], object]]" = {
     "render": lambda project: render.render_images(project, check=False, say=quiet),
     "render --check": lambda project: render.render_images(project, check=True, say=quiet),
-    "plan": lambda project: stages.look_ahead(project, project.matrix.cells, None),
+    "plan": lambda project: plan.look_ahead(project, project.matrix.cells, None),
     "plan of some": lambda project: render.name_unlocked(project, project.matrix.cells, quiet),
     "bake": lambda project: bake.bake(project, project.matrix.cells, Options(), [], quiet),
     "test and run": lambda project: project.plans(project.matrix.cells),
@@ -132,7 +131,7 @@ def test_build_of_nothing_but_unlocked_cells_fails_them(folder: Path) -> None:
     """Each in its line of the results, before anything is compared or asked."""
     shutil.rmtree(folder / "images")
     project = open_project(ROOT, folder / "matrix.yaml")
-    results = stages.build_cells(project, project.matrix.cells, Options(), quiet)
+    results = build.build_cells(project, project.matrix.cells, Options(), quiet)
     assert [(result.cell, result.code) for result in results] == [(CELL, Exit.INPUT)]
     assert "lock" in results[0].error
 
@@ -147,7 +146,7 @@ def test_command_line_tells_it(
     for words in (["plan"], ["plan", "--json"], ["render"], ["render", "--check"], [CELL]):
         stage = [] if words == [CELL] else words[:1]
         typed = [*stage, "--matrix-file", str(folder / "matrix.yaml"), *words[len(stage) :]]
-        assert faults.ended(lambda typed=typed: build.main(typed), ROOT, build.logs) == 2  # type: ignore[misc]
+        assert faults.ended(lambda typed=typed: main.main(ROOT, typed), ROOT, lambda: main.logs(ROOT)) == 2  # type: ignore[misc]
         told = capsys.readouterr()
         assert "no lock yet" in told.err + told.out
         assert "Traceback" not in told.err

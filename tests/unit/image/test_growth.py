@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.unit.conftest import ROOT, distinct, make_package
+from torchdev.cli import list as listing
 from torchdev.docgen.project import Project
 from torchdev.image import render
 from torchdev.image.paths import Places
 from torchdev.matrix.load import Matrix, load
-from torchdev.pipeline import estimate, report
+from torchdev.pipeline import estimate
 from torchdev.wheels import lock, lockfile
 
 pytestmark = pytest.mark.xdist_group("growth")
@@ -80,8 +81,8 @@ def again(project: Project) -> Matrix:
 
 WORK: "dict[str, Callable[[Project], object]]" = {
     "load": again,
-    "list": lambda project: report.cells_text(project.matrix, project.matrix.cells),
-    "list as JSON": lambda project: report.cells_json(project.matrix, project.matrix.cells),
+    "list": lambda project: listing.cells_text(project.matrix, project.matrix.cells),
+    "list as JSON": lambda project: listing.cells_json(project.matrix, project.matrix.cells),
     "select": lambda project: project.matrix.select([cell.id for cell in project.matrix.cells]),
     "select by tag": lambda project: project.matrix.select([cell.short for cell in project.matrix.cells]),
     "plan": lambda project: [plan.shared for plan in project.plans(project.matrix.cells)],

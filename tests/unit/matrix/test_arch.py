@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from torchdev.catalog import ids
+from torchdev.cli.list import shards
 from torchdev.matrix.load import Cell, Matrix
-from torchdev.pipeline.report import shards
 from torchdev.pipeline.session import platform_refusal
 from torchdev.util.errors import Exit, InputError
 from torchdev.wheels import wheel

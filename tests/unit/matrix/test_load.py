@@ -11,9 +11,9 @@ import regress
 
 from tests.unit.conftest import MATRIX, ROOT
 from torchdev.catalog.releases import all_combinations
+from torchdev.cli.list import cells_text
 from torchdev.matrix.load import Matrix, load
 from torchdev.matrix.schema import SCHEMA_FILE, json_schema
-from torchdev.pipeline.report import cells_text
 from torchdev.util.errors import Exit, InputError
 
 MatrixOf = Callable[[str], Matrix]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.conftest import ROOT
+from torchdev.cli.list import shards_json
 from torchdev.engine.client import Image
 from torchdev.image.paths import Places
 from torchdev.image.plan import Plan
@@ -24,7 +25,6 @@ from torchdev.pipeline.report import (
     headline,
     results_junit,
     results_text,
-    shards_json,
     slowest_text,
     storage,
     verdicts_text,

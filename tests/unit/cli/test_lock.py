@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from torchdev.catalog import bases
-from torchdev.cli import stages
+from torchdev.cli import lock as locking
 from torchdev.docgen.project import Project
 from torchdev.image.paths import Places
 from torchdev.matrix.load import Cell, Matrix
@@ -59,7 +59,7 @@ def resolved(lock: Lock, monkeypatch: pytest.MonkeyPatch) -> "dict[str, Exceptio
         return dataclasses.replace(lock, cell=cell.id, python=cell.python, inputs=inputs_digest(cell), packages=listed)
 
     monkeypatch.setattr(resolve, "resolve", found)
-    monkeypatch.setattr(stages, "read_host", Host)
+    monkeypatch.setattr(locking, "read_host", Host)
     return errors
 
 
@@ -74,7 +74,7 @@ def test_a_cell_that_fails_stops_no_other(project: Project, resolved: "dict[str,
     resolved[cells[0].id] = InputError("no cuDNN", where="matrix.yaml:4:5")
     resolved[cells[1].id] = BuildError("the index is silent", where=cells[1].id)
     with pytest.raises(BuildError) as caught:
-        stages.lock_cells(project, cells, said.append)
+        locking.lock_cells(project, cells, said.append)
     assert written(project) == [cells[2].id]
     assert caught.value.code is Exit.BUILD
     assert caught.value.next_step == f"python build.py lock {cells[0].id} {cells[1].id}"
@@ -86,7 +86,7 @@ def test_the_failure_of_one_cell_is_told_once(project: Project, resolved: "dict[
     cell, said = project.matrix.cells[0], list[str]()
     resolved[cell.id] = InputError("no cuDNN", where="matrix.yaml:4:5")
     with pytest.raises(InputError, match="no cuDNN"):
-        stages.lock_cells(project, (cell,), said.append)
+        locking.lock_cells(project, (cell,), said.append)
     assert said == []
 
 
@@ -95,7 +95,7 @@ def test_a_fault_of_our_own_stops_no_other(project: Project, resolved: "dict[str
     cells = project.matrix.cells
     resolved[cells[0].id] = AssertionError("a fault")
     with pytest.raises(AssertionError, match="a fault"):
-        stages.lock_cells(project, cells, lambda text: None)
+        locking.lock_cells(project, cells, lambda text: None)
     assert written(project) == [cells[1].id, cells[2].id]
 
 
@@ -104,7 +104,7 @@ def test_what_could_not_be_read_back_is_not_written(
 ) -> None:
     """The lock that was there stays, if an index gives what is no lock of the cell."""
     cell = project.matrix.cells[0]
-    stages.lock_cells(project, (cell,), lambda text: None)
+    locking.lock_cells(project, (cell,), lambda text: None)
     path = project.images / cell.id / "lock.json"
     before, good = path.read_bytes(), resolve.resolve
     for name, field, value in (
@@ -130,7 +130,7 @@ def test_what_could_not_be_read_back_is_not_written(
 
         monkeypatch.setattr(resolve, "resolve", bad)
         with pytest.raises(BuildError, match="no lock of this cell"):
-            stages.lock_cells(project, (cell,), lambda text: None)
+            locking.lock_cells(project, (cell,), lambda text: None)
         assert path.read_bytes() == before
 
 
@@ -148,16 +148,16 @@ def test_no_lock_is_written_through_a_link(
     else:
         folder.symlink_to({"images/cell to nothing": outside / "none", "images to itself": folder}.get(place, outside))
     with pytest.raises(InputError, match="can't be written, and nothing was") as caught:
-        stages.lock_cells(project, cells, lambda text: None)
+        locking.lock_cells(project, cells, lambda text: None)
     name = "images" if folder == project.images else f"images/{cells[1].id}"
     assert f"{name}{' is not a folder' if place == 'a file' else ' is a link'}" in caught.value.what
     assert caught.value.next_step == "move away what is there, then: python build.py lock"
     assert list(outside.iterdir()) == []
     if folder == project.images:
         with pytest.raises(InputError, match=r"images/bases\.json: images is a link"):
-            stages.lock_bases(project, lambda text: None)
+            locking.lock_bases(project, lambda text: None)
     else:
-        stages.lock_cells(project, cells[:1], lambda text: None)
+        locking.lock_cells(project, cells[:1], lambda text: None)
         assert written(project) == [cells[0].id]
 
 
@@ -171,12 +171,12 @@ def test_a_lock_is_replaced_and_never_written_through(
     target.write_text("not ours")
     path.symlink_to(target)
     said = list[str]()
-    stages.lock_cells(project, (cell,), said.append)
+    locking.lock_cells(project, (cell,), said.append)
     assert target.read_text() == "not ours"
     assert not path.is_symlink()
     assert path.stat().st_mode & 0o777 == 0o644
     inode = path.stat().st_ino
-    stages.lock_cells(project, (cell,), said.append)
+    locking.lock_cells(project, (cell,), said.append)
     assert path.stat().st_ino == inode
     assert sum("unchanged" in line for line in said) == 1
     assert [entry.name for entry in path.parent.iterdir()] == ["lock.json"]
@@ -188,13 +188,13 @@ def test_a_folder_in_a_locks_place_is_told(project: Project, resolved: "dict[str
     path = project.images / cell.id / "lock.json"
     path.mkdir(parents=True)
     with pytest.raises(InputError, match="can't be written"):
-        stages.lock_cells(project, (cell,), lambda text: None)
+        locking.lock_cells(project, (cell,), lambda text: None)
     assert [entry.name for entry in path.parent.iterdir()] == ["lock.json"]
 
 
 def test_every_lock_that_is_written_can_be_read(project: Project, resolved: "dict[str, Exception]") -> None:
     """And all three are."""
-    stages.lock_cells(project, project.matrix.cells, lambda text: None)
+    locking.lock_cells(project, project.matrix.cells, lambda text: None)
     for cell in project.matrix.cells:
         assert lockfile.read_lock(project.images / cell.id / "lock.json", cell).cell == cell.id
 
@@ -250,7 +250,7 @@ def test_a_lock_survives_a_kill_at_any_moment(
         names = {"write": "fdopen", "fsync": "fsync", "rename": "rename"}
         monkeypatch.setattr(os, names[call], lambda *arguments, **options: os.kill(os.getpid(), signal.SIGKILL))
         monkeypatch.setattr(Path, "replace", lambda *arguments: os.kill(os.getpid(), signal.SIGKILL))
-        stages._write_lock(project, resolve.resolve(cell, Host(), {}), cell)
+        locking._write_lock(project, resolve.resolve(cell, Host(), {}), cell)
         os._exit(0)
     assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
     assert path.read_text() == "the old one"
@@ -290,9 +290,9 @@ def test_runs_at_once_lose_no_hash(legacy: "tuple[Project, Cell, Lock]") -> None
     path = project.images / cell.id / "lock.json"
     with ThreadPoolExecutor(8) as pool:
         made = [whole, *[unresolved(whole)] * 20]
-        list(pool.map(lambda one: stages._write_lock(project, one, cell), made))
+        list(pool.map(lambda one: locking._write_lock(project, one, cell), made))
     assert lockfile.read_lock(path, cell) == whole
-    assert "unchanged" in stages._write_lock(project, unresolved(whole), cell)
+    assert "unchanged" in locking._write_lock(project, unresolved(whole), cell)
 
 
 def test_processes_at_once_leave_whole_locks(legacy: "tuple[Project, Cell, Lock]") -> None:
@@ -302,13 +302,13 @@ def test_processes_at_once_leave_whole_locks(legacy: "tuple[Project, Cell, Lock]
     newer = dataclasses.replace(tool, version="99.0", file="filelock-99.0-py3-none-any.whl")
     other = dataclasses.replace(whole, packages=tuple(newer if p.name == "filelock" else p for p in whole.packages))
     path = project.images / cell.id / "lock.json"
-    stages._write_lock(project, whole, cell)
+    locking._write_lock(project, whole, cell)
     writers = []
     for one in (whole, other):
         pid = os.fork()
         if pid == 0:
             while True:
-                stages._write_lock(project, one, cell)
+                locking._write_lock(project, one, cell)
         writers.append(pid)
     seen: set[str | None] = set()
     begin = time.monotonic()
@@ -319,8 +319,8 @@ def test_processes_at_once_leave_whole_locks(legacy: "tuple[Project, Cell, Lock]
         os.waitpid(pid, 0)
     assert seen == {tool.version, "99.0"}
     assert lockfile.read_lock(path, cell) in (whole, other)
-    stages._write_lock(project, other, cell)
-    stages._write_lock(project, whole, cell)  # one of the two has something to write, and removes what was left
+    locking._write_lock(project, other, cell)
+    locking._write_lock(project, whole, cell)  # one of the two has something to write, and removes what was left
     assert [file.name for file in path.parent.iterdir()] == ["lock.json"]
 
 
@@ -354,7 +354,7 @@ def test_a_folder_that_another_run_holds_is_waited_for(legacy: "tuple[Project, C
     path = project.images / cell.id / "lock.json"
     with ThreadPoolExecutor(1) as pool:
         with files.alone(project.images):
-            done = pool.submit(stages._write_lock, project, whole, cell)
+            done = pool.submit(locking._write_lock, project, whole, cell)
             time.sleep(0.2)
             assert not path.exists()
         assert done.result(10).startswith(cell.id)

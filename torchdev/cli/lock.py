@@ -1,0 +1,121 @@
+"""The command lock: cells to locks, and the bases' names to digests."""
+
+import contextlib
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+from torchdev.catalog import bases, facts
+from torchdev.cli.chosen import opened
+from torchdev.docgen.project import Project
+from torchdev.engine.client import Engine
+from torchdev.image import render
+from torchdev.matrix.load import Cell
+from torchdev.util import files, process, texts, trees
+from torchdev.util.commands import build_py
+from torchdev.util.errors import BuildError, InputError, TorchdevError
+from torchdev.util.streams import say
+from torchdev.wheels import lock, lockfile, pytorch, resolve
+from torchdev.wheels.host import read_host
+
+Say = Callable[[str], None]
+
+
+def run(options: Namespace, root: Path) -> int:
+    """Lock the named cells, or the bases."""
+    project, chosen = opened(options, root)
+    if options.bases:
+        lock_bases(project, say)
+    else:
+        lock_cells(project, chosen, say)
+    return 0
+
+
+def lock_cells(project: Project, cells: "tuple[Cell, ...]", say: Say) -> None:
+    """Resolve the named cells, or all, and write their locks; what was resolved before keeps its sizes.
+
+    One that can't be resolved keeps no other from its lock; they are named at the end, in a BuildError. An interrupt
+    leaves the locks that were written by then.
+    """
+    command = build_py("lock", *(cell.id for cell in cells if cells != project.matrix.cells))
+    trees.refuse_links(render.tree({}, project.images), [f"{cell.id}/lock.json" for cell in cells], command)
+    host = read_host()
+    for note in host.notes:
+        say(f"note: {note}")
+    known_locks = _there(project, project.matrix.cells)
+    known = {
+        package.sha256: package.installed
+        for found in known_locks
+        for package in found.packages
+        if package.sha256 and package.installed
+    }
+
+    asked = pytorch.Asked(say)
+
+    def one(cell: Cell) -> "TorchdevError | None":
+        try:
+            found = lock.completed_by(resolve.resolve(cell, host, known, asked), known_locks)
+            say(_write_lock(project, lockfile.sound(found, cell), cell))
+            for bound in facts.bounds(cell.torch):
+                say(f"  {bound}")
+        except TorchdevError as error:
+            if len(cells) > 1:
+                say(f"error: {error}")
+            return error
+        return None
+
+    refusals = zip(cells, process.at_once(2, one, cells, all_of_them=True), strict=True)
+    failed = {cell: error for cell, error in refusals if error}
+    _refuse(failed, len(cells))
+    say(f"next: {render.RENDER}")
+
+
+def _write_lock(project: Project, found: lock.Lock, cell: Cell) -> str:
+    """Write a lock; a line that says what is in it.
+
+    Another run may have written one since this run began: what that one knows of the same wheels is kept.
+    """
+    path = project.images / cell.id / "lock.json"
+    with files.alone(project.images):
+        found = lock.completed_by(found, _there(project, (cell,)))
+        text = lock.to_text(found)
+        changed = not path.is_file() or path.is_symlink() or path.read_bytes() != text.encode()
+        if changed:
+            files.write(path, text)
+    size = sum(package.size or 0 for package in found.packages) / 1e9
+    unresolved = f", {len(found.unresolved)} of them unresolved" if found.unresolved else ""
+    return f"{found.cell}: {len(found.packages)} wheels{unresolved}, {size:.1f} GB{'' if changed else ', unchanged'}"
+
+
+def _refuse(failed: "dict[Cell, TorchdevError]", cells: int) -> None:
+    """Raise the error of the only cell that was asked for, or one that names those of several that have failed."""
+    if failed and cells == 1:
+        raise next(iter(failed.values()))
+    if failed:
+        names = " ".join(cell.id for cell in failed)
+        what = f"{len(failed)} of {cells} cells could not be locked, for what is said above"
+        raise BuildError(f"{what}: {names}", next_step=build_py("lock", *(cell.id for cell in failed)))
+
+
+def _there(project: Project, cells: "tuple[Cell, ...]") -> "list[lock.Lock]":
+    """The locks of some cells, as far as they can be read."""
+    found = []
+    for cell in cells:
+        with contextlib.suppress(InputError):
+            found.append(lockfile.read_lock(project.images / cell.id / "lock.json", cell))
+    return found
+
+
+def lock_bases(project: Project, say: Say) -> None:
+    """Ask the registry for the digests of the official bases and write them to images/bases.json."""
+    trees.refuse_links(render.tree({}, project.images), ["bases.json"], build_py("lock", "--bases"))
+    engine = Engine()
+    names = {base.name for cell in project.matrix.cells for base in bases.bases_of(cell.python, {})}
+    found = {name: engine.registry_digest(name) for name in sorted(names)}
+    known = {name: digest for name, digest in found.items() if digest and texts.DIGEST.matches(digest)}
+    if known:
+        bases.write_digests(project.places.bases, project.images / "bases.json", known)
+    for name, digest in found.items():
+        left = f"{texts.quoted(digest)} is no digest" if digest else "no registry answers"
+        say(f"{name}: {known.get(name) or f'{left}; left as it was'}")
+    say(f"next: {render.RENDER}")

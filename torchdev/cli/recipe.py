@@ -1,0 +1,84 @@
+"""The command recipe: the files by which Docker, Compose, editors or Kubernetes start a cell."""
+
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torchdev.cli import arguments
+from torchdev.cli.chosen import one, opened
+from torchdev.docgen.project import Project
+from torchdev.engine.client import Engine
+from torchdev.image.plan import Plan
+from torchdev.matrix.load import Cell
+from torchdev.recipes import files as recipes
+from torchdev.recipes import jobs
+from torchdev.recipes.jobs import Wishes
+from torchdev.util import texts, trees
+from torchdev.util.errors import EngineError, InputError
+from torchdev.util.streams import say
+
+Say = Callable[[str], None]
+
+
+def run(options: Namespace, root: Path) -> int:
+    """Write a recipe of the named cell."""
+    project, chosen = opened(options, root)
+    cell = one(chosen)
+    asked = wishes(options.kind, options.file, {wish: getattr(options, wish) for wish in arguments.RECIPE})
+    write_recipe(project, cell, asked, options.image or "", options.out, say)
+    return 0
+
+
+def wishes(kind: str, files: "list[Path]", others: "dict[str, Any]") -> Wishes:
+    """What the command line asks of a recipe; the named files are read."""
+    return Wishes(kind, files=_read(files), **others)
+
+
+def _read(paths: "list[Path]") -> "dict[str, bytes] | None":
+    found: dict[str, bytes] = {}
+    for path in paths:
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            step = "name a file that can be read"
+            raise InputError(f"{path}: {error.strerror}", where="--file", next_step=step) from None
+        if path.name in found:
+            raise InputError(f"two files have the name {path.name}", where="--file", next_step="rename one")
+        found[path.name] = data
+    return found or None
+
+
+def write_recipe(project: Project, cell: Cell, wished: Wishes, image: str, folder: "Path | None", say: Say) -> None:
+    """Write the files of a recipe into a new folder, which is recipe-KIND unless another is named."""
+    plan = project.plans((cell,))[0]
+    if image:
+        jobs.check_image(image)
+    job = jobs.make_job(cell, wished, image, project.job_files())
+    job = job if image else replace(job, image=_image(plan, say))
+    files = recipes.make(job, project.places.templates)
+    target = folder or Path(f"recipe-{wished.kind}")
+    trees.create(files, target)
+    for name in files:
+        say(f"{target / name}")
+    say(f"image: {job.image}")
+    if wished.kind in jobs.CLUSTER and "/" not in job.image:
+        say(f"a cluster has no {job.image} unless it is loaded there; else push it, or name it with --image")
+
+
+def _image(plan: Plan, say: Say) -> str:
+    """The name of a plan's image: by digest if it was pushed, else the local tag, and why."""
+    try:
+        found = Engine().image(plan.tags[0])
+    except EngineError as error:
+        say(f"image by tag, since its digest is not known: {error.what}")
+        return plan.tags[0]
+    pushed = [name for name in found.pushed if texts.REFERENCE.matches(name)] if found else []
+    if pushed:
+        if len(pushed) > 1:
+            say(f"it was pushed elsewhere, too; --image takes another: {', '.join(pushed[1:])}")
+        return pushed[0]
+    why = "it was not pushed from this engine" if found else "this engine does not have it"
+    say(f"image by tag, since its digest is not known: {why}")
+    return plan.tags[0]
