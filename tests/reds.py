@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.unit.conftest import ROOT
-from torchdev.image.paths import Places
+from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan
 from torchdev.pipeline.verify import processes, side_by_side
 
 
 def reds(
     plan: Plan,
-    places: Places,
+    paths: Paths,
     image: str,
     options: "list[str]",
     report: Path,
@@ -30,7 +30,7 @@ def reds(
     if "PYTEST_XDIST_WORKER" not in os.environ:  # else several images are tried at once already
         command += side_by_side(processes(os.environ, len(os.sched_getaffinity(0))))
     command += ["--cell", plan.cell.id, "--image", image, "--gpu", "none"]
-    command += ["--matrix-file", str(places.matrix_file), "--junitxml", str(report)]
+    command += ["--matrix-file", str(paths.matrix_file), "--junitxml", str(report)]
     variables = {**os.environ, **(environment or {})}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=variables)
     assert done.returncode in (0, 1), done.stdout[-3000:] + done.stderr[-3000:]

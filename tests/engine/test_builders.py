@@ -21,7 +21,7 @@ from torchdev.docgen.project import Project
 from torchdev.engine import buildx, outputs
 from torchdev.engine.client import Engine
 from torchdev.engine.outputs import Way
-from torchdev.image.paths import Places
+from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan
 from torchdev.matrix.load import load
 from torchdev.pipeline import batches
@@ -64,7 +64,7 @@ def cells(engine: Engine, project: Project, base: str, tmp_path: Path) -> Iterat
     engine.tag(base, own.stand_in)
     first = dataclasses.replace(project.plans(project.matrix.cells[:1])[0], debian=own, python=own, tool=own)
     (tmp_path / "matrix.yaml").write_text(MATRIX.format(image=image))
-    small = Project(Places(ROOT, tmp_path / "matrix.yaml"), load(tmp_path / "matrix.yaml"))
+    small = Project(Paths(ROOT, tmp_path / "matrix.yaml"), load(tmp_path / "matrix.yaml"))
     plans = []
     for cell in small.matrix.cells:
         lock = Lock(cell.id, cell.python, "linux/amd64", inputs_digest(cell), first.lock.uv, ())
@@ -74,7 +74,7 @@ def cells(engine: Engine, project: Project, base: str, tmp_path: Path) -> Iterat
         (small.images / cell.id / "Dockerfile").write_text(text)
     (tmp_path / "turns").mkdir()
     how = Options(test=False, jobs=2)
-    site = Site(engine, Host(), small.places, (own,), how, lambda text: None, Disk(None), tmp_path / "turns")
+    site = Site(engine, Host(), small.paths, (own,), how, lambda text: None, Disk(None), tmp_path / "turns")
     yield site, tuple(plans)
     for name in (own.stand_in, *(name for plan in plans for name in (plan.tags[0], plan.candidate))):
         engine.untag(name)
@@ -82,7 +82,7 @@ def cells(engine: Engine, project: Project, base: str, tmp_path: Path) -> Iterat
 
 def log_of(site: Site, plan: Plan) -> str:
     """BuildKit's log of a cell."""
-    return (site.places.work / "logs" / f"{plan.cell.id}.log").read_text()
+    return (site.paths.work / "logs" / f"{plan.cell.id}.log").read_text()
 
 
 def test_remote_builder(cells: tuple[Site, tuple[Plan, ...]], second: Second, tmp_path: Path) -> None:

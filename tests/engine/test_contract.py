@@ -14,9 +14,8 @@ import pytest
 from tests.unit.conftest import ROOT
 from torchdev.docgen.project import Project, open_project
 from torchdev.engine.client import Engine
-from torchdev.image.paths import Places
+from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan
-from torchdev.image.render import CONTRACT_FILE
 from torchdev.pipeline.checks import TABLES, field, leaves, proving, read_checks
 
 Contract = dict[str, Any]
@@ -53,11 +52,11 @@ def mutations(contract: Contract) -> Iterator[tuple[str, Contract]]:
         yield table, {**contract, table: {**contract[table], "one-more": "1.0"}}
 
 
-def failures(plan: Plan, places: Places, contracts: "list[Path]", report: Path) -> "dict[str, set[str]]":
+def failures(plan: Plan, paths: Paths, contracts: "list[Path]", report: Path) -> "dict[str, set[str]]":
     """For each contract, by its file's name: the checks that fail when an image is held to it."""
     command = [sys.executable, "-m", "pytest", "tests/image/test_contract.py", "-q", "-p", "no:cacheprovider"]
     command += ["--cell", plan.cell.id, "--image", plan.tags[0], "--gpu", "none", "--tb", "no"]
-    command += ["--matrix-file", str(places.matrix_file), "--junitxml", str(report)]
+    command += ["--matrix-file", str(paths.matrix_file), "--junitxml", str(report)]
     command += [f"--contract={path}" for path in contracts]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode in (0, 1), done.stdout[-3000:] + done.stderr[-3000:]
@@ -70,24 +69,24 @@ def failures(plan: Plan, places: Places, contracts: "list[Path]", report: Path) 
 
 
 @pytest.fixture(params=["first cell", "without CUDA"])
-def built(request: pytest.FixtureRequest, project: Project, engine: Engine) -> "tuple[Plan, Places]":
+def built(request: pytest.FixtureRequest, project: Project, engine: Engine) -> "tuple[Plan, Paths]":
     """A cell with CUDA, and one without, whose images must have been built before."""
     chosen = project if request.param == "first cell" else open_project(ROOT, CPU)
     plan = chosen.plans(chosen.matrix.cells[:1])[0]
     if not engine.image(plan.tags[0]):
         pytest.skip(f"needs {plan.tags[0]}: python build.py {plan.cell.id}")
-    return plan, chosen.places
+    return plan, chosen.paths
 
 
 def test_every_value_of_the_contract_is_checked(
-    built: "tuple[Plan, Places]", tmp_path: Path, write: "Callable[[str, Contract], Path]"
+    built: "tuple[Plan, Paths]", tmp_path: Path, write: "Callable[[str, Contract], Path]"
 ) -> None:
     """Each change turns the check of its field red, and no other; a field that turns nothing red fails this."""
-    plan, places = built
-    contract = json.loads((places.images / plan.cell.id / CONTRACT_FILE).read_text())
+    plan, paths = built
+    contract = json.loads(paths.contract(plan.cell.id).read_text())
     mutants = {f"{number:03}": mutant for number, mutant in enumerate(mutations(contract))}
     files = [write("as-it-is", contract), *(write(name, mutant) for name, (_, mutant) in mutants.items())]
-    found = failures(plan, places, files, tmp_path / "report.xml")
+    found = failures(plan, paths, files, tmp_path / "report.xml")
     assert found.pop("as-it-is") == set(), "build the image anew: it is not what its contract says"
     checks = read_checks(ROOT / "tests" / "image")
     expected = {name: {WHOLE, *(check.name for check in proving(checks, of))} for name, (of, _) in mutants.items()}

@@ -14,7 +14,6 @@ from tests.unit.conftest import ROOT
 from torchdev.docgen.project import open_project
 from torchdev.engine.client import Engine
 from torchdev.image.plan import Plan
-from torchdev.image.render import CONTRACT_FILE
 from torchdev.util.errors import BuildError
 from torchdev.wheels.host import read_host
 
@@ -92,8 +91,8 @@ def test_a_project_on_top_keeps_torch(
     status, output = engine.run(image, ["python", "-c", USE], network_mode="none")
     assert status == 0, output
     assert output.splitlines()[-1] == "learnt True"
-    places = open_project(ROOT, CPU).places
-    contract = json.loads((places.images / small.cell.id / CONTRACT_FILE).read_text())
+    paths = open_project(ROOT, CPU).paths
+    contract = json.loads(paths.contract(small.cell.id).read_text())
     listing = engine.run(image, ["pip", "list", "--format", "json"])[1]
     found = {canonicalize_name(package["name"]): package["version"] for package in json.loads(listing)}
     packages = {name: version for name, version in found.items() if name not in ("pip", "uv")} | contract["packages"]
@@ -101,7 +100,7 @@ def test_a_project_on_top_keeps_torch(
     held = tmp_path / "contract.json"
     held.write_text(json.dumps({**contract, "packages": packages, "size_limit": None}))
     checks = [*options(Case(tool, frozenset(), slow=tool == "pip")), f"--contract={held}"]
-    assert {name for name, _ in reds(small, places, image, checks, tmp_path / "report.xml")} == ADDED
+    assert {name for name, _ in reds(small, paths, image, checks, tmp_path / "report.xml")} == ADDED
 
 
 @pytest.mark.parametrize("tool", ["pip", pytest.param("uv", marks=pytest.mark.full)])

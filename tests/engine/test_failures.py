@@ -11,7 +11,7 @@ from torchdev.docgen.project import Project
 from torchdev.engine.client import Engine
 from torchdev.engine.diagnosis import explain
 from torchdev.image.context import context_of
-from torchdev.image.paths import Places
+from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan
 from torchdev.pipeline import bake
 from torchdev.util.errors import BuildError, Exit, GpuError
@@ -19,23 +19,23 @@ from torchdev.wheels.host import Host, read_host
 
 
 @pytest.fixture
-def copy(project: Project, plan: Plan, tmp_path: Path) -> Places:
+def copy(project: Project, plan: Plan, tmp_path: Path) -> Paths:
     """A matrix's images folder, to be damaged."""
     shutil.copytree(project.images, tmp_path / "images")
-    return Places(project.places.checkout, tmp_path / "matrix.yaml")
+    return Paths(project.paths.checkout, tmp_path / "matrix.yaml")
 
 
-def attempt(engine: Engine, plan: Plan, places: Places, host: Host) -> BuildError:
+def attempt(engine: Engine, plan: Plan, paths: Paths, host: Host) -> BuildError:
     """Build from a damaged copy; the error."""
     made = bootstrap.choose(engine, plan.bases)
     with pytest.raises(BuildError) as caught:
-        bake.build(engine, host, plan, places, bake.stands_for(engine, plan, made), None)
+        bake.build(engine, host, plan, paths, bake.stands_for(engine, plan, made), None)
     assert caught.value.where == plan.cell.id
     assert caught.value.code is Exit.BUILD
     return caught.value
 
 
-def test_altered_hash_is_refused(engine: Engine, plan: Plan, copy: Places) -> None:
+def test_altered_hash_is_refused(engine: Engine, plan: Plan, copy: Paths) -> None:
     """A wheel that is not the locked one is never installed."""
     sha256 = next(package.sha256 for package in plan.lock.packages if package.name == "filelock") or ""
     for name in ("requirements.txt", "SHA256SUMS"):
@@ -46,7 +46,7 @@ def test_altered_hash_is_refused(engine: Engine, plan: Plan, copy: Places) -> No
     assert f"python build.py lock {plan.cell.id}" in error.next_step
 
 
-def test_no_network_is_named(engine: Engine, plan: Plan, copy: Places) -> None:
+def test_no_network_is_named(engine: Engine, plan: Plan, copy: Paths) -> None:
     """A proxy that refuses every connection stands for a network that is not there."""
     path = copy.images / context_of(plan).wheels["packages"] / "requirements.txt"
     path.write_text(path.read_text() + "# changed, so that the layer is not taken from the cache\n")

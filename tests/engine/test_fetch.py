@@ -14,7 +14,7 @@ from torchdev.catalog.bases import Base
 from torchdev.docgen.project import Project
 from torchdev.engine.client import Engine
 from torchdev.image import render
-from torchdev.image.paths import Places
+from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan, make_plan
 from torchdev.pipeline import bake
 from torchdev.util.errors import BuildError
@@ -61,14 +61,14 @@ def fetch(
     """Build the stage that fetches the layer `packages` of a cell that has just these wheels, or another stage."""
     lock = dataclasses.replace(plan.lock, packages=tuple(packages))
     own = make_plan("torchdev-test-fetch", plan.cell, lock, plan.bases, ())
-    places = Places(project.places.checkout, to / "matrix.yaml")
-    render.write_cell(own, places.templates, places.images)
+    paths = Paths(project.paths.checkout, to / "matrix.yaml")
+    render.write_cell(own, paths.templates, paths.images)
     own_host = dataclasses.replace(
         read_host(), index=f"{index.url}/simple", extra_indexes=(), find_links=(), folders=(), proxies=()
     )
     stands = bake.stands_for(engine, own, made)
-    bake.build(engine, read_host(), own, places, stands, None, "tool")
-    bake.build(engine, own_host, own, places, stands, None, stage)
+    bake.build(engine, read_host(), own, paths, stands, None, "tool")
+    bake.build(engine, own_host, own, paths, stands, None, stage)
 
 
 def test_wheels_are_fetched_once_and_broken_downloads_go_on(

@@ -17,7 +17,7 @@ from tests.unit.conftest import ROOT
 from torchdev.catalog.bases import Base
 from torchdev.docgen.project import Project
 from torchdev.engine.client import Engine
-from torchdev.image.paths import Places
+from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan
 from torchdev.matrix.load import load
 from torchdev.pipeline import run as pipeline
@@ -53,7 +53,7 @@ def make(engine: Engine, base: str, project: Project, tmp_path: Path) -> Iterato
     image = f"torchdev-test-{uuid.uuid4().hex[:8]}"
     path = tmp_path / "matrix.yaml"
     path.write_text(MATRIX.format(image=image))
-    small = Project(Places(ROOT, path), load(path))
+    small = Project(Paths(ROOT, path), load(path))
     templates = project.plans(project.matrix.cells[:1])
     debian = Base(f"debian:bookworm-slim-{image}", None)  # so that no layer of another image counts as there
 
@@ -70,7 +70,7 @@ def make(engine: Engine, base: str, project: Project, tmp_path: Path) -> Iterato
         how = Options(**{"test": False, "jobs": 2, **options})  # type: ignore[arg-type]
         turns = tmp_path / "turns"
         turns.mkdir(exist_ok=True)
-        site = Site(engine, Host(), small.places, (), how, lambda text: None, Disk(None), turns)
+        site = Site(engine, Host(), small.paths, (), how, lambda text: None, Disk(None), turns)
         return site, tuple(plans)
 
     yield run

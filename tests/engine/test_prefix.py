@@ -47,7 +47,7 @@ def make(
 ) -> "tuple[list[str], dict[Base, TorchdevError]]":
     """Bootstrap one Python; what was said, and what failed."""
     said: list[str] = []
-    failed = bootstrap.bootstrap(engine, read_host(), [base], project.places, said.append, prefixes)
+    failed = bootstrap.bootstrap(engine, read_host(), [base], project.paths, said.append, prefixes)
     return said, failed
 
 

@@ -44,7 +44,7 @@ def make(
     def run(kind: str, **wishes: Any) -> "tuple[Pods, Manifest]":
         wished = jobs.Wishes(kind, cpus=1, memory=2, shm=1, **wishes)
         job = jobs.make_job(small.cell, wished, small.tags[0], project.job_files())
-        files = trees.contents(recipes.make(job, project.places.templates))
+        files = trees.contents(recipes.make(job, project.paths.templates))
         claims, config = tmp_path / "claims", tmp_path / "config"
         for folder in (claims, config):
             folder.mkdir(exist_ok=True)

@@ -33,7 +33,7 @@ from torchdev.docgen.project import open_project
 from torchdev.engine.client import Engine
 from torchdev.image import render
 from torchdev.image.context import context_of
-from torchdev.image.paths import Places
+from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan, make_plan
 from torchdev.pipeline import bake
 from torchdev.util.errors import BuildError
@@ -55,7 +55,7 @@ class Site:
     index: FakeIndex
     secrets: "dict[str, str]"
     home: Path
-    places: Places
+    paths: Paths
     plan: Plan
     stands: bake.Stands
 
@@ -153,9 +153,9 @@ def site_of(engine: Engine, index: FakeIndex, like: Plan, folder: Path, stands: 
         packages.append(Package(page.rpartition("/")[2], version, file, digest, len(content), len(content), **origin))
     lock = dataclasses.replace(like.lock, packages=tuple(packages))
     plan = make_plan("torchdev-test-secrets", like.cell, lock, like.bases, ())
-    places = Places(ROOT, folder / "matrix.yaml")
-    render.write_cell(plan, places.templates, places.images)
-    site = Site(engine, index, secrets, folder / "home", places, plan, stands)
+    paths = Paths(ROOT, folder / "matrix.yaml")
+    render.write_cell(plan, paths.templates, paths.images)
+    site = Site(engine, index, secrets, folder / "home", paths, plan, stands)
     site.write_settings()
     return site
 
@@ -174,7 +174,7 @@ def classic(engine: Engine, cpu: Plan, tmp_path: Path, monkeypatch: pytest.Monke
     try:
         with serving(FakeIndex(), GATEWAY) as index:
             site = site_of(engine, index, cpu, tmp_path, stands)
-            bake.build(engine, read_host(), site.plan, site.places, stands, None, "tool")
+            bake.build(engine, read_host(), site.plan, site.paths, stands, None, "tool")
             for name, value in site.variables().items():
                 monkeypatch.setenv(name, value)
             yield site
@@ -211,10 +211,10 @@ def containerd(
 
 def export(site: Site, stage: str, name: str) -> Path:
     """Build a stage with the site's settings into an image; BuildKit's log."""
-    folder, host = site.places.work / "bake", site.host()
+    folder, host = site.paths.work / "bake", site.host()
     folder.mkdir(parents=True, exist_ok=True)
-    file, log = folder / "docker-bake.json", site.places.work / "logs" / f"{stage}.log"
-    file.write_text(json.dumps(bake.bake_file((site.plan,), host, site.places, folder, site.stands)))
+    file, log = folder / "docker-bake.json", site.paths.work / "logs" / f"{stage}.log"
+    file.write_text(json.dumps(bake.bake_file((site.plan,), host, site.paths, folder, site.stands)))
     target = site.plan.target
     settings = [f"--set={target}.{word}" for word in (f"target={stage}", "output=type=docker", f"tags={name}")]
     command = ["bake", "--file", str(file), "--provenance=false", *settings, target]
@@ -237,7 +237,7 @@ def files_since(began: float, *folders: Path) -> "Iterator[Path]":
 def leaks(site: Site, began: float) -> "dict[str, set[str]]":
     """Files of a run that have secrets: of the working folder, HOME, the folder for temporary files, BuildKit."""
     root = Path(str(site.engine.info()["DockerRootDir"]))
-    folders = [site.places.work.parent, site.home, ROOT / ".torchdev", Path(tempfile.gettempdir())]
+    folders = [site.paths.work.parent, site.home, ROOT / ".torchdev", Path(tempfile.gettempdir())]
     found = {}
     for path in {*files_since(began, *folders), *root.glob("buildkit/*.db"), *root.glob("buildkit/containerdmeta.db")}:
         with contextlib.suppress(OSError):
@@ -280,15 +280,15 @@ def check_builds(site: Site) -> None:
 def check_failures(site: Site) -> None:
     """A wheel whose hash is another makes pip tell where it was: no log, message or line for the display has that."""
     package = next(package for package in site.plan.lock.packages if package.name != "torch")
-    requirements = site.places.images / context_of(site.plan).wheels["packages"] / "requirements.txt"
+    requirements = site.paths.images / context_of(site.plan).wheels["packages"] / "requirements.txt"
     sums = requirements.with_name("SHA256SUMS")
     for file in (requirements, sums):
         file.write_text(file.read_text().replace(str(package.sha256), "0" * 64))
     lines: list[str] = []
     host = site.host()
     with pytest.raises(BuildError) as raised:
-        bake.build(site.engine, host, site.plan, site.places, site.stands, lines.append, "fetch-packages")
-    log = (site.places.work / "logs" / f"{site.plan.cell.id}-fetch-packages.log").read_text()
+        bake.build(site.engine, host, site.plan, site.paths, site.stands, lines.append, "fetch-packages")
+    log = (site.paths.work / "logs" / f"{site.plan.cell.id}-fetch-packages.log").read_text()
     assert HIDDEN in log
     assert site.found_in(log + str(raised.value) + "".join(lines) + repr(host)) == set()
 
@@ -316,7 +316,7 @@ def test_nothing_stays_of_a_build_that_is_killed(classic: Site) -> None:
     classic.index.broken[file] = "stall"
 
     def run() -> None:
-        bake.build(classic.engine, classic.host(), classic.plan, classic.places, classic.stands, None, "fetch-packages")
+        bake.build(classic.engine, classic.host(), classic.plan, classic.paths, classic.stands, None, "fetch-packages")
 
     child = multiprocessing.get_context("fork").Process(target=run)
     child.start()
@@ -348,10 +348,10 @@ def children(process: int) -> "Iterator[int]":
 
 def test_a_secret_that_is_named_and_not_given_stops_the_build(classic: Site) -> None:
     """As when the printed bake file is run alone: PyPI is not asked in its place."""
-    host, folder = classic.host(), classic.places.work / "bake"
+    host, folder = classic.host(), classic.paths.work / "bake"
     folder.mkdir(parents=True)
     (folder / "bake.json").write_text(
-        json.dumps(bake.bake_file((classic.plan,), host, classic.places, folder, classic.stands))
+        json.dumps(bake.bake_file((classic.plan,), host, classic.paths, folder, classic.stands))
     )
     assert classic.found_in((folder / "bake.json").read_text()) == set()
     command = ["bake", f"--file={folder}/bake.json", "--provenance=false", "--set=*.target=fetch-packages"]

@@ -18,7 +18,7 @@ from torchdev.catalog import releases
 from torchdev.catalog.bases import Base
 from torchdev.docgen.project import Project
 from torchdev.engine.client import Engine
-from torchdev.image.paths import Places
+from torchdev.image.paths import Paths
 from torchdev.matrix.cells import Cell
 from torchdev.matrix.load import load
 from torchdev.pipeline import bake, memory
@@ -50,9 +50,9 @@ def fifty(engine: Engine, project: Project, made: "tuple[Base, ...]", tmp_path: 
     rows = [{"python": c.python, "cuda": c.flavour, "torch": c.torch} for c in found[-CELLS:]]
     path = tmp_path / "matrix.yaml"
     path.write_text(yaml.safe_dump({"image": image, "companions": [], "rows": rows}))
-    many = Project(Places(ROOT, path), load(path))
+    many = Project(Paths(ROOT, path), load(path))
     many.images.mkdir()
-    shutil.copy(project.places.bases, many.images / "bases.json")
+    shutil.copy(project.paths.bases, many.images / "bases.json")
     for cell in many.matrix.cells:
         own = smallest(cell, plan.lock)
         (many.images / cell.id).mkdir()
@@ -65,7 +65,7 @@ def fifty(engine: Engine, project: Project, made: "tuple[Base, ...]", tmp_path: 
         pass
     try:
         for one in plans:
-            wanted = bake.inputs(one, many.places, bake.stands_for(engine, one, made))
+            wanted = bake.inputs(one, many.paths, bake.stands_for(engine, one, made))
             labels = {bake.INPUTS_LABEL: wanted, bake.LAYERS_LABEL: " ".join(chain(one))}
             engine.load_root(empty, one.tags[0], {**labels, "io.torchdev.lock": one.lock.digest, "cell": one.cell.id})
             there = engine.image(one.tags[0])
@@ -73,7 +73,7 @@ def fifty(engine: Engine, project: Project, made: "tuple[Base, ...]", tmp_path: 
             for tag in one.tags[1:]:
                 engine.tag(there.id, tag)
             passed = (Verdict(one.cell.id, "a check", Outcome.PASS, "", 0.0),)
-            memory.remember(memory.file(many.places, one, there.id, "auto", code), passed)
+            memory.remember(memory.file(many.paths, one, there.id, "auto", code), passed)
         yield many
     finally:
         for tag in (tag for one in plans for tag in one.tags):
@@ -87,8 +87,8 @@ def test_nothing_changed_is_told(fifty: Project) -> None:
     How long that takes, `python -m bench` measures.
     """
     assert len(fifty.matrix.cells) == CELLS
-    of_all = ["--matrix-file", str(fifty.places.matrix_file), "--group", "all", "--json"]
-    work = fifty.places.work
+    of_all = ["--matrix-file", str(fifty.paths.matrix_file), "--group", "all", "--json"]
+    work = fifty.paths.work
     for _ in range(RUNS):
         done = build_py("build", *of_all)
         assert [cell["state"] for cell in json.loads(done)["cells"]] == ["skipped"] * CELLS

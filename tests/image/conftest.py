@@ -24,7 +24,6 @@ from torchdev.catalog.versions import order
 from torchdev.docgen.project import open_project
 from torchdev.engine.client import Engine, copy_into
 from torchdev.image.plan import Plan
-from torchdev.image.render import CONTRACT_FILE
 from torchdev.matrix.load import Cell, load
 from torchdev.pipeline.controls import file, recall, remember
 from torchdev.pipeline.verify import REMEMBERED
@@ -141,7 +140,7 @@ def image(request: pytest.FixtureRequest) -> str:
 def plan(request: pytest.FixtureRequest) -> Plan:
     """What the image under test must be."""
     project = open_project(ROOT, request.config.getoption("--matrix-file"))
-    assert read_digests(project.places.bases), "images/bases.json is missing"
+    assert read_digests(project.paths.bases), "images/bases.json is missing"
     return project.plans(project.matrix.select([request.config.getoption("--cell")]))[0]
 
 
@@ -149,7 +148,7 @@ def plan(request: pytest.FixtureRequest) -> Plan:
 def contract(request: pytest.FixtureRequest, plan: Plan) -> dict[str, Any]:
     """What the image under test must be, as images/CELL/contract.json says; or another, to see checks fail."""
     project = open_project(ROOT, request.config.getoption("--matrix-file"))
-    path = getattr(request, "param", project.images / plan.cell.id / CONTRACT_FILE)
+    path = getattr(request, "param", project.paths.contract(plan.cell.id))
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 

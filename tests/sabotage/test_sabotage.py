@@ -19,7 +19,7 @@ from tests.unit.conftest import ROOT
 from torchdev.cli.check import siblings
 from torchdev.docgen.project import open_project
 from torchdev.engine.client import Engine
-from torchdev.image.paths import Places
+from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan
 from torchdev.wheels.host import find_wheels, read_host
 
@@ -34,8 +34,8 @@ def engine() -> Engine:
     return Engine()
 
 
-def sound(case: Case, engine: Engine) -> "tuple[Plan, Places, str]":
-    """The cell that a case is held to, its places, and the image that is broken; a skip where that was not built."""
+def sound(case: Case, engine: Engine) -> "tuple[Plan, Paths, str]":
+    """The cell that a case is held to, its paths, and the image that is broken; a skip where that was not built."""
     project = open_project(ROOT, CPU if case.image == "cpu" else ROOT / "matrix.yaml")
     cells = project.matrix.cells
     first = (
@@ -44,8 +44,8 @@ def sound(case: Case, engine: Engine) -> "tuple[Plan, Places, str]":
     plans = project.plans(first)
     image = plans[-1].tags[0]
     if not engine.image(image):
-        pytest.skip(f"needs {image}: python build.py --matrix-file {project.places.matrix_file} {plans[-1].cell.id}")
-    return plans[0], project.places, image
+        pytest.skip(f"needs {image}: python build.py --matrix-file {project.paths.matrix_file} {plans[-1].cell.id}")
+    return plans[0], project.paths, image
 
 
 @pytest.fixture
@@ -63,14 +63,14 @@ def test_each_sabotage_turns_its_checks_red(
     case: Case, engine: Engine, staged: "dict[str, str]", tmp_path: Path, break_image: "Callable[[str], str]"
 ) -> None:
     """Those that are named, and no other."""
-    plan, places, image = sound(case, engine)
+    plan, paths, image = sound(case, engine)
     if case.fetch and (why := fetch(case, plan.cell.python, tmp_path / "wheels")):
         pytest.skip(why)
     wheels = find_wheels(read_host(), [(p.name, p.file, p.sha256) for p in plan.lock.packages])
     if not (expected := case.red if wheels else case.red - {OF_WHEELS}):
         pytest.skip("no locked wheel lies in a folder of this machine")
     broken = break_image(dockerfile(case, image))
-    found = reds(plan, places, broken, options(case), tmp_path / "report.xml", staged)
+    found = reds(plan, paths, broken, options(case), tmp_path / "report.xml", staged)
     assert {name for name, _ in found} == expected
 
 

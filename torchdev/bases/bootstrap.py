@@ -13,7 +13,7 @@ from torchdev.bases import debsource, prefix
 from torchdev.catalog.bases import SOURCE_PINS, SOURCE_SUITES, Base, Suite
 from torchdev.engine.client import Engine, Image
 from torchdev.engine.diagnosis import explain
-from torchdev.image.paths import Places
+from torchdev.image.paths import Paths
 from torchdev.image.plan import EPOCH
 from torchdev.util import process, redact
 from torchdev.util.commands import Command, build_py
@@ -75,7 +75,7 @@ def choose(engine: Engine, bases: "list[Base]", *, forbid: bool = False) -> "lis
 
 
 def bootstrap(
-    engine: Engine, host: Host, bases: "list[Base]", places: Places, say: Say, prefixes: "Prefixes" = NO_PREFIXES
+    engine: Engine, host: Host, bases: "list[Base]", paths: Paths, say: Say, prefixes: "Prefixes" = NO_PREFIXES
 ) -> "dict[Base, TorchdevError]":
     """Make the stand-ins of these bases, of two Debians at once; one that is there and up to date is kept.
 
@@ -87,7 +87,7 @@ def bootstrap(
 
     def make(of: "list[Base]") -> "tuple[TorchdevError | None, dict[Base, TorchdevError]]":
         error = _make_debian(engine, host, of, say)
-        return error, dict.fromkeys(of, error) if error else _make_pythons(engine, host, of, places, say, prefixes)
+        return error, dict.fromkeys(of, error) if error else _make_pythons(engine, host, of, paths, say, prefixes)
 
     made = process.at_once(AT_ONCE, make, suites.values(), all_of_them=True)
     errors = [error for error, _ in made if error]
@@ -112,7 +112,7 @@ def _make_debian(engine: Engine, host: Host, bases: "list[Base]", say: Say) -> "
 
 
 def _make_pythons(
-    engine: Engine, host: Host, bases: "list[Base]", places: Places, say: Say, prefixes: Prefixes
+    engine: Engine, host: Host, bases: "list[Base]", paths: Paths, say: Say, prefixes: Prefixes
 ) -> "dict[Base, TorchdevError]":
     """Make the Pythons among the bases of a suite, one after another, since each is compiled on all cores."""
     failed: dict[Base, TorchdevError] = {}
@@ -120,47 +120,47 @@ def _make_pythons(
         try:
             given = prefixes.get(base.series or "")
             if given:
-                _of_prefix(engine, host, base, given, places, say)
+                _of_prefix(engine, host, base, given, paths, say)
             elif base.series:
-                _of_source(engine, host, base, places, say)
+                _of_source(engine, host, base, paths, say)
         except TorchdevError as error:
             say(f"error: {error}")
             failed[base] = error
     return failed
 
 
-def _of_source(engine: Engine, host: Host, base: Base, places: Places, say: Say) -> None:
+def _of_source(engine: Engine, host: Host, base: Base, paths: Paths, say: Say) -> None:
     """Have a Python compiled from Debian's source package; a stand-in that was made of a local prefix is kept."""
     there = engine.image(base.stand_in)
     content = there.labels.get(CONTENT_LABEL) if there else None
     if there and content:
-        current = there.labels.get(RECIPE_LABEL) == recipe(base.suite, places, PREFIX_FILES, content)
+        current = there.labels.get(RECIPE_LABEL) == recipe(base.suite, paths, PREFIX_FILES, content)
         renew = f"; {_command(base)} would make it by the present recipe"
         say(f"{base.name}: bootstrapped before from a local prefix, as {base.stand_in}{'' if current else renew}")
         return
-    wanted = recipe(base.suite, places, SOURCE_FILES)
+    wanted = recipe(base.suite, paths, SOURCE_FILES)
     labels = dict(there.labels) if there else {}
     if _wanted(engine, base, wanted, say):
         labels = {RECIPE_LABEL: wanted, ORIGIN_LABEL: "source"}
-        labels |= _compile(engine, host, base, places, labels, debsource.had(there.labels) if there else "")
+        labels |= _compile(engine, host, base, paths, labels, debsource.had(there.labels) if there else "")
     if debsource.NOTICE_LABEL in labels:
         say(f"{base.name}: {labels[debsource.NOTICE_LABEL]}")
 
 
-def _of_prefix(engine: Engine, host: Host, base: Base, given: prefix.Prefix, places: Places, say: Say) -> None:
+def _of_prefix(engine: Engine, host: Host, base: Base, given: prefix.Prefix, paths: Paths, say: Say) -> None:
     """Have a Python made of the one in a folder of this machine."""
     with tempfile.TemporaryDirectory() as folder:
         content = prefix.pack(given, Path(folder, "python.tar"))[:16]
-        wanted = recipe(base.suite, places, PREFIX_FILES, content)
+        wanted = recipe(base.suite, paths, PREFIX_FILES, content)
         if _wanted(engine, base, wanted, say):
             labels = {RECIPE_LABEL: wanted, ORIGIN_LABEL: "prefix", CONTENT_LABEL: content}
             options = (*_kept(base, labels), f"--build-context=prefix={folder}")
-            _build(engine, host, base, places, "prefix.Dockerfile", {}, *options)
+            _build(engine, host, base, paths, "prefix.Dockerfile", {}, *options)
 
 
-def recipe(suite: Suite, places: Places, files: "tuple[str, ...]", content: str = "") -> str:
+def recipe(suite: Suite, paths: Paths, files: "tuple[str, ...]", content: str = "") -> str:
     """Digest of all that a Python's stand-in is made by: files of templates/bootstrap, and a local prefix's content."""
-    texts = (_filled(places.templates / "bootstrap" / name, suite) for name in files)
+    texts = (_filled(paths.templates / "bootstrap" / name, suite) for name in files)
     return _digest(_digest(" ".join(OPTIONS)) + "".join(texts) + content)
 
 
@@ -225,7 +225,7 @@ def _debian(engine: Engine, base: Base, host: Host, labels: dict[str, str]) -> N
 
 
 def _compile(
-    engine: Engine, host: Host, base: Base, places: Places, labels: dict[str, str], had: str
+    engine: Engine, host: Host, base: Base, paths: Paths, labels: dict[str, str], had: str
 ) -> "dict[str, str]":
     """CPython compiled from Debian's source package, on the bootstrapped Debian; the labels that tell of the source.
 
@@ -239,9 +239,9 @@ def _compile(
     arguments = {"SUITES": " ".join(SOURCE_SUITES[series]), "PINNED": SOURCE_PINS.get(series, ""), "HAD": had}
     with tempfile.TemporaryDirectory() as folder:
         options = ("--target=source", "--no-cache-filter=fetch", f"--output=type=local,dest={folder}")
-        _build(engine, host, base, places, "python.Dockerfile", arguments, *options)
+        _build(engine, host, base, paths, "python.Dockerfile", arguments, *options)
         source = debsource.parse(Path(folder, "source").read_text(encoding="utf-8"))
-    _build(engine, host, base, places, "python.Dockerfile", arguments, *_kept(base, labels | source.labels))
+    _build(engine, host, base, paths, "python.Dockerfile", arguments, *_kept(base, labels | source.labels))
     return source.labels
 
 
@@ -254,7 +254,7 @@ def _build(
     engine: Engine,
     host: Host,
     base: Base,
-    places: Places,
+    paths: Paths,
     file: str,
     arguments: dict[str, str],
     *options: str,
@@ -262,7 +262,7 @@ def _build(
     """Build a Python's stand-in, or a stage of it, by a Dockerfile of templates/bootstrap."""
     debian = Base(base.suite.image, None)
     arguments = {"DEBIAN": debian.stand_in, "VERSION": base.series or "", **arguments}
-    folder = places.templates / "bootstrap"
+    folder = paths.templates / "bootstrap"
     command = [
         "build",
         "--provenance=false",
@@ -270,7 +270,7 @@ def _build(
         *options,
     ]
     command += [f"--secret={secret}" for secret in host.secret_options("proxies")]
-    log = places.work / "logs" / f"bootstrap-python{base.series}.log"
+    log = paths.work / "logs" / f"bootstrap-python{base.series}.log"
     with tempfile.TemporaryDirectory() as name:
         dockerfile = Path(name, file)
         dockerfile.write_text(_filled(folder / file, base.suite), encoding="utf-8")

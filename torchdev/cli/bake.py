@@ -65,11 +65,11 @@ def _given(text: str, command: "list[str]", host: Host) -> int:
 
 def _text(project: Project, cells: "tuple[Cell, ...]", options: Options, tell: Say) -> "tuple[str, Host]":
     plans = project.plans(cells)
-    site = open_site(project.places, plans, options, tell)
+    site = open_site(project.paths, plans, options, tell)
     for error in site.missing.values():
         raise error
-    folder = project.places.work / "bake"
+    folder = project.paths.work / "bake"
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     stands = {ref: stand for plan in plans for ref, stand in site.stands(plan).items()}
-    return json_text(builder.bake_file(plans, site.host, project.places, folder, stands, site.way)), site.host
+    return json_text(builder.bake_file(plans, site.host, project.paths, folder, stands, site.way)), site.host

@@ -36,5 +36,5 @@ def bootstrap_bases(project: Project, cells: "tuple[Cell, ...]", given: "list[st
         what = f"none of the named cells has Python {series}"
         raise InputError(what, where=prefix.OPTION, next_step=build_py("list"))
     engine = Engine()
-    for error in make_bases(engine, read_host(), wanted, project.places, meeting_of(engine), say, prefixes).values():
+    for error in make_bases(engine, read_host(), wanted, project.paths, meeting_of(engine), say, prefixes).values():
         raise error

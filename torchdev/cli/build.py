@@ -9,11 +9,11 @@ from torchdev.cli.plan import outlook
 from torchdev.cli.results import finish
 from torchdev.docgen.project import Project, without_lock
 from torchdev.engine.client import Engine
-from torchdev.image import render
 from torchdev.matrix.load import Cell
 from torchdev.pipeline import batches, capacity, display
 from torchdev.pipeline.report import Result, State
 from torchdev.pipeline.session import Options, open_site
+from torchdev.util import trees
 from torchdev.util.errors import Exit
 from torchdev.util.streams import say
 
@@ -47,13 +47,13 @@ def build_cells(project: Project, cells: "tuple[Cell, ...]", options: Options, s
     locked, unlocked = project.by_lock(cells)
     if not locked:
         return [_without_lock(cell) for cell in unlocked]
-    render.check([project.image_tree()])
+    trees.check([project.image_tree()])
     plans = project.plans(locked)
-    refusal = capacity.refusal(outlook(project.places, plans, Engine(), (), options.room), prune=options.prune)
+    refusal = capacity.refusal(outlook(project.paths, plans, Engine(), (), options.room), prune=options.prune)
     if refusal:
         raise refusal
     with display.shown(say, verbose=options.verbose) as view:
-        site = open_site(project.places, plans, options, view.say, report=view.note)
+        site = open_site(project.paths, plans, options, view.say, report=view.note)
         return [*batches.run(site, plans), *map(_without_lock, unlocked)]
 
 

@@ -10,6 +10,7 @@ from torchdev.cli.chosen import opened
 from torchdev.docgen.project import Project
 from torchdev.engine.client import Engine
 from torchdev.image import render
+from torchdev.image.paths import BASES, LOCK
 from torchdev.matrix.load import Cell
 from torchdev.util import files, process, texts, trees
 from torchdev.util.commands import build_py
@@ -38,7 +39,7 @@ def lock_cells(project: Project, cells: "tuple[Cell, ...]", say: Say) -> None:
     leaves the locks that were written by then.
     """
     command = build_py("lock", *(cell.id for cell in cells if cells != project.matrix.cells))
-    trees.refuse_links(render.tree({}, project.images), [f"{cell.id}/lock.json" for cell in cells], command)
+    trees.refuse_links(render.tree({}, project.images), [f"{cell.id}/{LOCK}" for cell in cells], command)
     host = read_host()
     for note in host.notes:
         say(f"note: {note}")
@@ -67,7 +68,7 @@ def lock_cells(project: Project, cells: "tuple[Cell, ...]", say: Say) -> None:
     refusals = zip(cells, process.at_once(2, one, cells, all_of_them=True), strict=True)
     failed = {cell: error for cell, error in refusals if error}
     _refuse(failed, len(cells))
-    say(f"next: {render.RENDER}")
+    say(f"next: {trees.RENDER}")
 
 
 def _write_lock(project: Project, found: lock.Lock, cell: Cell) -> str:
@@ -75,7 +76,7 @@ def _write_lock(project: Project, found: lock.Lock, cell: Cell) -> str:
 
     Another run may have written one since this run began: what that one knows of the same wheels is kept.
     """
-    path = project.images / cell.id / "lock.json"
+    path = project.paths.lock(cell.id)
     with files.alone(project.images):
         found = lock.completed_by(found, _there(project, (cell,)))
         text = lock.to_text(found)
@@ -102,20 +103,20 @@ def _there(project: Project, cells: "tuple[Cell, ...]") -> "list[lock.Lock]":
     found = []
     for cell in cells:
         with contextlib.suppress(InputError):
-            found.append(lockfile.read_lock(project.images / cell.id / "lock.json", cell))
+            found.append(lockfile.read_lock(project.paths.lock(cell.id), cell))
     return found
 
 
 def lock_bases(project: Project, say: Say) -> None:
     """Ask the registry for the digests of the official bases and write them to images/bases.json."""
-    trees.refuse_links(render.tree({}, project.images), ["bases.json"], build_py("lock", "--bases"))
+    trees.refuse_links(render.tree({}, project.images), [BASES], build_py("lock", "--bases"))
     engine = Engine()
     names = {base.name for cell in project.matrix.cells for base in bases.bases_of(cell.python, {})}
     found = {name: engine.registry_digest(name) for name in sorted(names)}
     known = {name: digest for name, digest in found.items() if digest and texts.DIGEST.matches(digest)}
     if known:
-        bases.write_digests(project.places.bases, project.images / "bases.json", known)
+        bases.write_digests(project.paths.bases, project.paths.own_bases, known)
     for name, digest in found.items():
         left = f"{texts.quoted(digest)} is no digest" if digest else "no registry answers"
         say(f"{name}: {known.get(name) or f'{left}; left as it was'}")
-    say(f"next: {render.RENDER}")
+    say(f"next: {trees.RENDER}")

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from torchdev.cli import arguments, environment
-from torchdev.image.paths import Places
+from torchdev.image.paths import Paths
 from torchdev.util import faults, terminal
 from torchdev.util.commands import STARTED
 
@@ -42,7 +42,7 @@ def main(root: Path, words: "list[str]") -> int:
 
 def logs(root: Path) -> Path:
     """The folder for logs of this run."""
-    return Places(root, Path(STARTED.matrix_file or root / "matrix.yaml")).work / "logs"
+    return Paths(root, Path(STARTED.matrix_file or root / "matrix.yaml")).work / "logs"
 
 
 def _same(file: "Path | None", other: Path) -> bool:

@@ -10,7 +10,7 @@ from torchdev.cli.render import name_unlocked
 from torchdev.docgen.project import Project
 from torchdev.engine import buildx
 from torchdev.engine.client import Engine
-from torchdev.image.paths import Places
+from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan
 from torchdev.matrix.load import Cell
 from torchdev.pipeline import bake, capacity
@@ -48,11 +48,11 @@ def look_ahead(project: Project, cells: "tuple[Cell, ...]", room: "int | None") 
         engine: Engine | None = Engine()
     except EngineError:
         engine = None
-    return outlook(project.places, plans, engine, local, room)
+    return outlook(project.paths, plans, engine, local, room)
 
 
 def outlook(
-    places: Places,
+    paths: Paths,
     plans: "tuple[Plan, ...]",
     engine: "Engine | None",
     local: "Collection[str]",
@@ -61,7 +61,7 @@ def outlook(
     """The outlook for an engine's disk; its build cache is asked for only where room is short: that takes time."""
     present: set[str] = set()
     if engine:
-        wanted = bake.possible_inputs(engine, places, plans)
+        wanted = bake.possible_inputs(engine, paths, plans)
         present = bake.present(engine.names(), plans, wanted)
     left = Disk(engine.disk() if engine else None, room).left()
     found = capacity.look(plans, local, present, left)

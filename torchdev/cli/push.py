@@ -29,8 +29,8 @@ def run(options: Namespace, root: Path) -> int:
 def push_cells(project: Project, cells: "tuple[Cell, ...]", target: str, say: Say) -> None:
     """Push the tags of cells to a repository; only images that are current and whose checks have passed."""
     plans = project.plans(cells)
-    site = open_site(project.places, plans, Options(), say, make=False)
-    code = memory.code(project.places.checkout)
+    site = open_site(project.paths, plans, Options(), say, make=False)
+    code = memory.code(project.paths.checkout)
     checked = [(plan, _checked(site, plan, code)) for plan in plans]
     for plan, image in checked:
         pushing.push(site, plan, image, target, keep=True)
@@ -39,7 +39,7 @@ def push_cells(project: Project, cells: "tuple[Cell, ...]", target: str, say: Sa
 def _checked(site: Site, plan: Plan, code: str) -> str:
     """The id of a cell's image that is current and whose checks have passed; InputError if there is none."""
     name, image = pipeline.built(site, plan) or ("", None)
-    if name != plan.tags[0] or not image or not memory.recall_any(site.places, plan, image.id, code):
+    if name != plan.tags[0] or not image or not memory.recall_any(site.paths, plan, image.id, code):
         what = "it has not been built from what is in this checkout, or its checks have not passed"
         raise InputError(what, where=plan.cell.id, next_step=build_py("build", plan.cell.id))
     return image.id

@@ -57,7 +57,7 @@ def write_recipe(project: Project, cell: Cell, wished: Wishes, image: str, folde
         jobs.check_image(image)
     job = jobs.make_job(cell, wished, image, project.job_files())
     job = job if image else replace(job, image=_image(plan, say))
-    files = recipes.make(job, project.places.templates)
+    files = recipes.make(job, project.paths.templates)
     target = folder or Path(f"recipe-{wished.kind}")
     trees.create(files, target)
     for name in files:

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from torchdev.docgen.project import Project, open_project, without_lock
-from torchdev.image import render
 from torchdev.matrix.load import Cell
+from torchdev.util import trees
 from torchdev.util.streams import say
 from torchdev.util.trees import Changes, Tree
 
@@ -28,13 +28,13 @@ def render_images(project: Project, *, check: bool, say: Say) -> None:
     cells = project.matrix.cells
     project.require_locks(cells)
     if check:
-        told = render.check(project.trees())
+        told = trees.check(project.trees())
         say(f"{project.images.name}/ is up to date ({len(project.by_lock(cells)[0])} cells)")
     else:
-        done = render.write(project.trees())
+        done = trees.write(project.trees())
         lines = [line for tree, changes in done for line in _changed(tree, changes)]
         say("\n".join([*lines, f"{len(lines)} files changed"]))
-        render.refuse_strays(done)
+        trees.refuse_strays(done)
         told = done
     for line in [line for tree, changes in told for line in _left(tree, changes)] + project.abandoned():
         say(line)

@@ -45,7 +45,7 @@ def check_images(project: Project, cells: "tuple[Cell, ...]", gpu: str, say: Say
             what = f"the engine has no image {plan.tags[0]}"
             raise InputError(what, where=plan.cell.id, next_step=build_py("build", plan.cell.id))
         with alone(meeting_of(engine), plan.candidate, lambda: say("another run is at this cell; waiting")):
-            verdicts = memory.checked(project.places, plan, image.id, gpu, controls=controls)
+            verdicts = memory.checked(project.paths, plan, image.id, gpu, controls=controls)
         say(f"{plan.cell.id}\n{verdicts_text(verdicts)}")
         failed = any(verdict.outcome is Outcome.FAIL for verdict in verdicts)
         state, code = (State.FAILED, Exit.CHECK) if failed else (State.CHECKED, Exit.OK)

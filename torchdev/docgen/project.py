@@ -7,7 +7,7 @@ from pathlib import Path
 from torchdev.catalog import bases, ids
 from torchdev.docgen import pages
 from torchdev.image import render
-from torchdev.image.paths import Places, replaced_folder
+from torchdev.image.paths import Paths, replaced_folder
 from torchdev.image.plan import Plan, make_plan
 from torchdev.matrix.load import Cell, Matrix, load
 from torchdev.matrix.schema import SCHEMA_FILE, json_schema
@@ -32,18 +32,18 @@ LONGEST_COMMAND = 10
 class Project:
     """A matrix, and where it and all that is generated from it stands."""
 
-    places: Places
+    paths: Paths
     matrix: Matrix
 
     @property
     def images(self) -> Path:
         """Where generated files and locks are."""
-        return self.places.images
+        return self.paths.images
 
     def rendered(self) -> Files:
         """Every generated file below images/, as it should be; of a cell without lock there is none."""
         plans = self._plans(self.by_lock(self.matrix.cells)[0])
-        return render.render(plans, self.places.templates, self.images.name)
+        return render.render(plans, self.paths.templates, self.images.name)
 
     def image_tree(self) -> Tree:
         """The folder of images/; it does not speak of cells without lock, whose files stay as they are."""
@@ -53,9 +53,9 @@ class Project:
     def trees(self) -> "tuple[Tree, ...]":
         """Every generated file, by the folders that they are in."""
         kept, made = replaced_folder(self.images), {n: File(t.encode()) for n, t in self.pages().items()}
-        pages = Tree(self.places.checkout, made, listed=False, kept=kept)
+        pages = Tree(self.paths.checkout, made, listed=False, kept=kept)
         examples = self.examples()
-        recipes = [Tree(self.places.checkout / EXAMPLES, examples, label=EXAMPLES, kept=kept)] if examples else []
+        recipes = [Tree(self.paths.checkout / EXAMPLES, examples, label=EXAMPLES, kept=kept)] if examples else []
         return self.image_tree(), pages, *recipes
 
     def pages(self) -> dict[str, str]:
@@ -65,7 +65,7 @@ class Project:
             return schema
         locked = self.by_lock(self.matrix.cells)[0]
         locks = {c: self._lock(c) if c in locked else None for c in self.matrix.cells}
-        return schema | pages.pages(self.places.checkout, locks)
+        return schema | pages.pages(self.paths.checkout, locks)
 
     def examples(self) -> Files:
         """The committed recipes, of the cell that `latest` or else the group default names first; by path.
@@ -78,26 +78,26 @@ class Project:
             return {}
         aliases = {tag: cell for tag, cell in matrix.aliases.items() if cell.arch == usual.arch}
         tags = sorted(aliases, key=lambda tag: (aliases[tag] != usual, tag))
-        return recipes.examples(self.plans((usual,))[0], tags, self.job_files(), self.places.templates)
+        return recipes.examples(self.plans((usual,))[0], tags, self.job_files(), self.paths.templates)
 
     def job_files(self) -> "dict[str, bytes]":
         """The files of the training job, by name."""
-        return {Path(name).name: (self.places.checkout / name).read_bytes() for name in JOB_FILES}
+        return {Path(name).name: (self.paths.checkout / name).read_bytes() for name in JOB_FILES}
 
     @property
     def _own(self) -> bool:
         """Whether the matrix is that of the checkout."""
-        return self.places.matrix_file.resolve() == self.places.checkout / "matrix.yaml"
+        return self.paths.matrix_file.resolve() == self.paths.checkout / "matrix.yaml"
 
     def by_lock(self, cells: "tuple[Cell, ...]") -> "tuple[tuple[Cell, ...], tuple[Cell, ...]]":
         """The cells that have a lock, and those that have none."""
-        there = {cell for cell in cells if lockfile.there(self.images / cell.id / "lock.json")}
+        there = {cell for cell in cells if lockfile.there(self.paths.lock(cell.id))}
         return tuple(c for c in cells if c in there), tuple(c for c in cells if c not in there)
 
     @cached_property
     def _sources(self) -> render.Sources:
         """What the templates were when this run first planned."""
-        return render.Sources(self.places.templates)
+        return render.Sources(self.paths.templates)
 
     def require_locks(self, cells: "tuple[Cell, ...]") -> None:
         """Raise InputError if none of some cells has a lock."""
@@ -115,11 +115,11 @@ class Project:
 
     def bases(self, cells: "tuple[Cell, ...]") -> "list[bases.Base]":
         """The bases of some cells, each once; no lock has a say in them."""
-        digests = bases.read_digests(self.places.bases)
+        digests = bases.read_digests(self.paths.bases)
         return list(dict.fromkeys(base for cell in cells for base in bases.bases_of(cell.python, digests)))
 
     def _lock(self, cell: Cell) -> lock.Lock:
-        path = self.images / cell.id / "lock.json"
+        path = self.paths.lock(cell.id)
         return _read(path, path.stat().st_mtime_ns if path.is_file() else 0, cell)
 
     def plans(self, cells: "tuple[Cell, ...]") -> tuple[Plan, ...]:
@@ -129,7 +129,7 @@ class Project:
     def _plans(self, cells: "tuple[Cell, ...]") -> tuple[Plan, ...]:
         if unlocked := self.by_lock(cells)[1]:
             raise without_lock(unlocked)
-        digests = bases.read_digests(self.places.bases)
+        digests = bases.read_digests(self.paths.bases)
         locks = {cell: self._lock(cell) for cell in cells}
         image = self.matrix.image
         made = (
@@ -154,4 +154,4 @@ def without_lock(cells: "tuple[Cell, ...]") -> InputError:
 
 def open_project(root: Path, matrix_file: Path) -> Project:
     """Read the matrix of a checkout."""
-    return Project(Places(root, matrix_file), load(matrix_file))
+    return Project(Paths(root, matrix_file), load(matrix_file))

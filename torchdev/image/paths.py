@@ -1,12 +1,19 @@
-"""Where things are on this disk: a checkout of torchdev, and the folder of the matrix file that is in use."""
+"""Where things are on this disk: a checkout of torchdev, the folder of the matrix file in use, a cell's files."""
 
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+LOCK, DOCKERFILE, CONTRACT = "lock.json", "Dockerfile", "contract.json"
+"""Files in a cell's folder."""
+BASES, BAKE_FILE = "bases.json", "docker-bake.json"
+"""Files beside the folders of cells."""
+BY_OTHERS = (LOCK, BASES)
+"""What other commands than render write there."""
+
 
 @dataclass(frozen=True)
-class Places:
+class Paths:
     """A checkout, and a matrix file, which may stand elsewhere: what is generated from it stands beside it."""
 
     checkout: Path
@@ -25,8 +32,28 @@ class Places:
     @property
     def bases(self) -> Path:
         """The digests of the base images: the matrix's own, else those of the checkout."""
-        own = self.images / "bases.json"
-        return own if own.exists() else self.checkout / "images" / "bases.json"
+        return self.own_bases if self.own_bases.exists() else self.checkout / "images" / BASES
+
+    @property
+    def own_bases(self) -> Path:
+        """Where digests of base images are written."""
+        return self.images / BASES
+
+    def cell(self, cell: str) -> Path:
+        """The folder of a cell, named by its id."""
+        return self.images / cell
+
+    def lock(self, cell: str) -> Path:
+        """A cell's lock."""
+        return self.cell(cell) / LOCK
+
+    def dockerfile(self, cell: str) -> Path:
+        """A cell's Dockerfile."""
+        return self.cell(cell) / DOCKERFILE
+
+    def contract(self, cell: str) -> Path:
+        """What a cell's image must be."""
+        return self.cell(cell) / CONTRACT
 
     @property
     def work(self) -> Path:

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -12,18 +12,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 from torchdev.image.context import COMMON, context_of, own_scripts
 from torchdev.image.contract import make_contract, to_text
 from torchdev.image.dockerfile import Recipe, taken
-from torchdev.image.paths import replaced_folder
+from torchdev.image.paths import BAKE_FILE, BY_OTHERS, CONTRACT, DOCKERFILE, replaced_folder
 from torchdev.image.plan import EPOCH, Plan
-from torchdev.util import texts, trees
+from torchdev.util import trees
 from torchdev.util.errors import InputError
 from torchdev.util.files import read
 from torchdev.util.texts import quoted
-from torchdev.util.trees import RENDER as RENDER
-from torchdev.util.trees import Changes, File, Files, Tree
+from torchdev.util.trees import RENDER, File, Files, Tree
 
-BAKE_FILE = "docker-bake.json"
-CONTRACT_FILE = "contract.json"
-DOCKERFILE = "Dockerfile"
 COMMAND = "python build.py render"
 """What generated files name; no matter how it was started, or they would differ."""
 RAN = ("scripts", "steps", "files", "override")
@@ -65,7 +61,7 @@ def _dockerfile(name: str) -> bool:
 
 
 def _written_by_others(name: str) -> bool:
-    return name.rpartition("/")[2] in ("bases.json", "lock.json")
+    return name.rpartition("/")[2] in BY_OTHERS
 
 
 def write_cell(plan: Plan, templates: Path, images: Path) -> None:
@@ -119,7 +115,7 @@ class Sources:
 
     def files(self, plan: Plan) -> Files:
         """The files that a cell's build takes, by their paths below images/."""
-        own = {DOCKERFILE: self.dockerfile(plan), CONTRACT_FILE: _contract(plan)}
+        own = {DOCKERFILE: self.dockerfile(plan), CONTRACT: _contract(plan)}
         return {**self._shared(plan)[0], **_listed(plan), **{f"{plan.cell.id}/{name}": own[name] for name in own}}
 
     def steps(self, plan: Plan) -> "tuple[str, ...]":
@@ -131,7 +127,7 @@ class Sources:
     def _hashes(self, plan: Plan) -> "dict[str, str]":
         """What a build takes of the context, by path: its permissions and its hash."""
         lists = {name: _hash(file) for name, file in _listed(plan).items()}
-        return {**self._shared(plan)[1], **lists, f"{plan.cell.id}/{CONTRACT_FILE}": _hash(_contract(plan))}
+        return {**self._shared(plan)[1], **lists, f"{plan.cell.id}/{CONTRACT}": _hash(_contract(plan))}
 
     def _shared(self, plan: Plan) -> "tuple[Files, dict[str, str]]":
         """What a cell shares with all others of its kind, by path, and the hashes of it."""
@@ -152,7 +148,7 @@ class Sources:
         if name.endswith(".j2"):
             return made(self.environment, self.templates, name, values)
         path = self.templates / name
-        return File(path.read_bytes(), _mode(path))
+        return File.like(path, path.read_bytes())
 
 
 def _contract(plan: Plan) -> File:
@@ -169,11 +165,7 @@ def _hash(file: File) -> str:
 
 def made(environment: Environment, templates: Path, name: str, values: "Mapping[str, object]") -> File:
     """The file that a template makes, which can be run if the template can."""
-    return File(fill(environment, name, values).encode(), _mode(templates / name))
-
-
-def _mode(template: Path) -> int:
-    return 0o755 if template.stat().st_mode & 0o100 else 0o644
+    return File.like(templates / name, fill(environment, name, values).encode())
 
 
 def fill(environment: Environment, name: str, values: "Mapping[str, object]") -> str:
@@ -200,32 +192,3 @@ def bake_text(plans: "tuple[Plan, ...]", folder: str) -> str:
     }
     group = {"default": {"targets": [plan.target for plan in plans]}}
     return json.dumps({"group": group, "target": target}, indent=2) + "\n"
-
-
-def check(trees_: "Iterable[Tree]") -> "list[tuple[Tree, Changes]]":
-    """Raise InputError if any generated file is not as it would be rendered now; what else there is to say."""
-    found = [(tree, trees.compare(tree)) for tree in trees_]
-    for tree, changes in found:
-        trees.refuse_blocked(tree, changes)
-    stale = [tree.shown(name) for tree, changes in found for name in (*changes.write, *changes.remove)]
-    if stale:
-        what = f"generated files are out of date ({len(stale)}):\n{texts.few(stale)}"
-        raise InputError(what, next_step=RENDER)
-    refuse_strays(found)
-    return found
-
-
-def write(trees_: "Iterable[Tree]") -> "list[tuple[Tree, Changes]]":
-    """Write what differs, and remove what was written here and belongs there no longer; what was done."""
-    found = list(trees_)
-    for tree in found:
-        trees.refuse_blocked(tree, trees.compare(tree))
-    return [(tree, trees.update(tree)) for tree in found]
-
-
-def refuse_strays(found: "Iterable[tuple[Tree, Changes]]") -> None:
-    """Raise InputError if what torchdev did not write stands where builds read whole folders."""
-    strays = [tree.shown(name) for tree, changes in found for name in changes.strays]
-    if strays:
-        what = f"these files are not torchdev's, and builds would take them in:\n{texts.few(strays)}"
-        raise InputError(what, next_step="move them away, out of the folders of cells")

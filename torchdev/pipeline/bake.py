@@ -17,9 +17,9 @@ from torchdev.engine.diagnosis import explain
 from torchdev.engine.outputs import Way, load_output
 from torchdev.image.context import context_of
 from torchdev.image.dockerfile import taken
-from torchdev.image.paths import Places
+from torchdev.image.paths import Paths
 from torchdev.image.plan import SHARED, Plan, base_labels
-from torchdev.image.render import DOCKERFILE, bake_text
+from torchdev.image.render import bake_text
 from torchdev.pipeline.estimate import chain
 from torchdev.util import files, process
 from torchdev.util.errors import BuildError
@@ -72,7 +72,7 @@ def build(
     engine: Engine,
     host: Host,
     plan: Plan,
-    places: Places,
+    paths: Paths,
     stands: Stands,
     on_line: "OnLine | None",
     stage: str = "",
@@ -80,12 +80,12 @@ def build(
 ) -> Path:
     """Build one cell under its candidate name, or only a stage of it; the path of BuildKit's log."""
     name = f"{plan.cell.id}-{stage}" if stage else plan.cell.id
-    log = places.work / "logs" / f"{name}.log"
+    log = paths.work / "logs" / f"{name}.log"
     output = load_output(way.driver, containerd=way.containerd)
     wanted = {"target": stage, **way.stage(plan.shared if stage == SHARED else "")} if stage else {"output": output}
-    with _folder(places.work / "build" / name) as folder:
+    with _folder(paths.work / "build" / name) as folder:
         file = folder / "docker-bake.json"
-        file.write_text(json.dumps(bake_file((plan,), host, places, folder, stands, way), indent=2))
+        file.write_text(json.dumps(bake_file((plan,), host, paths, folder, stands, way), indent=2))
         settings = (f"--set={plan.target}.{key}={value}" for key, value in wanted.items())
         command = ["bake", *way.options, "--file", str(file), "--provenance=false", plan.target, *settings]
         _bake(engine, command, plan, log, on_line, folder, host.private())
@@ -137,24 +137,24 @@ def _bake(
 
 
 def bake_file(
-    plans: "Iterable[Plan]", host: Host, places: Places, folder: Path, stands: Stands, way: Way = OWN_WAY
+    plans: "Iterable[Plan]", host: Host, paths: Paths, folder: Path, stands: Stands, way: Way = OWN_WAY
 ) -> dict[str, Any]:
     """The bake file for this machine: the committed one's targets with stand-in bases, local wheels, names of secrets.
 
     Contexts with local wheels go into `folder`. The secrets themselves are in `Host.private`, variables for buildx.
     """
     plans = tuple(plans)
-    committed: dict[str, Any] = json.loads(bake_text(plans, places.images.name))
+    committed: dict[str, Any] = json.loads(bake_text(plans, paths.images.name))
     for plan in plans:
-        committed["target"][plan.target] |= override(plan, host, places, folder, stands)
+        committed["target"][plan.target] |= override(plan, host, paths, folder, stands)
         committed["target"][plan.target] |= way.target(plan.cell.id, plan.shared)
     return committed
 
 
-def override(plan: Plan, host: Host, places: Places, folder: Path, stands: Stands) -> dict[str, Any]:
+def override(plan: Plan, host: Host, paths: Paths, folder: Path, stands: Stands) -> dict[str, Any]:
     """What this machine adds to a cell's target in the committed bake file."""
-    target: dict[str, Any] = {"context": str(_context(host, plan, places, folder))}
-    target["labels"] = {INPUTS_LABEL: inputs(plan, places, stands), LAYERS_LABEL: " ".join(chain(plan))}
+    target: dict[str, Any] = {"context": str(_context(host, plan, paths, folder))}
+    target["labels"] = {INPUTS_LABEL: inputs(plan, paths, stands), LAYERS_LABEL: " ".join(chain(plan))}
     if stands:
         target["contexts"] = {ref: stand.context for ref, stand in stands.items()}
         own = [(stands[base.ref].name, stands[base.ref].id) for base in (plan.debian, plan.python)]
@@ -163,22 +163,21 @@ def override(plan: Plan, host: Host, places: Places, folder: Path, stands: Stand
     return {key: value for key, value in target.items() if value}
 
 
-def inputs(plan: Plan, places: Places, stands: Stands) -> str:
+def inputs(plan: Plan, paths: Paths, stands: Stands) -> str:
     """sha256 of all that an image is made from: the files that its build takes, and the bases. The same inputs need no
     new build.
     """
-    parts = [(name, path.read_bytes().decode("utf-8", "surrogateescape")) for name, path in _taken(plan, places)]
+    parts = [(name, path.read_bytes().decode("utf-8", "surrogateescape")) for name, path in _taken(plan, paths)]
     bases = [stands[base.ref].id if base.ref in stands else base.ref for base in plan.bases]
     return f"sha256:{hashlib.sha256(json.dumps([parts, bases]).encode()).hexdigest()}"
 
 
-def _taken(plan: Plan, places: Places) -> "list[tuple[str, Path]]":
+def _taken(plan: Plan, paths: Paths) -> "list[tuple[str, Path]]":
     """The files of the build context that a cell's build takes, by name: its own, and those of folders that it mounts.
 
     All of its own count, its lock among them. What a killed writer left does not.
     """
-    images, own = places.images, places.images / plan.cell.id
-    dockerfile = own / DOCKERFILE
+    images, own, dockerfile = paths.images, paths.cell(plan.cell.id), paths.dockerfile(plan.cell.id)
     text = files.read(dockerfile).decode("utf-8", "replace") if dockerfile.is_file() else ""
     roots = [own, *(images / name for name in taken(text))]
     found = {path for root in roots for path in (root.rglob("*") if root.is_dir() else (root,))}
@@ -186,15 +185,15 @@ def _taken(plan: Plan, places: Places) -> "list[tuple[str, Path]]":
     return [(path.relative_to(images).as_posix(), path) for path in kept]
 
 
-def _context(host: Host, plan: Plan, places: Places, folder: Path) -> Path:
+def _context(host: Host, plan: Plan, paths: Paths, folder: Path) -> Path:
     """The context of builds; or a copy of what a cell takes of it, with wheels that this machine's own folders hold."""
     wanted = [(layer.name, package) for layer in plan.layers for package in layer.packages]
     wanted += [("pip", plan.pip), *(("tools", tool) for tool in plan.tools)]
     found = find_wheels(host, [(package.name, package.file, package.sha256) for _, package in wanted])
     if not found:
-        return places.images
+        return paths.images
     copy = folder / "contexts" / plan.cell.id
-    for name, path in _taken(plan, places):
+    for name, path in _taken(plan, paths):
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, copy / name)
     wheels = context_of(plan).wheels
@@ -255,11 +254,11 @@ def _stands(names: Names, labels: "Mapping[str, str]", base: str) -> bool:
     return not made or names.get(labels.get(f"{base}.name", ""), ("", {}))[0] == labels.get(f"{base}.digest")
 
 
-def possible_inputs(engine: Engine, places: Places, plans: "Iterable[Plan]") -> "Callable[[Plan], Collection[str]]":
+def possible_inputs(engine: Engine, paths: Paths, plans: "Iterable[Plan]") -> "Callable[[Plan], Collection[str]]":
     """The inputs that a plan's image can be current with: on official bases, or on the stand-ins that are there.
 
     Which of them a build would take is known only once a registry was asked.
     """
     made = stand_ins(engine, dict.fromkeys(base for plan in plans for base in plan.bases))
     stands = {base.ref: stand for base, stand in made.items()}
-    return lambda plan: {inputs(plan, places, {}), inputs(plan, places, stands)}
+    return lambda plan: {inputs(plan, paths, {}), inputs(plan, paths, stands)}

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from torchdev.image.paths import Places
+from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan
-from torchdev.image.render import CONTRACT_FILE
 from torchdev.pipeline import verify
 from torchdev.pipeline.verify import Outcome, Verdict
 from torchdev.util import files, imports, jsonfile
@@ -31,12 +30,12 @@ _NOTED = TypeAdapter(tuple[Verdict, ...])
 GPU_MODES = ("require", "auto", "none")
 
 
-def checked(places: Places, plan: Plan, image: str, gpu: str, *, controls: bool = False) -> "tuple[Verdict, ...]":
+def checked(paths: Paths, plan: Plan, image: str, gpu: str, *, controls: bool = False) -> "tuple[Verdict, ...]":
     """Run all checks against an image, given by its id, and note what they came to; `controls` as for verify."""
-    before = file(places, plan, image, gpu, code(places.checkout))
-    verdicts = verify.verify(plan, image, gpu, places, controls=controls)
+    before = file(paths, plan, image, gpu, code(paths.checkout))
+    verdicts = verify.verify(plan, image, gpu, paths, controls=controls)
     # A file that was edited meanwhile was read before or after: what the checks came to is not known of either.
-    if file(places, plan, image, gpu, code(places.checkout)) == before:
+    if file(paths, plan, image, gpu, code(paths.checkout)) == before:
         remember(before, verdicts)
     return verdicts
 
@@ -58,20 +57,20 @@ def recall(path: Path) -> "tuple[Verdict, ...] | None":
     return verdicts if passed else None
 
 
-def recall_any(places: Places, plan: Plan, image: str, code: str) -> "tuple[Verdict, ...] | None":
+def recall_any(paths: Paths, plan: Plan, image: str, code: str) -> "tuple[Verdict, ...] | None":
     """What the present checks came to for an image, with a GPU if that is known, else without."""
-    known = (recall(file(places, plan, image, gpu, code)) for gpu in GPU_MODES)
+    known = (recall(file(paths, plan, image, gpu, code)) for gpu in GPU_MODES)
     return next((verdicts for verdicts in known if verdicts), None)
 
 
-def file(places: Places, plan: Plan, image: str, gpu: str, code: str) -> Path:
+def file(paths: Paths, plan: Plan, image: str, gpu: str, code: str) -> Path:
     """The file for the verdicts of an image, given by its id; another one as soon as anything changes that decides.
 
     That is `code`, what is known of the cell, and how the checks are run.
     """
     driver = Path("/proc/driver/nvidia/version").exists()
-    parts = [image, gpu, driver, _facts(places, plan), code]
-    return places.work / "checked" / f"{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}.json"
+    parts = [image, gpu, driver, _facts(paths, plan), code]
+    return paths.work / "checked" / f"{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}.json"
 
 
 def code(checkout: Path) -> str:
@@ -97,10 +96,10 @@ def environment() -> "tuple[str, ...]":
     return sys.version, *sorted(found)
 
 
-def _facts(places: Places, plan: Plan) -> "list[str]":
+def _facts(paths: Paths, plan: Plan) -> "list[str]":
     """What is known of a cell, by which its image is judged; where the matrix tells it is of no account."""
     cell = {f.name: getattr(plan.cell, f.name) for f in fields(plan.cell) if f.compare}
-    contract = places.images / plan.cell.id / CONTRACT_FILE
+    contract = paths.contract(plan.cell.id)
     compared = contract.read_text(encoding="utf-8") if contract.is_file() else ""
     named = [*(base.ref for base in plan.bases), *plan.tags]
     return [json.dumps(cell, default=str), plan.lock.digest, *named, compared]

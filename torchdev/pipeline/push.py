@@ -41,14 +41,14 @@ def push(site: Site, plan: Plan, image: str, target: str, *, keep: bool) -> None
 
 def point(site: Site, plan: Plan, image: str) -> None:
     """Have every tag of a cell point at an image; of one that pointed at what torchdev did not put there, tell."""
-    known = names.noted(site.places, plan.cell.id)
+    known = names.noted(site.paths, plan.cell.id)
     for tag in plan.tags:
         current = site.engine.image(tag)
         if not current or current.id != image:
             if current and known.get(tag, current.id) != current.id:
                 site.say(f"{plan.cell.id}: {tag} was given to another image, {current.id}; it is the cell's again")
             site.engine.tag(image, tag)
-    names.note(site.places, plan.cell.id, dict.fromkeys(plan.tags, image))
+    names.note(site.paths, plan.cell.id, dict.fromkeys(plan.tags, image))
 
 
 def _sent(engine: Engine, image: str, remote: str) -> str:
@@ -81,7 +81,7 @@ def _named(site: Site, cell: str, image: str, name: str, *, keep: bool) -> Itera
     Only one that was free, or torchdev's own, stays with the image if it is to be kept and the push came to its end.
     """
     before = site.engine.image(name)
-    own = not before or before.id in (image, names.noted(site.places, cell).get(name))
+    own = not before or before.id in (image, names.noted(site.paths, cell).get(name))
     if before and not own:
         site.say(f"{cell}: {name} is the name of another image here, {before.id}, which has it again after the push")
     site.engine.tag(image, name)
@@ -91,7 +91,7 @@ def _named(site: Site, cell: str, image: str, name: str, *, keep: bool) -> Itera
         arrived = True
     finally:
         if arrived and keep and own:
-            names.note(site.places, cell, {name: image})
+            names.note(site.paths, cell, {name: image})
         else:
             site.engine.give_back(name, image, before.id if before else "")
 

@@ -51,7 +51,7 @@ def settled(site: Site, plans: tuple[Plan, ...]) -> "dict[Plan, Result]":
     """
     if site.options.rebuild:
         return {}
-    code = memory.code(site.places.checkout)
+    code = memory.code(site.paths.checkout)
     names, busy = site.engine.names(), {c.labels.get(CELL_LABEL) for c in site.engine.containers(CELL_LABEL)}
     found = {}
     for plan in plans:
@@ -61,7 +61,7 @@ def settled(site: Site, plans: tuple[Plan, ...]) -> "dict[Plan, Result]":
         id_, labels = there
         if labels.get(bake.INPUTS_LABEL) != site.inputs(plan) or any(names.get(tag) != there for tag in plan.tags):
             continue
-        noted = memory.file(site.places, plan, id_, site.options.gpu, code)
+        noted = memory.file(site.paths, plan, id_, site.options.gpu, code)
         verdicts = memory.recall(noted) if site.options.test else ()
         image = site.engine.image(id_) if verdicts is not None else None
         if image and verdicts is not None:
@@ -128,7 +128,7 @@ def _cell(site: Site, plan: Plan) -> Result:
     except process.InterruptedRun:
         raise
     except Exception as error:  # whatever it is, the other cells go on
-        log = site.places.work / "logs" / f"{cell}-fault.log"
+        log = site.paths.work / "logs" / f"{cell}-fault.log"
         clean = site.host.clean
         files.write(log, clean(traceback.format_exc()))
         what = f"{cell}: {type(error).__name__}: {clean(str(error))}\n  next: this was not foreseen; see {log}"
@@ -179,13 +179,13 @@ def _checked(site: Site, plan: Plan, image: str, state: State) -> "tuple[tuple[V
     """What the checks come to for an image, and whether they ran now; none, if they are not wanted."""
     if not site.options.test:
         return (), False
-    code = memory.code(site.places.checkout)
-    known = memory.recall(memory.file(site.places, plan, image, site.options.gpu, code))
+    code = memory.code(site.paths.checkout)
+    known = memory.recall(memory.file(site.paths, plan, image, site.options.gpu, code))
     if known is not None:
         return known, False
     site.report(Phase(plan.cell.id, CHECKING))
     site.say(f"{plan.cell.id}: {'built' if state is State.BUILT else 'built before'}; checking")
-    verdicts = memory.checked(site.places, plan, image, site.options.gpu)
+    verdicts = memory.checked(site.paths, plan, image, site.options.gpu)
     site.say(f"{plan.cell.id}\n{verdicts_text(verdicts)}")
     return verdicts, True
 
@@ -215,10 +215,9 @@ def _completed(site: Site, plan: Plan) -> Plan:
         with site.disk.room(plan.cell.id, needed((below(plan),), site.present, site.cached)):
             site.build(plan, INTERPRETER)
         raise
-    images = site.places.images
-    lockfile.complete(images / plan.cell.id / "lock.json", plan.lock, known, plan.cell)
+    lockfile.complete(site.paths.lock(plan.cell.id), plan.lock, known, plan.cell)
     made = make_plan(plan.image, plan.cell, known, plan.bases, plan.aliases)
-    done = render.with_steps(made, render.Sources(site.places.templates))
-    render.write_cell(done, site.places.templates, images)
-    site.say(f"{plan.cell.id}: its lock is complete now; commit {images.name}/")
+    done = render.with_steps(made, render.Sources(site.paths.templates))
+    render.write_cell(done, site.paths.templates, site.paths.images)
+    site.say(f"{plan.cell.id}: its lock is complete now; commit {site.paths.images.name}/")
     return done

@@ -14,7 +14,7 @@ from torchdev.catalog import bases
 from torchdev.engine import buildx, outputs
 from torchdev.engine.buildlog import steps_of
 from torchdev.engine.client import Engine
-from torchdev.image.paths import Places
+from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan
 from torchdev.pipeline import bake as builder
 from torchdev.pipeline.progress import Event, Line
@@ -61,7 +61,7 @@ class Site:
 
     engine: Engine
     host: Host
-    places: Places
+    paths: Paths
     made: tuple[bases.Base, ...]
     options: Options
     say: Say
@@ -77,8 +77,8 @@ class Site:
 
     @cached_property
     def _stand_ins(self) -> "dict[bases.Base, builder.StandIn]":
-        layouts = None if self.way.driver == outputs.OWN else self.places.work / "oci"
-        with alone(self.places.runs, "oci", lambda: self.say("another run writes OCI layouts; waiting")):
+        layouts = None if self.way.driver == outputs.OWN else self.paths.work / "oci"
+        with alone(self.paths.runs, "oci", lambda: self.say("another run writes OCI layouts; waiting")):
             return builder.stand_ins(self.engine, self.made, layouts)
 
     def stands(self, plan: Plan) -> builder.Stands:
@@ -95,7 +95,7 @@ class Site:
 
     def inputs(self, plan: Plan) -> str:
         """The digest of all that a plan's image would be made from now."""
-        return builder.inputs(plan, self.places, self.stands(plan))
+        return builder.inputs(plan, self.paths, self.stands(plan))
 
     def look_again(self, plans: "tuple[Plan, ...]") -> None:
         """Note the layers that are there now."""
@@ -105,7 +105,7 @@ class Site:
 
     def steps(self, plan: Plan) -> "dict[str, str]":
         """What BuildKit's log calls the steps that make a cell's layers, to the layers."""
-        return steps_of((self.places.images / plan.cell.id / "Dockerfile").read_text(encoding="utf-8"))
+        return steps_of(self.paths.dockerfile(plan.cell.id).read_text(encoding="utf-8"))
 
     def build(self, plan: Plan, stage: str = "") -> None:
         """Build a cell's candidate, or a stage of it."""
@@ -117,8 +117,8 @@ class Site:
 
         stands, name = self.stands(plan), f"{plan.cell.id}-{stage}" if stage else plan.cell.id
         # The cell's log and working folder are this matrix's, and a run on another engine may be at the same cell.
-        with alone(self.places.runs, f"build-{name}", lambda: self.say(f"{name}: another run builds it; waiting")):
-            builder.build(self.engine, self.host, plan, self.places, stands, on_line, stage, self.way)
+        with alone(self.paths.runs, f"build-{name}", lambda: self.say(f"{name}: another run builds it; waiting")):
+            builder.build(self.engine, self.host, plan, self.paths, stands, on_line, stage, self.way)
 
 
 def platform_refusal(
@@ -139,7 +139,7 @@ def platform_refusal(
 
 
 def open_site(
-    places: Places,
+    paths: Paths,
     plans: "tuple[Plan, ...]",
     options: Options,
     say: Say,
@@ -160,9 +160,9 @@ def open_site(
         host = reading.result()
     for note in host.notes:
         say(f"note: {note}")
-    missing = make_bases(engine, host, made, places, meeting, say) if made and make and native else {}
+    missing = make_bases(engine, host, made, paths, meeting, say) if made and make and native else {}
     disk = Disk(engine.disk(), options.room)
-    site = Site(engine, host, places, tuple(made), options, say, disk, meeting, missing, platforms, way, report)
+    site = Site(engine, host, paths, tuple(made), options, say, disk, meeting, missing, platforms, way, report)
     site.look_again(plans)
     return site
 
@@ -194,11 +194,11 @@ def make_bases(
     engine: Engine,
     host: Host,
     wanted: "list[bases.Base]",
-    places: Places,
+    paths: Paths,
     meeting: Path,
     say: Say,
     prefixes: bootstrap.Prefixes = bootstrap.NO_PREFIXES,
 ) -> "dict[bases.Base, TorchdevError]":
     """Bootstrap bases, alone among all runs; those that could not be made, each with the reason."""
     with alone(meeting, "bootstrap", lambda: say("another run makes bases; waiting")):
-        return bootstrap.bootstrap(engine, host, wanted, places, say, prefixes)
+        return bootstrap.bootstrap(engine, host, wanted, paths, say, prefixes)

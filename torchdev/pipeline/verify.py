@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from torchdev.engine.client import CELL_VARIABLE
-from torchdev.image.paths import Places
+from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan
 from torchdev.pipeline.checks import read_checks
 from torchdev.util import jsonfile, process, texts
@@ -69,20 +69,20 @@ def side_by_side(number: int) -> "list[str]":
     return ["-n", str(number)] if number > 1 else []
 
 
-def verify(plan: Plan, image: str, gpu: str, places: Places, *, controls: bool = False) -> tuple[Verdict, ...]:
+def verify(plan: Plan, image: str, gpu: str, paths: Paths, *, controls: bool = False) -> tuple[Verdict, ...]:
     """Run every check of tests/image against an image, by id, held to the plan's cell; `gpu`: auto, require or none.
 
     `controls`: run those controls, too, of which it is known that they hold (torchdev/pipeline/controls.py).
     """
-    folder = places.work / "reports"
+    folder = paths.work / "reports"
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".", dir=folder) as own:  # another run may be at the same cell
         report = Path(own, f"{plan.cell.id}.xml")
-        remembered = [] if controls else ["--remembered", str(places.work / "controls")]
-        verdicts = _run_checks(plan, image, ["--gpu", gpu, *remembered], places, report)
+        remembered = [] if controls else ["--remembered", str(paths.work / "controls")]
+        verdicts = _run_checks(plan, image, ["--gpu", gpu, *remembered], paths, report)
         if report.exists():
             report.replace(folder / report.name)
-    return in_order(verdicts, [check.name for check in read_checks(places.checkout / "tests" / "image")])
+    return in_order(verdicts, [check.name for check in read_checks(paths.checkout / "tests" / "image")])
 
 
 def in_order(verdicts: "Iterable[Verdict]", names: "list[str]") -> tuple[Verdict, ...]:
@@ -91,7 +91,7 @@ def in_order(verdicts: "Iterable[Verdict]", names: "list[str]") -> tuple[Verdict
     return tuple(sorted(verdicts, key=lambda verdict: place.get(verdict.check.partition("[")[0], len(place))))
 
 
-def _run_checks(plan: Plan, image: str, options: "list[str]", places: Places, report: Path) -> tuple[Verdict, ...]:
+def _run_checks(plan: Plan, image: str, options: "list[str]", paths: Paths, report: Path) -> tuple[Verdict, ...]:
     command = [
         sys.executable,
         "-m",
@@ -102,19 +102,19 @@ def _run_checks(plan: Plan, image: str, options: "list[str]", places: Places, re
         "no:cacheprovider",
         *side_by_side(processes(os.environ, len(os.sched_getaffinity(0)))),
         "-c",
-        str(places.checkout / "pyproject.toml"),
+        str(paths.checkout / "pyproject.toml"),
         "--cell",
         plan.cell.id,
         "--image",
         image,
         *options,
         "--matrix-file",
-        str(places.matrix_file.resolve()),
+        str(paths.matrix_file.resolve()),
         "--junitxml",
         str(report),
     ]
     output: list[str] = []
-    status = process.run(command, output.append, cwd=places.checkout, env={CELL_VARIABLE: plan.candidate, **PLAIN})
+    status = process.run(command, output.append, cwd=paths.checkout, env={CELL_VARIABLE: plan.candidate, **PLAIN})
     if not report.exists():
         why = "".join(output).strip() or f"pytest ended with {status} and no report"
         return (Verdict(plan.cell.id, "tests/image", Outcome.FAIL, why, 0.0),)

@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -26,6 +26,11 @@ class File:
 
     data: bytes
     mode: int = 0o644
+
+    @classmethod
+    def like(cls, template: Path, data: bytes) -> "File":
+        """A file that is made from a template, and can be run if the template can."""
+        return cls(data, 0o755 if template.stat().st_mode & 0o100 else 0o644)
 
     @property
     def text(self) -> str:
@@ -166,6 +171,35 @@ def _keep(tree: Tree, names: "Collection[str]") -> "dict[str, Path]":
             copies[name] = tree.copy_of(name, data)
             files.write(copies[name], data)
     return copies
+
+
+def check(trees: "Iterable[Tree]") -> "list[tuple[Tree, Changes]]":
+    """Raise InputError if any generated file is not as it would be rendered now; what else there is to say."""
+    found = [(tree, compare(tree)) for tree in trees]
+    for tree, changes in found:
+        refuse_blocked(tree, changes)
+    stale = [tree.shown(name) for tree, changes in found for name in (*changes.write, *changes.remove)]
+    if stale:
+        what = f"generated files are out of date ({len(stale)}):\n{few(stale)}"
+        raise InputError(what, next_step=RENDER)
+    refuse_strays(found)
+    return found
+
+
+def write(trees: "Iterable[Tree]") -> "list[tuple[Tree, Changes]]":
+    """Write what differs, and remove what was written here and belongs there no longer; what was done."""
+    found = list(trees)
+    for tree in found:
+        refuse_blocked(tree, compare(tree))
+    return [(tree, update(tree)) for tree in found]
+
+
+def refuse_strays(found: "Iterable[tuple[Tree, Changes]]") -> None:
+    """Raise InputError if what torchdev did not write stands where builds read whole folders."""
+    strays = [tree.shown(name) for tree, changes in found for name in changes.strays]
+    if strays:
+        what = f"these files are not torchdev's, and builds would take them in:\n{few(strays)}"
+        raise InputError(what, next_step="move them away, out of the folders of cells")
 
 
 def refuse_links(tree: Tree, names: "Collection[str]", command: Command) -> None:

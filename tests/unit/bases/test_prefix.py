@@ -11,7 +11,7 @@ from tests.unit.conftest import ROOT
 from torchdev.bases import bootstrap, prefix
 from torchdev.catalog.bases import BOOKWORM, BULLSEYE, Base, bases_of
 from torchdev.engine.client import Engine
-from torchdev.image.paths import Places
+from torchdev.image.paths import Paths
 from torchdev.util.errors import EngineError, Exit, InputError
 from torchdev.wheels.host import Host
 
@@ -170,15 +170,15 @@ def test_wrong_folder_is_refused(root: Path) -> None:
 
 def test_recipe_follows_files_suite_and_content() -> None:
     """Another prefix or Debian makes another stand-in; what is compiled from source does not depend on prefixes."""
-    places = Places(ROOT, ROOT / "matrix.yaml")
+    paths = Paths(ROOT, ROOT / "matrix.yaml")
     found = [
-        bootstrap.recipe(BOOKWORM, places, bootstrap.SOURCE_FILES),
-        bootstrap.recipe(BULLSEYE, places, bootstrap.SOURCE_FILES),
-        bootstrap.recipe(BOOKWORM, places, bootstrap.PREFIX_FILES, "a"),
-        bootstrap.recipe(BOOKWORM, places, bootstrap.PREFIX_FILES, "b"),
+        bootstrap.recipe(BOOKWORM, paths, bootstrap.SOURCE_FILES),
+        bootstrap.recipe(BULLSEYE, paths, bootstrap.SOURCE_FILES),
+        bootstrap.recipe(BOOKWORM, paths, bootstrap.PREFIX_FILES, "a"),
+        bootstrap.recipe(BOOKWORM, paths, bootstrap.PREFIX_FILES, "b"),
     ]
     assert len(set(found)) == 4
-    assert bootstrap.recipe(BOOKWORM, places, bootstrap.PREFIX_FILES, "a") == found[2]
+    assert bootstrap.recipe(BOOKWORM, paths, bootstrap.PREFIX_FILES, "a") == found[2]
 
 
 @pytest.mark.parametrize("series", [("3.8",), ("3.6", "3.8")])
@@ -195,8 +195,8 @@ def test_debian_that_fails_takes_its_own_pythons_along(
 
     monkeypatch.setattr(bootstrap, "_wanted", lambda *arguments: True)
     monkeypatch.setattr(bootstrap, "_debian", make)
-    monkeypatch.setattr(bootstrap, "_of_source", lambda engine, host, base, places, say: done.append(base.name))
-    arguments = (cast("Engine", None), Host(), wanted, Places(ROOT, ROOT / "matrix.yaml"), lambda text: None)
+    monkeypatch.setattr(bootstrap, "_of_source", lambda engine, host, base, paths, say: done.append(base.name))
+    arguments = (cast("Engine", None), Host(), wanted, Paths(ROOT, ROOT / "matrix.yaml"), lambda text: None)
     if len(series) == 1:
         with pytest.raises(EngineError, match="no mirror"):
             bootstrap.bootstrap(*arguments)
@@ -218,7 +218,7 @@ def test_two_debians_are_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
             slow.wait(30)
         done.append(base.name)
 
-    def compile_(engine: object, host: Host, base: Base, places: Places, say: object) -> None:
+    def compile_(engine: object, host: Host, base: Base, paths: Paths, say: object) -> None:
         done.append(base.name)
         if base.name == "python:3.11-slim-bullseye":
             slow.set()
@@ -228,7 +228,7 @@ def test_two_debians_are_made_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "_debian", make)
     monkeypatch.setattr(bootstrap, "_of_source", compile_)
     engine = cast("Engine", None)
-    assert not bootstrap.bootstrap(engine, Host(), wanted, Places(ROOT, ROOT / "matrix.yaml"), lambda text: None)
+    assert not bootstrap.bootstrap(engine, Host(), wanted, Paths(ROOT, ROOT / "matrix.yaml"), lambda text: None)
     of_bullseye, of_bookworm = ([base.name for base in bases_of(python, {})] for python in ("3.6", "3.8"))
     assert done == [*of_bullseye, *of_bookworm]
 

@@ -15,7 +15,7 @@ import pytest
 from torchdev.catalog import bases
 from torchdev.cli import lock as locking
 from torchdev.docgen.project import Project
-from torchdev.image.paths import Places
+from torchdev.image.paths import Paths
 from torchdev.matrix.load import Cell, Matrix
 from torchdev.util import files, jsonfile, process
 from torchdev.util.errors import BuildError, Exit, InputError
@@ -36,7 +36,7 @@ Resolve = Callable[[Cell, Host, "dict[str, int]"], Lock]
 @pytest.fixture
 def project(tmp_path: Path, matrix_of: Callable[[str], Matrix]) -> Project:
     """A matrix of three cells without locks."""
-    return Project(Places(tmp_path, tmp_path / "matrix.yaml"), matrix_of(TEXT))
+    return Project(Paths(tmp_path, tmp_path / "matrix.yaml"), matrix_of(TEXT))
 
 
 @pytest.fixture
@@ -271,7 +271,7 @@ def with_torch(lock: Lock, torch: locks.Package) -> Lock:
 def legacy(matrix_of: Callable[[str], Matrix], tmp_path: Path) -> "tuple[Project, Cell, Lock]":
     """A cell whose torch is on the PyTorch index alone, and its whole lock."""
     rows = 'image: t\ncompanions: []\npackages: []\nrows:\n  - {python: "3.11", cuda: cpu, torch: "2.13.0"}\n'
-    project = Project(Places(tmp_path, tmp_path / "matrix.yaml"), matrix_of(rows))
+    project = Project(Paths(tmp_path, tmp_path / "matrix.yaml"), matrix_of(rows))
     cell = project.matrix.cells[0]
     file = Path(__file__).parents[2] / "cpu" / "images" / cell.id / "lock.json"
     found = locks_of(file)

@@ -11,7 +11,7 @@ from tests.unit.conftest import ROOT
 from torchdev.cli import bake, build, main, plan, render
 from torchdev.docgen.project import Project, open_project
 from torchdev.image import dockerfile
-from torchdev.image.paths import Places
+from torchdev.image.paths import Paths
 from torchdev.pipeline.session import Options
 from torchdev.util import commands, faults
 from torchdev.util.errors import Exit, InputError
@@ -173,12 +173,12 @@ NAMES = {
 
 def test_each_matrix_has_a_folder_of_its_own(tmp_path: Path) -> None:
     """Two of them in one folder never share what one of them would remove."""
-    found = {name: Places(ROOT, tmp_path / name).images.name for name in NAMES}
+    found = {name: Paths(ROOT, tmp_path / name).images.name for name in NAMES}
     assert found == NAMES
     (tmp_path / "cpu.yaml").write_text("")
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "matrix.yaml").symlink_to(tmp_path / "cpu.yaml")
-    assert Places(ROOT, tmp_path / "sub" / "matrix.yaml").images == tmp_path / "images-cpu"
+    assert Paths(ROOT, tmp_path / "sub" / "matrix.yaml").images == tmp_path / "images-cpu"
 
 
 def test_a_second_matrix_takes_nothing_from_the_first(folder: Path) -> None:

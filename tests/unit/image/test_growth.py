@@ -11,9 +11,10 @@ from tests.unit.conftest import ROOT, distinct, make_package
 from torchdev.cli import list as listing
 from torchdev.docgen.project import Project
 from torchdev.image import render
-from torchdev.image.paths import Places
+from torchdev.image.paths import Paths
 from torchdev.matrix.load import Matrix, load
 from torchdev.pipeline import estimate
+from torchdev.util import trees
 from torchdev.wheels import lock, lockfile
 
 pytestmark = pytest.mark.xdist_group("growth")
@@ -44,7 +45,7 @@ def project_of(folder: Path, cells: int) -> Project:
         found = lock.Lock(cell.id, cell.python, cell.platform, lock.inputs_digest(cell), uv, made)
         (folder / "images" / cell.id).mkdir(parents=True)
         (folder / "images" / cell.id / "lock.json").write_text(lock.to_text(found))
-    return Project(Places(ROOT, path), load(path))
+    return Project(Paths(ROOT, path), load(path))
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def calls(work: Callable[[Project], object], project: Project) -> int:
 
 def again(project: Project) -> Matrix:
     """The matrix as if it had just been loaded: nothing of it is cached."""
-    return load(project.places.matrix_file)
+    return load(project.paths.matrix_file)
 
 
 WORK: "dict[str, Callable[[Project], object]]" = {
@@ -87,8 +88,8 @@ WORK: "dict[str, Callable[[Project], object]]" = {
     "select by tag": lambda project: project.matrix.select([cell.short for cell in project.matrix.cells]),
     "plan": lambda project: [plan.shared for plan in project.plans(project.matrix.cells)],
     "forecast": lambda project: estimate.forecast(project.plans(project.matrix.cells), ()),
-    "render": lambda project: render.write(project.trees()),
-    "check": lambda project: render.check(project.trees()),
+    "render": lambda project: trees.write(project.trees()),
+    "check": lambda project: trees.check(project.trees()),
 }
 
 
@@ -103,7 +104,7 @@ def test_four_times_the_cells_take_four_times_the_calls(
 
 def test_locks_and_templates_are_read_once(projects: tuple[Project, Project], monkeypatch: pytest.MonkeyPatch) -> None:
     """However often a run plans."""
-    project = Project(projects[0].places, projects[0].matrix)
+    project = Project(projects[0].paths, projects[0].matrix)
     read: list[Path] = []
     opened: list[Path] = []
     filled: list[str] = []

@@ -85,7 +85,7 @@ def test_permissions_are_those_of_the_templates(files: Files) -> None:
 def test_written_files_pass_the_check(files: Files, images: Path) -> None:
     """And writing again changes nothing."""
     tree = render.tree(files, images)
-    render.check([tree])
+    trees.check([tree])
     assert trees.update(tree) == Changes()
 
 
@@ -120,11 +120,11 @@ def test_check_sees_each_difference_and_write_mends_it(files: Files, images: Pat
     damage(images / name)  # type: ignore[operator]
     tree = render.tree(files, images)
     with pytest.raises(InputError, match="out of date") as caught:
-        render.check([tree])
+        trees.check([tree])
     assert f"images/{name}" in caught.value.what
     assert caught.value.next_step == "python build.py render"
     assert trees.update(tree).write == (name,)
-    render.check([tree])
+    trees.check([tree])
 
 
 @pytest.mark.parametrize("folder", ["files", "files/doctor", "scripts", "steps", "wheels/torch"])
@@ -137,7 +137,7 @@ def test_what_others_put_into_a_folder_that_builds_read_is_told(
     stray.write_text("")
     tree = render.tree(files, images)
     with pytest.raises(InputError, match="not torchdev's"):
-        render.check([tree])
+        trees.check([tree])
     assert trees.update(tree).strays == (f"{folder}/secret.key",)
     assert stray.exists()
 
@@ -148,7 +148,7 @@ def test_files_of_others_are_left_alone(files: Files, images: Path, name: str) -
     (images / name).parent.mkdir(exist_ok=True)
     (images / name).write_text("mine")
     tree = render.tree(files, images)
-    render.check([tree])
+    trees.check([tree])
     assert trees.update(tree) == Changes()
     assert (images / name).read_text() == "mine"
 
@@ -177,7 +177,7 @@ def test_one_cell_is_written_by_itself(plan: Plan, files: Files, images: Path) -
     gone = dataclasses.replace(plan, layers=tuple(layer for layer in plan.layers if layer.name != "nccl"))
     render.write_cell(gone, TEMPLATES, images)
     assert not (images / context_of(plan).wheels["nccl"]).exists()
-    render.check([render.tree(render.render((gone,), TEMPLATES), images)])
+    trees.check([render.tree(render.render((gone,), TEMPLATES), images)])
 
 
 def test_what_another_cell_has_of_a_list_stays(plan: Plan, tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_what_another_cell_has_of_a_list_stays(plan: Plan, tmp_path: Path) -> No
     gone = dataclasses.replace(plan, layers=tuple(layer for layer in plan.layers if layer.name != "nccl"))
     render.write_cell(gone, TEMPLATES, images)
     assert (images / nccl / "requirements.txt").exists()
-    render.check([render.tree(render.render((gone, other), TEMPLATES), images)])
+    trees.check([render.tree(render.render((gone, other), TEMPLATES), images)])
     alone = render.render((gone,), TEMPLATES)
     unlocked = render.tree(alone, images, lambda name: not name.startswith(f"{other.cell.id}/"))
     assert trees.update(unlocked).remove == ()

@@ -12,7 +12,7 @@ from tests.unit.conftest import ROOT
 from torchdev.image import render
 from torchdev.image.context import context_of
 from torchdev.image.dockerfile import Recipe
-from torchdev.image.paths import Places
+from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan, base_labels
 from torchdev.pipeline import bake
 from torchdev.pipeline.bake import ATTEMPTS, INPUTS_LABEL, LAYERS_LABEL, LOST_STEP, LOST_WHEELS, present
@@ -196,23 +196,23 @@ def test_other_faults_and_too_many_end_the_build(
 
 def test_what_a_killed_writer_left_is_no_input(first: Plan, tmp_path: Path) -> None:
     """Or an image would be built anew for it, and again once it is gone; every other file is one."""
-    places = Places(ROOT, tmp_path / "matrix.yaml")
-    render.write_cell(first, places.templates, places.images)
-    before = bake.inputs(first, places, {})
+    paths = Paths(ROOT, tmp_path / "matrix.yaml")
+    render.write_cell(first, paths.templates, paths.images)
+    before = bake.inputs(first, paths, {})
     for name in (f"{first.cell.id}/.lock.json.abcd1234.unfinished", "common/steps/.a.abcd1234.unfinished"):
-        (places.images / name).write_text("x")
-    assert bake.inputs(first, places, {}) == before
-    (places.images / "common" / "steps" / "b.unfinished").write_text("x")
-    assert bake.inputs(first, places, {}) != before
+        (paths.images / name).write_text("x")
+    assert bake.inputs(first, paths, {}) == before
+    (paths.images / "common" / "steps" / "b.unfinished").write_text("x")
+    assert bake.inputs(first, paths, {}) != before
 
 
 @pytest.fixture
-def many(first: Plan, second: Plan, tmp_path: Path) -> "tuple[Places, tuple[Plan, ...]]":
+def many(first: Plan, second: Plan, tmp_path: Path) -> "tuple[Paths, tuple[Plan, ...]]":
     """A checkout's images/ with three cells: on two Pythons, and on one whose scripts are its own."""
     oldest = dataclasses.replace(first, cell=dataclasses.replace(first.cell, python="3.6"))
-    places, plans = Places(ROOT, tmp_path / "matrix.yaml"), (first, second, oldest)
-    trees.update(render.tree(render.render(plans, places.templates), places.images))
-    return places, plans
+    paths, plans = Paths(ROOT, tmp_path / "matrix.yaml"), (first, second, oldest)
+    trees.update(render.tree(render.render(plans, paths.templates), paths.images))
+    return paths, plans
 
 
 @pytest.mark.parametrize(
@@ -230,23 +230,23 @@ def many(first: Plan, second: Plan, tmp_path: Path) -> "tuple[Places, tuple[Plan
     ],
 )
 def test_what_cells_share_is_an_input_of_each(
-    many: "tuple[Places, tuple[Plan, ...]]", name: str, stale: "list[bool]"
+    many: "tuple[Paths, tuple[Plan, ...]]", name: str, stale: "list[bool]"
 ) -> None:
     """An edit below images/common makes every cell stale that takes the file, and no other."""
-    places, plans = many
+    paths, plans = many
     name = name.replace("wheels/cuda", f"{context_of(plans[0]).wheels['cuda']}/requirements.txt")
     name = name.replace("own/", f"{plans[0].cell.id}/")
-    before = [bake.inputs(plan, places, {}) for plan in plans]
-    path = places.images / name
+    before = [bake.inputs(plan, paths, {}) for plan in plans]
+    path = paths.images / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text((path.read_text() if path.exists() else "") + "# edited\n")
-    after = [bake.inputs(plan, places, {}) for plan in plans]
+    after = [bake.inputs(plan, paths, {}) for plan in plans]
     assert [a != b for a, b in zip(before, after, strict=True)] == stale
 
 
-def test_wheels_of_this_machine_lie_beside_their_pins(many: "tuple[Places, tuple[Plan, ...]]", tmp_path: Path) -> None:
+def test_wheels_of_this_machine_lie_beside_their_pins(many: "tuple[Paths, tuple[Plan, ...]]", tmp_path: Path) -> None:
     """A copy of what the cell's build takes, with them; without any, all cells have one context."""
-    places, (plan, *_) = many
+    paths, (plan, *_) = many
     torch = next(package for package in plan.lock.packages if package.name == "torch")
     folder = tmp_path / "wheels"
     folder.mkdir()
@@ -261,11 +261,11 @@ def test_wheels_of_this_machine_lie_beside_their_pins(many: "tuple[Places, tuple
         for x in plan.layers
     )
     own = dataclasses.replace(plan, layers=layers)
-    render.write_cell(own, places.templates, places.images)
-    assert bake._context(Host(), own, places, tmp_path / "work") == places.images
-    copy = bake._context(Host(folders=(folder,)), own, places, tmp_path / "work")
+    render.write_cell(own, paths.templates, paths.images)
+    assert bake._context(Host(), own, paths, tmp_path / "work") == paths.images
+    copy = bake._context(Host(folders=(folder,)), own, paths, tmp_path / "work")
     assert (copy / context_of(own).wheels["torch"] / torch.file).read_bytes() == b"a wheel"
     there = {path.relative_to(copy).as_posix() for path in copy.rglob("*") if path.is_file()}
     assert there - {f"{context_of(own).wheels['torch']}/{torch.file}"} == set(
-        render.Sources(places.templates).files(own)
+        render.Sources(paths.templates).files(own)
     )

@@ -11,7 +11,7 @@ import pytest
 from torchdev.engine import buildx
 from torchdev.engine.buildx import Record
 from torchdev.engine.client import Engine, Image
-from torchdev.image.paths import Places
+from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan
 from torchdev.pipeline import batches, run
 from torchdev.pipeline.batches import own_entries
@@ -74,10 +74,10 @@ def site_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Callable[..., t
             give_back=lambda *names: None,
         )
         events: list[Event] = []
-        places, host, how = Places(tmp_path, tmp_path / "matrix.yaml"), Host(), Options(**options)  # type: ignore[arg-type]
+        paths, host, how = Paths(tmp_path, tmp_path / "matrix.yaml"), Host(), Options(**options)  # type: ignore[arg-type]
         said = events.append
         return Site(
-            cast(Engine, engine), host, places, (), how, lambda text: None, Disk(None), tmp_path, report=said
+            cast(Engine, engine), host, paths, (), how, lambda text: None, Disk(None), tmp_path, report=said
         ), events
 
     def built(site: Site, plans: "tuple[Plan, ...]") -> "list[Result]":

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.conftest import ROOT
-from torchdev.image.paths import Places
+from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan
 from torchdev.pipeline import memory, verify
 from torchdev.pipeline.verify import Outcome, Verdict
@@ -40,8 +40,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def key(checkout: Path, tmp_path: Path, plan: Plan) -> Key:
     """The file name for one image, cell and way of checking, as it is now."""
-    places = Places(checkout, tmp_path / "matrix.yaml")
-    return lambda: memory.file(places, plan, "sha256:a", "auto", memory.code(checkout)).name
+    paths = Paths(checkout, tmp_path / "matrix.yaml")
+    return lambda: memory.file(paths, plan, "sha256:a", "auto", memory.code(checkout)).name
 
 
 def changed(path: Path, key: Key) -> bool:
@@ -119,11 +119,11 @@ def test_a_helper_counts_from_the_moment_that_it_is_imported(checkout: Path, key
 
 def test_what_is_known_of_the_cell_counts(checkout: Path, tmp_path: Path, plan: Plan) -> None:
     """Its lock, its bases, its tags, its contract; another image, another way to check. Not its line in the matrix."""
-    places = Places(checkout, tmp_path / "matrix.yaml")
+    paths = Paths(checkout, tmp_path / "matrix.yaml")
     code = memory.code(checkout)
 
     def key(image: str = "sha256:a", gpu: str = "auto", **changes: object) -> str:
-        return memory.file(places, dataclasses.replace(plan, **changes), image, gpu, code).name  # type: ignore[arg-type]
+        return memory.file(paths, dataclasses.replace(plan, **changes), image, gpu, code).name  # type: ignore[arg-type]
 
     moved = dataclasses.replace(plan.cell, place=Place("matrix.yaml", 77, 1))
     assert key(cell=moved) == key()
@@ -137,9 +137,9 @@ def test_what_is_known_of_the_cell_counts(checkout: Path, tmp_path: Path, plan: 
         key(debian=base),
         key(aliases=("latest",)),
         key(image="another"),
-        memory.file(places, plan, "sha256:a", "auto", "other code").name,
+        memory.file(paths, plan, "sha256:a", "auto", "other code").name,
     ]
-    folder = places.images / plan.cell.id
+    folder = paths.images / plan.cell.id
     folder.mkdir(parents=True)
     (folder / "contract.json").write_text("{}")
     others.append(key())
@@ -178,7 +178,7 @@ def test_a_check_that_is_edited_while_it_runs_is_not_remembered(
     checkout: Path, tmp_path: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody knows which of the two it was that passed."""
-    places = Places(checkout, tmp_path / "matrix.yaml")
+    paths = Paths(checkout, tmp_path / "matrix.yaml")
     check = checkout / "tests" / "image" / "test_runs.py"
 
     def edits(*arguments: object, **options: object) -> "tuple[Verdict, ...]":
@@ -186,12 +186,12 @@ def test_a_check_that_is_edited_while_it_runs_is_not_remembered(
         return (PASSED,)
 
     monkeypatch.setattr(verify, "verify", edits)
-    assert memory.checked(places, plan, "sha256:a", "auto") == (PASSED,)
-    assert memory.recall_any(places, plan, "sha256:a", memory.code(checkout)) is None
+    assert memory.checked(paths, plan, "sha256:a", "auto") == (PASSED,)
+    assert memory.recall_any(paths, plan, "sha256:a", memory.code(checkout)) is None
     monkeypatch.setattr(verify, "verify", lambda *arguments, **options: (PASSED,))
-    memory.checked(places, plan, "sha256:a", "auto")
-    assert memory.recall_any(places, plan, "sha256:a", memory.code(checkout)) == (PASSED,)
-    assert memory.recall_any(places, plan, "sha256:b", memory.code(checkout)) is None
+    memory.checked(paths, plan, "sha256:a", "auto")
+    assert memory.recall_any(paths, plan, "sha256:a", memory.code(checkout)) == (PASSED,)
+    assert memory.recall_any(paths, plan, "sha256:b", memory.code(checkout)) is None
 
 
 def test_imports_are_those_that_python_sees() -> None:

@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from torchdev.engine.client import Engine, Image
-from torchdev.image.paths import Places
+from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan
 from torchdev.pipeline import names
 from torchdev.pipeline.push import push, remotes
@@ -77,9 +77,9 @@ def said() -> "list[str]":
 @pytest.fixture
 def site(engine: FakeEngine, tmp_path: Path, plan: Plan, said: "list[str]") -> Site:
     """A site on that engine."""
-    places = Places(tmp_path, tmp_path / "matrix.yaml")
-    names.note(places, plan.cell.id, dict.fromkeys(plan.tags, CHECKED))
-    return Site(cast(Engine, engine), Host(), places, (), Options(), said.append, Disk(None), tmp_path)
+    paths = Paths(tmp_path, tmp_path / "matrix.yaml")
+    names.note(paths, plan.cell.id, dict.fromkeys(plan.tags, CHECKED))
+    return Site(cast(Engine, engine), Host(), paths, (), Options(), said.append, Disk(None), tmp_path)
 
 
 def test_every_tag_arrives_and_stays(site: Site, engine: FakeEngine, plan: Plan) -> None:
@@ -182,7 +182,7 @@ def test_notes_that_are_broken_are_none(site: Site, engine: FakeEngine, plan: Pl
     """Then every name that something else has is taken for the user's."""
     push(site, plan, OTHER, TARGET, keep=True)
     for text in ("", "[]", "[1]", "null", '"x"', "{"):
-        (site.places.work / "names" / f"{plan.cell.id}.json").write_text(text)
-        assert names.noted(site.places, plan.cell.id) == {}
+        (site.paths.work / "names" / f"{plan.cell.id}.json").write_text(text)
+        assert names.noted(site.paths, plan.cell.id) == {}
     push(site, plan, CHECKED, TARGET, keep=True)
     assert {engine.tags[name] for name in remotes(plan, TARGET)} == {OTHER}

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.conftest import ROOT
 from torchdev.docgen.project import open_project
 from torchdev.engine.client import Engine
-from torchdev.image.paths import Places
+from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan
 from torchdev.pipeline import bake, verify
 from torchdev.pipeline.run_lock import Disk
@@ -30,13 +30,13 @@ def plan() -> Plan:
 
 def site(folder: Path, matrix: str, engine: str) -> Site:
     """A run on an engine, which only has a place where its runs meet."""
-    places = Places(folder, folder / matrix)
-    return Site(Engine.__new__(Engine), Host(), places, (), Options(), lambda text: None, Disk(None), folder / engine)
+    paths = Paths(folder, folder / matrix)
+    return Site(Engine.__new__(Engine), Host(), paths, (), Options(), lambda text: None, Disk(None), folder / engine)
 
 
 def test_each_matrix_of_a_folder_has_its_own(tmp_path: Path) -> None:
     """Beside it, by its name; that of matrix.yaml is where documents and workflows look."""
-    found = [Places(ROOT, tmp_path / name).work for name in NAMES]
+    found = [Paths(ROOT, tmp_path / name).work for name in NAMES]
     assert len(set(found)) == len(NAMES)
     assert found[0] == tmp_path / ".torchdev"
     assert found[1] == tmp_path / ".torchdev-a"
@@ -78,17 +78,17 @@ def test_reports_of_two_runs_do_not_mix(plan: Plan, tmp_path: Path, monkeypatch:
         return 0
 
     monkeypatch.setattr(process, "run", run)
-    places = Places(ROOT, tmp_path / "matrix.yaml")
+    paths = Paths(ROOT, tmp_path / "matrix.yaml")
     with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(lambda image: verify.verify(plan, image, "none", places), ["one", "two"]))
+        found = list(pool.map(lambda image: verify.verify(plan, image, "none", paths), ["one", "two"]))
     assert [[verdict.check for verdict in verdicts] for verdicts in found] == [["one"], ["two"]]
-    assert [path.name for path in (places.work / "reports").iterdir()] == [f"{plan.cell.id}.xml"]
+    assert [path.name for path in (paths.work / "reports").iterdir()] == [f"{plan.cell.id}.xml"]
 
 
 def test_a_file_where_the_working_folder_should_be(plan: Plan, tmp_path: Path) -> None:
     """Is an error that names it, and stays."""
     run = site(tmp_path, "matrix.yaml", "one")
-    run.places.work.write_text("mine")
+    run.paths.work.write_text("mine")
     with pytest.raises(OSError, match=r"Not a directory|File exists"):
         run.build(plan)
-    assert run.places.work.read_text() == "mine"
+    assert run.paths.work.read_text() == "mine"

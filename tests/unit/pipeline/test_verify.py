@@ -12,7 +12,7 @@ import pytest
 from tests.unit.conftest import ROOT
 from torchdev.cli.list import shards_json
 from torchdev.engine.client import Image
-from torchdev.image.paths import Places
+from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan
 from torchdev.matrix.load import Cell
 from torchdev.pipeline import verify
@@ -72,7 +72,7 @@ def test_checks_that_broke_off_are_a_failure(tmp_path: Path, monkeypatch: pytest
         return 2
 
     monkeypatch.setattr(process, "run", broken_off)
-    verdicts = verify.verify(plan, "image", "auto", Places(tmp_path, tmp_path / "matrix.yaml"))
+    verdicts = verify.verify(plan, "image", "auto", Paths(tmp_path, tmp_path / "matrix.yaml"))
     assert [verdict.outcome for verdict in verdicts] == [Outcome.PASS, Outcome.FAIL]
 
 
