@@ -16,6 +16,7 @@ from bench import registry as registries
 from tests.engine.conftest import Second
 from tests.image.saved import search
 from tests.unit.conftest import ROOT
+from tests.unit.fake_engine import session_of
 from torchdev.catalog.bases import Base
 from torchdev.docgen.project import Project
 from torchdev.engine import buildx, outputs
@@ -27,10 +28,8 @@ from torchdev.matrix.load import load
 from torchdev.pipeline import batches
 from torchdev.pipeline.push import push, remotes
 from torchdev.pipeline.report import State
-from torchdev.pipeline.run_lock import Disk
-from torchdev.pipeline.session import Options, Site, way_of
+from torchdev.pipeline.session import BuildSession, Options, way_of
 from torchdev.util.errors import BuildError, EngineError
-from torchdev.wheels.host import Host
 from torchdev.wheels.lock import Lock, inputs_digest
 
 MATRIX = """\
@@ -54,8 +53,10 @@ def base(tiny: str) -> str:
 
 
 @pytest.fixture
-def cells(engine: Engine, project: Project, base: str, tmp_path: Path) -> Iterator[tuple[Site, tuple[Plan, ...]]]:
-    """Two cells that share a step, on a stand-in of their own for whatever base there is; a site for the first engine.
+def cells(
+    engine: Engine, project: Project, base: str, tmp_path: Path
+) -> Iterator[tuple[BuildSession, tuple[Plan, ...]]]:
+    """Two cells that share a step, on a stand-in of their own for whatever base there is; a session for one engine.
 
     So no builder needs a registry.
     """
@@ -74,33 +75,33 @@ def cells(engine: Engine, project: Project, base: str, tmp_path: Path) -> Iterat
         (small.images / cell.id / "Dockerfile").write_text(text)
     (tmp_path / "turns").mkdir()
     how = Options(test=False, jobs=2)
-    site = Site(engine, Host(), small.paths, (own,), how, lambda text: None, Disk(None), tmp_path / "turns")
-    yield site, tuple(plans)
+    session = session_of(engine, small.paths, made=(own,), options=how, lock_dir=tmp_path / "turns")
+    yield session, tuple(plans)
     for name in (own.stand_in, *(name for plan in plans for name in (plan.tags[0], plan.candidate))):
         engine.untag(name)
 
 
-def log_of(site: Site, plan: Plan) -> str:
+def log_of(session: BuildSession, plan: Plan) -> str:
     """BuildKit's log of a cell."""
-    return (site.paths.work / "logs" / f"{plan.cell.id}.log").read_text()
+    return (session.paths.work / "logs" / f"{plan.cell.id}.log").read_text()
 
 
-def test_remote_builder(cells: tuple[Site, tuple[Plan, ...]], second: Second, tmp_path: Path) -> None:
+def test_remote_builder(cells: tuple[BuildSession, tuple[Plan, ...]], second: Second, tmp_path: Path) -> None:
     """It knows no image of the engine: the stand-in gets there as a layout, and what is built comes back."""
-    site, plans = cells
-    options = dataclasses.replace(site.options, builder=second.builder)
-    way, platforms = way_of(site.engine, options, tmp_path)
-    assert (way.driver, platforms[0]) == ("remote", site.engine.platform())
-    site = dataclasses.replace(site, options=options, way=way, platforms=platforms)
-    results = batches.run(site, plans)
+    session, plans = cells
+    options = dataclasses.replace(session.options, builder=second.builder)
+    way, platforms = way_of(session.engine, options, tmp_path)
+    assert (way.driver, platforms[0]) == ("remote", session.engine.platform())
+    session = dataclasses.replace(session, options=options, way=way, platforms=platforms)
+    results = batches.run(session, plans)
     assert [result.state for result in results] == [State.BUILT] * 2, results
-    chains = [[name for name, _ in site.engine.layer_sizes(plan.tags[0])] for plan in plans]
+    chains = [[name for name, _ in session.engine.layer_sizes(plan.tags[0])] for plan in plans]
     assert chains[0][:2] == chains[1][:2] != chains[0][1:]
-    base = site.engine.image(plans[0].debian.stand_in)
+    base = session.engine.image(plans[0].debian.stand_in)
     assert base
     assert chains[0][0] == base.layers[0]
-    assert "docker-image://" not in log_of(site, plans[0])
-    assert [result.state for result in batches.run(site, plans)] == [State.SKIPPED] * 2
+    assert "docker-image://" not in log_of(session, plans[0])
+    assert [result.state for result in batches.run(session, plans)] == [State.SKIPPED] * 2
 
 
 def test_unknown_builder_is_refused(engine: Engine, tmp_path: Path) -> None:
@@ -119,26 +120,26 @@ def test_classic_store_writes_no_cache(engine: Engine, tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_containerd_store_gets_zstd(
-    cells: tuple[Site, tuple[Plan, ...]], second: Second, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cells: tuple[BuildSession, tuple[Plan, ...]], second: Second, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every layer that was built is packed by zstd, and the second run finds nothing to do."""
-    site, plans = cells
+    session, plans = cells
     stands = {base.stand_in for base in plans[0].bases}
     archive = tmp_path / "base.tar"
     subprocess.run(["docker", "save", "--output", str(archive), *stands], check=True)
     monkeypatch.setenv("DOCKER_HOST", f"unix://{second.socket}")
     subprocess.run(["docker", "load", "--input", str(archive)], check=True, stdout=subprocess.DEVNULL)
     own = Engine()
-    way, platforms = way_of(own, site.options, tmp_path)
+    way, platforms = way_of(own, session.options, tmp_path)
     assert way == Way(containerd=True)
-    site = dataclasses.replace(site, engine=own, way=way, platforms=platforms)
-    assert [result.state for result in batches.run(site, plans)] == [State.BUILT] * 2
+    session = dataclasses.replace(session, engine=own, way=way, platforms=platforms)
+    assert [result.state for result in batches.run(session, plans)] == [State.BUILT] * 2
     image = own.image(plans[0].tags[0])
     assert image
     folder = Path(own.layout(image.id, tmp_path / "oci").partition("@")[0])
     assert [kind.rpartition("+")[2] for kind in layer_types(folder)[1:]] == ["zstd", "zstd"]
     assert [size for _, size in own.layer_sizes(image)][1:] != [0, 0]
-    assert [result.state for result in batches.run(site, plans)] == [State.SKIPPED] * 2
+    assert [result.state for result in batches.run(session, plans)] == [State.SKIPPED] * 2
 
 
 SECRET = "hunter2-hunter2"
@@ -171,35 +172,35 @@ def test_layers_of_containerds_store_are_searched(
 
 @pytest.mark.full
 def test_push_from_containerds_store(
-    cells: tuple[Site, tuple[Plan, ...]],
+    cells: tuple[BuildSession, tuple[Plan, ...]],
     second: Second,
     registry: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Ids are of manifests there; what arrives is compared all the same, and a name that is moved is noticed."""
-    site, (plan, other) = cells
+    session, (plan, other) = cells
     monkeypatch.setenv("DOCKER_HOST", f"unix://{second.socket}")
     scratch(tmp_path, *plan.tags)
-    site = dataclasses.replace(site, engine=Engine())
-    image = site.engine.image(plan.tags[0])
+    session = dataclasses.replace(session, engine=Engine())
+    image = session.engine.image(plan.tags[0])
     assert image
     target = f"{registry}-pushed"
-    push(site, plan, image.id, target, keep=True)
+    push(session, plan, image.id, target, keep=True)
     (remote,) = remotes(plan, target)
-    again = site.engine.image(image.id)
+    again = session.engine.image(image.id)
     assert again
-    assert f"{target}@{site.engine.registry_digest(remote)}" in again.pushed
+    assert f"{target}@{session.engine.registry_digest(remote)}" in again.pushed
     scratch_of_other = tmp_path / "other"
     scratch_of_other.mkdir()
     monkeypatch.setattr(sys.modules[__name__], "SECRET", "another")
     scratch(scratch_of_other, *other.tags)
-    moved = site.engine.image(other.tags[0])
+    moved = session.engine.image(other.tags[0])
     assert moved
-    real = site.engine.push
-    monkeypatch.setattr(site.engine, "push", lambda name: (site.engine.tag(moved.id, name), real(name))[1])
+    real = session.engine.push
+    monkeypatch.setattr(session.engine, "push", lambda name: (session.engine.tag(moved.id, name), real(name))[1])
     with pytest.raises(BuildError, match=r"is not the image that was checked|the registry was sent"):
-        push(site, plan, image.id, target, keep=True)
+        push(session, plan, image.id, target, keep=True)
 
 
 def layer_types(folder: Path) -> "list[str]":
@@ -236,23 +237,23 @@ def registry(second: Second, tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.full
 def test_cache_by_way_of_a_registry(
-    cells: tuple[Site, tuple[Plan, ...]], second: Second, registry: str, tmp_path: Path
+    cells: tuple[BuildSession, tuple[Plan, ...]], second: Second, registry: str, tmp_path: Path
 ) -> None:
     """Another machine, here the same builder without its own cache, runs no step again."""
-    site, plans = cells
-    options = dataclasses.replace(site.options, builder=second.builder, cache_to=registry, cache_from=(registry,))
-    way, platforms = way_of(site.engine, options, tmp_path)
-    site = dataclasses.replace(site, options=options, way=way, platforms=platforms)
-    assert [result.state for result in batches.run(site, plans)] == [State.BUILT] * 2
-    before = [site.engine.image(plan.tags[0]) for plan in plans]
-    assert "exporting cache to registry" in log_of(site, plans[0])
+    session, plans = cells
+    options = dataclasses.replace(session.options, builder=second.builder, cache_to=registry, cache_from=(registry,))
+    way, platforms = way_of(session.engine, options, tmp_path)
+    session = dataclasses.replace(session, options=options, way=way, platforms=platforms)
+    assert [result.state for result in batches.run(session, plans)] == [State.BUILT] * 2
+    before = [session.engine.image(plan.tags[0]) for plan in plans]
+    assert "exporting cache to registry" in log_of(session, plans[0])
     tags = {path.name for path in (tmp_path / "registry").rglob("tags/*")}
     assert tags == {*(plan.cell.id for plan in plans), outputs.shared_tag(plans[0].shared)}
     buildx.run(["prune", f"--builder={second.builder}", "--all", "--force"], tmp_path / "prune")
-    again = dataclasses.replace(site, options=dataclasses.replace(options, rebuild=True))
+    again = dataclasses.replace(session, options=dataclasses.replace(options, rebuild=True))
     assert [result.state for result in batches.run(again, plans)] == [State.BUILT] * 2
     for plan, old in zip(plans, before, strict=True):
-        new = site.engine.image(plan.tags[0])
+        new = session.engine.image(plan.tags[0])
         assert old
         assert new
         # Each step writes random bytes: a layer is the same only if its step did not run again. How many steps the

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.fake_engine import session_of
 from torchdev.bases import bootstrap
 from torchdev.docgen.project import Project
 from torchdev.engine.client import Engine
@@ -14,6 +15,7 @@ from torchdev.image.context import context_of
 from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan
 from torchdev.pipeline import bake
+from torchdev.pipeline.inventory import Inputs
 from torchdev.util.errors import BuildError, Exit, GpuError
 from torchdev.wheels.host import Host, read_host
 
@@ -29,7 +31,7 @@ def attempt(engine: Engine, plan: Plan, paths: Paths, host: Host) -> BuildError:
     """Build from a damaged copy; the error."""
     made = bootstrap.choose(engine, plan.bases)
     with pytest.raises(BuildError) as caught:
-        bake.build(engine, host, plan, paths, bake.stands_for(engine, plan, made), None)
+        bake.build(session_of(engine, paths, host=host, made=tuple(made)), Inputs(paths), plan)
     assert caught.value.where == plan.cell.id
     assert caught.value.code is Exit.BUILD
     return caught.value

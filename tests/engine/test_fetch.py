@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.fake_engine import session_of
 from tests.unit.fake_index import FakeIndex, make_wheel, serving
 from torchdev.catalog.bases import Base
 from torchdev.docgen.project import Project
@@ -17,6 +18,7 @@ from torchdev.image import render
 from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan, make_plan
 from torchdev.pipeline import bake
+from torchdev.pipeline.inventory import Inputs
 from torchdev.util.errors import BuildError
 from torchdev.wheels.host import read_host
 from torchdev.wheels.lock import Package
@@ -66,9 +68,8 @@ def fetch(
     own_host = dataclasses.replace(
         read_host(), index=f"{index.url}/simple", extra_indexes=(), find_links=(), folders=(), proxies=()
     )
-    stands = bake.stands_for(engine, own, made)
-    bake.build(engine, read_host(), own, paths, stands, None, "tool")
-    bake.build(engine, own_host, own, paths, stands, None, stage)
+    bake.build(session_of(engine, paths, host=read_host(), made=made), Inputs(paths), own, "tool")
+    bake.build(session_of(engine, paths, host=own_host, made=made), Inputs(paths), own, stage)
 
 
 def test_wheels_are_fetched_once_and_broken_downloads_go_on(

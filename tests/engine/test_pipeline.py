@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.conftest import ROOT
+from tests.unit.fake_engine import session_of
 from torchdev.catalog.bases import Base
 from torchdev.docgen.project import Project
 from torchdev.engine.client import Engine
@@ -24,10 +25,9 @@ from torchdev.pipeline import run as pipeline
 from torchdev.pipeline import verify
 from torchdev.pipeline.report import State
 from torchdev.pipeline.run_lock import Disk
-from torchdev.pipeline.session import Options, Site
+from torchdev.pipeline.session import BuildSession, Options, begin
 from torchdev.pipeline.verify import Outcome, Verdict
 from torchdev.util.errors import Exit
-from torchdev.wheels.host import Host
 from torchdev.wheels.lock import Lock, inputs_digest
 
 MATRIX = """\
@@ -44,7 +44,7 @@ RUN echo {python} > /python
 FROM interpreter
 RUN {command}
 """
-Make = Callable[..., tuple[Site, tuple[Plan, ...]]]
+Make = Callable[..., tuple[BuildSession, tuple[Plan, ...]]]
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def make(engine: Engine, base: str, project: Project, tmp_path: Path) -> Iterato
     templates = project.plans(project.matrix.cells[:1])
     debian = Base(f"debian:bookworm-slim-{image}", None)  # so that no layer of another image counts as there
 
-    def run(commands: "dict[str, str] | None" = None, **options: object) -> tuple[Site, tuple[Plan, ...]]:
+    def run(commands: "dict[str, str] | None" = None, **options: object) -> tuple[BuildSession, tuple[Plan, ...]]:
         plans = []
         for cell in small.matrix.cells:
             lock = Lock(cell.id, cell.python, "linux/amd64", inputs_digest(cell), templates[0].lock.uv, ())
@@ -70,8 +70,8 @@ def make(engine: Engine, base: str, project: Project, tmp_path: Path) -> Iterato
         how = Options(**{"test": False, "jobs": 2, **options})  # type: ignore[arg-type]
         turns = tmp_path / "turns"
         turns.mkdir(exist_ok=True)
-        site = Site(engine, Host(), small.paths, (), how, lambda text: None, Disk(None), turns)
-        return site, tuple(plans)
+        session = session_of(engine, small.paths, options=how, lock_dir=turns)
+        return session, tuple(plans)
 
     yield run
     for cell in small.matrix.cells:
@@ -80,9 +80,9 @@ def make(engine: Engine, base: str, project: Project, tmp_path: Path) -> Iterato
         engine.untag(f"{image}-candidate:{cell.id}")
 
 
-def states(site: Site, plans: tuple[Plan, ...]) -> list[State]:
+def states(session: BuildSession, plans: tuple[Plan, ...]) -> list[State]:
     """Run, and the state of each cell."""
-    return [result.state for result in pipeline.run(site, plans)]
+    return [result.state for result in pipeline.run(session, begin(session, plans), plans)]
 
 
 def ids(engine: Engine, plan: Plan) -> set[str]:
@@ -92,20 +92,20 @@ def ids(engine: Engine, plan: Plan) -> set[str]:
 
 def test_cells_are_built_tagged_and_then_skipped(make: Make, engine: Engine) -> None:
     """All tags of a cell point at one image; a second run builds nothing; a changed file builds that cell."""
-    site, plans = make()
-    assert states(site, plans) == [State.BUILT] * 3
+    session, plans = make()
+    assert states(session, plans) == [State.BUILT] * 3
     assert all(len(ids(engine, plan)) == 1 and "" not in ids(engine, plan) for plan in plans)
     assert engine.image(plans[0].tags[0]) == engine.image(f"{plans[0].image}:latest")
     assert not any(engine.image(plan.candidate) for plan in plans)
-    assert states(site, plans) == [State.SKIPPED] * 3
-    site, plans = make({"3.13": "echo changed"})
-    assert states(site, plans) == [State.SKIPPED, State.BUILT, State.SKIPPED]
+    assert states(session, plans) == [State.SKIPPED] * 3
+    session, plans = make({"3.13": "echo changed"})
+    assert states(session, plans) == [State.SKIPPED, State.BUILT, State.SKIPPED]
 
 
 def test_layers_below_python_are_equal(make: Make, engine: Engine) -> None:
     """The same diffIDs as a prefix; what differs comes after."""
-    site, plans = make()
-    pipeline.run(site, plans)
+    session, plans = make()
+    pipeline.run(session, begin(session, plans), plans)
     chains = [[name for name, _ in engine.layer_sizes(plan.tags[0])] for plan in plans]
     assert {tuple(chain[:2]) for chain in chains} == {tuple(chains[0][:2])}
     assert len({chain[2] for chain in chains}) == 3
@@ -113,11 +113,11 @@ def test_layers_below_python_are_equal(make: Make, engine: Engine) -> None:
 
 def test_failing_cell_fails_alone_and_keeps_its_tags(make: Make, engine: Engine) -> None:
     """The others are built; what was tagged before stays tagged, and nothing of the failure is."""
-    site, plans = make()
-    pipeline.run(site, plans)
+    session, plans = make()
+    pipeline.run(session, begin(session, plans), plans)
     before = ids(engine, plans[1])
-    site, plans = make({"3.11": "echo new", "3.13": "exit 3", "3.14": "echo new"})
-    results = pipeline.run(site, plans)
+    session, plans = make({"3.11": "echo new", "3.13": "exit 3", "3.14": "echo new"})
+    results = pipeline.run(session, begin(session, plans), plans)
     assert [result.state for result in results] == [State.BUILT, State.FAILED, State.BUILT]
     assert (results[1].code, results[1].tags) == (Exit.BUILD, ())
     assert "exit code: 3" in results[1].error
@@ -129,33 +129,33 @@ def test_failed_check_is_not_tagged(make: Make, engine: Engine, monkeypatch: pyt
     """The candidate is left for a look, and the next run checks it without building again."""
     bad = (Verdict("cell", "check", Outcome.FAIL, "no", 0.0),)
     monkeypatch.setattr(verify, "verify", lambda *arguments: bad)
-    site, plans = make(test=True)
-    results = pipeline.run(site, plans[:1])
+    session, plans = make(test=True)
+    results = pipeline.run(session, begin(session, plans), plans[:1])
     assert (results[0].state, results[0].code) == (State.FAILED, Exit.CHECK)
     assert engine.image(plans[0].candidate)
     assert ids(engine, plans[0]) == {""}
     monkeypatch.setattr(verify, "verify", lambda *arguments: (dataclasses.replace(bad[0], outcome=Outcome.PASS),))
-    assert states(site, plans[:1]) == [State.CHECKED]
+    assert states(session, plans[:1]) == [State.CHECKED]
     assert engine.image(plans[0].candidate) is None
 
 
 def test_moved_alias_is_mended_without_a_build(make: Make, engine: Engine) -> None:
     """A run that was killed between two tags, say."""
-    site, plans = make()
-    pipeline.run(site, plans)
+    session, plans = make()
+    pipeline.run(session, begin(session, plans), plans)
     engine.tag(plans[1].tags[0], f"{plans[0].image}:latest")
-    assert states(site, plans[:1]) == [State.SKIPPED]
+    assert states(session, plans[:1]) == [State.SKIPPED]
     assert len(ids(engine, plans[0])) == 1
 
 
 def test_two_runs_take_turns(make: Make, tmp_path: Path) -> None:
     """The second waits for the first's cell, and finds it done."""
-    site, plans = make({"3.11": f"sleep 3 # {uuid.uuid4()}"})
+    session, plans = make({"3.11": f"sleep 3 # {uuid.uuid4()}"})
     said: list[str] = []
-    second = dataclasses.replace(site, say=said.append)
+    second = dataclasses.replace(session, say=said.append)
     program = "import sys, time; from torchdev.pipeline.run_lock import alone; from pathlib import Path\n"
     program += "with alone(Path(sys.argv[1]), sys.argv[2], lambda: None): print('held', flush=True); time.sleep(2)"
-    command = [sys.executable, "-c", program, str(site.meeting), plans[0].candidate]
+    command = [sys.executable, "-c", program, str(session.lock_dir), plans[0].candidate]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout
         other.stdout.readline()
@@ -165,12 +165,12 @@ def test_two_runs_take_turns(make: Make, tmp_path: Path) -> None:
 
 def test_too_small_a_disk_fails_the_cell(make: Make) -> None:
     """With figures, before anything is built."""
-    site, plans = make()
+    session, plans = make()
     layers = tuple(dataclasses.replace(layer, packages=()) for layer in plans[0].layers)
     big = dataclasses.replace(plans[0].layers[0].packages[0], installed=10**16)
     layers = (dataclasses.replace(layers[0], packages=(big,)), *layers[1:])
-    tight = dataclasses.replace(site, disk=Disk(Path("/")))
-    results = pipeline.run(tight, (dataclasses.replace(plans[0], layers=layers),))
+    tight = dataclasses.replace(session, disk=Disk(Path("/")))
+    results = pipeline.run(tight, begin(tight, plans), (dataclasses.replace(plans[0], layers=layers),))
     assert results[0].state is State.FAILED
     assert "the disk is too small" in results[0].error
 

@@ -20,7 +20,7 @@ from torchdev.pipeline import batches, run, verify
 from torchdev.pipeline.progress import PUSHING, Event, Phase
 from torchdev.pipeline.push import remotes
 from torchdev.pipeline.report import State
-from torchdev.pipeline.session import Site
+from torchdev.pipeline.session import BuildSession, begin
 from torchdev.pipeline.verify import Outcome, Verdict
 from torchdev.util.errors import Exit
 
@@ -46,11 +46,11 @@ def registry(engine: Engine) -> Iterator[FakeRegistry]:
                 engine.untag(name)
 
 
-def pushing(site: Site, registry: FakeRegistry, **options: object) -> Site:
-    """The same site, which pushes there."""
+def pushing(session: BuildSession, registry: FakeRegistry, **options: object) -> BuildSession:
+    """The same session, which pushes there."""
     return dataclasses.replace(
-        site,
-        options=dataclasses.replace(site.options, push_to=f"{registry.host}/x", **options),  # type: ignore[arg-type]
+        session,
+        options=dataclasses.replace(session.options, push_to=f"{registry.host}/x", **options),  # type: ignore[arg-type]
     )
 
 
@@ -91,8 +91,8 @@ def other(engine: Engine, base: str) -> Iterator[str]:
 
 def test_every_tag_is_the_image_that_was_built(make: Make, engine: Engine, registry: FakeRegistry) -> None:
     """Of a cell with an alias, too; the engine remembers the digest, as recipes need it."""
-    site, plans = make()
-    results = batches.run(pushing(site, registry), plans[:2])
+    session, plans = make()
+    results = batches.run(pushing(session, registry), plans[:2])
     assert [result.state for result in results] == [State.BUILT] * 2
     images = {plan: result.image.id for plan, result in zip(plans, results, strict=False) if result.image}
     assert arrived(engine, registry) == {tag: images[plan] for plan in plans[:2] for tag in of(plan)}
@@ -105,7 +105,7 @@ def test_an_alias_that_is_swapped_before_the_push(
     make: Make, engine: Engine, registry: FakeRegistry, other: str
 ) -> None:
     """After the check, by somebody else: what was checked arrives, the alias is put right, and it is told."""
-    site, plans = make()
+    session, plans = make()
     said: list[str] = []
 
     def swap(event: Event) -> None:
@@ -113,8 +113,8 @@ def test_an_alias_that_is_swapped_before_the_push(
             for tag in plans[0].tags:
                 engine.tag(other, tag)
 
-    site = dataclasses.replace(pushing(site, registry), say=said.append, report=swap)
-    (result,) = batches.run(site, plans[:1])
+    session = dataclasses.replace(pushing(session, registry), say=said.append, report=swap)
+    (result,) = batches.run(session, plans[:1])
     assert result.state is State.BUILT
     assert result.image
     assert arrived(engine, registry) == dict.fromkeys(of(plans[0]), result.image.id)
@@ -124,10 +124,10 @@ def test_an_alias_that_is_swapped_before_the_push(
 
 def test_the_users_name_is_only_borrowed(make: Make, engine: Engine, registry: FakeRegistry, other: str) -> None:
     """An image that has the name of a tag in the registry keeps it, in waves, too."""
-    site, plans = make({"3.11": step()})
+    session, plans = make({"3.11": step()})
     name = remotes(plans[0], f"{registry.host}/x")[0]
     engine.tag(other, name)
-    for how in (pushing(site, registry), tight(pushing(site, registry), plans)):
+    for how in (pushing(session, registry), tight(pushing(session, registry), plans)):
         (result,) = batches.run(how, plans[:1])
         assert result.code is Exit.OK
         assert registry.tags
@@ -138,8 +138,8 @@ def test_the_users_name_is_only_borrowed(make: Make, engine: Engine, registry: F
 
 def test_waves_leave_no_name(make: Make, engine: Engine, registry: FakeRegistry) -> None:
     """Pushed and removed: neither tags nor names in the registry are left here; all cells are there."""
-    site, plans = make({"3.11": step(), "3.13": step(), "3.14": step()})
-    results = batches.run(tight(pushing(site, registry), plans), plans)
+    session, plans = make({"3.11": step(), "3.13": step(), "3.14": step()})
+    results = batches.run(tight(pushing(session, registry), plans), plans)
     assert [(result.state, result.removed) for result in results] == [(State.BUILT, True)] * 3
     assert sorted(registry.tags) == sorted(f"x:{tag}" for plan in plans for tag in of(plan))
     assert named(engine, plans[0].image) == named(engine, registry.host) == set()
@@ -148,9 +148,9 @@ def test_waves_leave_no_name(make: Make, engine: Engine, registry: FakeRegistry)
 
 def test_a_registry_that_refuses_halfway(make: Make, engine: Engine, registry: FakeRegistry) -> None:
     """The first tag has arrived, the second not: told, failed, and the image stays although it was to be removed."""
-    site, plans = make({"3.11": step(), "3.13": step()})
+    session, plans = make({"3.11": step(), "3.13": step()})
     registry.refuse = lambda method, path: 403 if method == "PUT" and path.endswith("/manifests/latest") else 0
-    results = batches.run(tight(pushing(site, registry), plans[:2]), plans[:2])
+    results = batches.run(tight(pushing(session, registry), plans[:2]), plans[:2])
     assert [(result.code, result.removed) for result in results] == [(Exit.BUILD, False), (Exit.OK, True)]
     assert results[0].image
     assert ids(engine, plans[0]) == {results[0].image.id}
@@ -158,7 +158,7 @@ def test_a_registry_that_refuses_halfway(make: Make, engine: Engine, registry: F
     assert f"pushed before it: {registry.host}/x:{plans[0].cell.id}" in results[0].error
     assert named(engine, registry.host) == set()
     registry.refuse = lambda method, path: 0
-    (again,) = batches.run(tight(pushing(site, registry), plans[:1]), plans[:1])
+    (again,) = batches.run(tight(pushing(session, registry), plans[:1]), plans[:1])
     assert (again.state, again.code) == (State.SKIPPED, Exit.OK)
     assert set(arrived(engine, registry)) >= set(of(plans[0]))
 
@@ -166,9 +166,9 @@ def test_a_registry_that_refuses_halfway(make: Make, engine: Engine, registry: F
 @pytest.mark.parametrize("where", ["/blobs/uploads/", ""])
 def test_a_registry_that_refuses_all(make: Make, engine: Engine, registry: FakeRegistry, where: str) -> None:
     """Before the first byte of a layer, or at once."""
-    site, plans = make({"3.11": step()})
+    session, plans = make({"3.11": step()})
     registry.refuse = lambda method, path: 401 if path.endswith(where) else 0
-    (result,) = batches.run(tight(pushing(site, registry), plans[:1]), plans[:1])
+    (result,) = batches.run(tight(pushing(session, registry), plans[:1]), plans[:1])
     assert (result.state, result.code, result.removed) == (State.FAILED, Exit.BUILD, False)
     assert "docker login" in result.error
     assert "" not in ids(engine, plans[0])
@@ -186,7 +186,7 @@ def interruptible() -> Iterator[None]:
 @pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_push(make: Make, engine: Engine, registry: FakeRegistry) -> None:
     """Ctrl-C while a layer is on its way: told so, and the image stays, with its own names alone."""
-    site, plans = make({"3.11": step()})
+    session, plans = make({"3.11": step()})
 
     def interrupt(method: str, path: str) -> int:
         if method == "PUT" and "/manifests/" in path:
@@ -196,7 +196,7 @@ def test_an_interrupted_push(make: Make, engine: Engine, registry: FakeRegistry)
         return 0
 
     registry.refuse = interrupt
-    (result,) = batches.run(tight(pushing(site, registry), plans[:1]), plans[:1])
+    (result,) = batches.run(tight(pushing(session, registry), plans[:1]), plans[:1])
     assert (result.state, result.code, result.removed) == (State.FAILED, Exit.INTERRUPTED, False)
     assert "interrupted before it was pushed" in result.error
     assert "" not in ids(engine, plans[0])
@@ -205,7 +205,7 @@ def test_an_interrupted_push(make: Make, engine: Engine, registry: FakeRegistry)
 
 def test_what_somebody_else_pushes_meanwhile(make: Make, engine: Engine, registry: FakeRegistry) -> None:
     """The first tag is another image when the last one has arrived."""
-    site, plans = make()
+    session, plans = make()
     first, *_, last = (f"x:{tag}" for tag in of(plans[0]))
 
     def theirs(name: str) -> None:
@@ -215,7 +215,7 @@ def test_what_somebody_else_pushes_meanwhile(make: Make, engine: Engine, registr
             registry.tags[first] = "sha256:" + "1" * 64
 
     registry.tagged = theirs
-    (result,) = batches.run(pushing(site, registry), plans[:1])
+    (result,) = batches.run(pushing(session, registry), plans[:1])
     assert (result.state, result.code) == (State.FAILED, Exit.BUILD)
     assert f"{registry.host}/{first}: the registry was sent {registry.tags[last]}, but it has" in result.error
 
@@ -230,16 +230,16 @@ def test_a_pass_is_of_an_image_and_not_of_its_tag(make: Make, engine: Engine, mo
         return (Verdict(plan.cell.id, "a check", outcome, "", 0.0),)
 
     monkeypatch.setattr(verify, "verify", check)
-    site, plans = make(test=True)
-    (result,) = run.run(site, plans[:1])
+    session, plans = make(test=True)
+    (result,) = run.run(session, begin(session, plans), plans[:1])
     assert result.image
     assert checked == [result.image.id]
-    assert [found.state for found in run.run(site, plans[:1])] == [State.SKIPPED]
+    assert [found.state for found in run.run(session, begin(session, plans), plans[:1])] == [State.SKIPPED]
     text = f"FROM {plans[0].tags[0]}\nRUN touch /mine\n"
     command = ["docker", "build", "--quiet", "--tag", plans[0].tags[0], "-"]
     subprocess.run(command, input=text, text=True, check=True, stdout=subprocess.DEVNULL)
     (derived,) = ids(engine, dataclasses.replace(plans[0], aliases=()))
-    (result,) = run.run(site, plans[:1])
+    (result,) = run.run(session, begin(session, plans), plans[:1])
     assert (result.state, result.code) == (State.FAILED, Exit.CHECK)
     assert checked[1:] == [derived]
 

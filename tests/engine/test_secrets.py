@@ -21,12 +21,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.engine.conftest import Second
 from tests.engine.test_fetch import GATEWAY
 from tests.unit.conftest import ROOT
+from tests.unit.fake_engine import session_of
 from tests.unit.fake_index import FakeIndex, make_wheel, serving
 from torchdev.bases import bootstrap
 from torchdev.docgen.project import open_project
@@ -36,6 +38,8 @@ from torchdev.image.context import context_of
 from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan, make_plan
 from torchdev.pipeline import bake
+from torchdev.pipeline.inventory import Inputs, StandIn, Stands, stands_for
+from torchdev.pipeline.session import BuildSession
 from torchdev.util.errors import BuildError
 from torchdev.util.terminal import HIDDEN
 from torchdev.wheels.host import Host, read_host
@@ -57,7 +61,11 @@ class Site:
     home: Path
     paths: Paths
     plan: Plan
-    stands: bake.Stands
+    stands: Stands
+
+    def session(self, host: Host, **more: Any) -> BuildSession:
+        """A build session with some settings."""
+        return session_of(self.engine, self.paths, self.stands, host=host, **more)
 
     def host(self) -> Host:
         """The settings, as torchdev reads them."""
@@ -135,7 +143,7 @@ def network_of(process: int) -> Iterator[None]:
             assert libc.setns(own.fileno(), CLONE_NEWNET) == 0
 
 
-def site_of(engine: Engine, index: FakeIndex, like: Plan, folder: Path, stands: bake.Stands) -> Site:
+def site_of(engine: Engine, index: FakeIndex, like: Plan, folder: Path, stands: Stands) -> Site:
     """Fill an index with two wheels, one of them PyTorch's, and write settings that lead to it."""
     secrets = {kind: f"Zz9{uuid.uuid4().hex[:20]}" for kind in KINDS}
     unique = uuid.uuid4().hex[:10]
@@ -170,11 +178,11 @@ def cpu() -> Plan:
 @pytest.fixture
 def classic(engine: Engine, cpu: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """With the engine that is there."""
-    stands = bake.stands_for(engine, cpu, bootstrap.choose(engine, list(cpu.bases)))
+    stands = stands_for(engine, cpu, bootstrap.choose(engine, list(cpu.bases)))
     try:
         with serving(FakeIndex(), GATEWAY) as index:
             site = site_of(engine, index, cpu, tmp_path, stands)
-            bake.build(engine, read_host(), site.plan, site.paths, stands, None, "tool")
+            bake.build(site.session(read_host()), Inputs(site.paths), site.plan, "tool")
             for name, value in site.variables().items():
                 monkeypatch.setenv(name, value)
             yield site
@@ -199,7 +207,7 @@ def containerd(
     engine = Engine()
     image = engine.image(name)
     assert image
-    stand = bake.StandIn(name, image.id)
+    stand = StandIn(name, image.id)
     stands = {**dict.fromkeys((base.ref for base in cpu.bases), stand), "tool": stand}
     gateway = subprocess.run(
         ["docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"],
@@ -214,7 +222,7 @@ def export(site: Site, stage: str, name: str) -> Path:
     folder, host = site.paths.work / "bake", site.host()
     folder.mkdir(parents=True, exist_ok=True)
     file, log = folder / "docker-bake.json", site.paths.work / "logs" / f"{stage}.log"
-    file.write_text(json.dumps(bake.bake_file((site.plan,), host, site.paths, folder, site.stands)))
+    file.write_text(json.dumps(bake.bake_file(site.session(host), Inputs(site.paths), (site.plan,), folder)))
     target = site.plan.target
     settings = [f"--set={target}.{word}" for word in (f"target={stage}", "output=type=docker", f"tags={name}")]
     command = ["bake", "--file", str(file), "--provenance=false", *settings, target]
@@ -286,8 +294,9 @@ def check_failures(site: Site) -> None:
         file.write_text(file.read_text().replace(str(package.sha256), "0" * 64))
     lines: list[str] = []
     host = site.host()
+    told = site.session(host, report=lambda event: lines.append(event.text))
     with pytest.raises(BuildError) as raised:
-        bake.build(site.engine, host, site.plan, site.paths, site.stands, lines.append, "fetch-packages")
+        bake.build(told, Inputs(site.paths), site.plan, "fetch-packages")
     log = (site.paths.work / "logs" / f"{site.plan.cell.id}-fetch-packages.log").read_text()
     assert HIDDEN in log
     assert site.found_in(log + str(raised.value) + "".join(lines) + repr(host)) == set()
@@ -316,7 +325,7 @@ def test_nothing_stays_of_a_build_that_is_killed(classic: Site) -> None:
     classic.index.broken[file] = "stall"
 
     def run() -> None:
-        bake.build(classic.engine, classic.host(), classic.plan, classic.paths, classic.stands, None, "fetch-packages")
+        bake.build(classic.session(classic.host()), Inputs(classic.paths), classic.plan, "fetch-packages")
 
     child = multiprocessing.get_context("fork").Process(target=run)
     child.start()
@@ -351,7 +360,7 @@ def test_a_secret_that_is_named_and_not_given_stops_the_build(classic: Site) -> 
     host, folder = classic.host(), classic.paths.work / "bake"
     folder.mkdir(parents=True)
     (folder / "bake.json").write_text(
-        json.dumps(bake.bake_file((classic.plan,), host, classic.paths, folder, classic.stands))
+        json.dumps(bake.bake_file(classic.session(host), Inputs(classic.paths), (classic.plan,), folder))
     )
     assert classic.found_in((folder / "bake.json").read_text()) == set()
     command = ["bake", f"--file={folder}/bake.json", "--provenance=false", "--set=*.target=fetch-packages"]

@@ -21,8 +21,9 @@ from torchdev.engine.client import Engine
 from torchdev.image.paths import Paths
 from torchdev.matrix.cells import Cell
 from torchdev.matrix.load import load
-from torchdev.pipeline import bake, memory
+from torchdev.pipeline import memory
 from torchdev.pipeline.estimate import chain
+from torchdev.pipeline.inventory import INPUTS_LABEL, LAYERS_LABEL, Inputs, stands_for
 from torchdev.pipeline.verify import Outcome, Verdict
 from torchdev.util import trees
 from torchdev.wheels import lock
@@ -59,14 +60,14 @@ def fifty(engine: Engine, project: Project, made: "tuple[Base, ...]", tmp_path: 
         (many.images / cell.id / "lock.json").write_text(lock.to_text(own))
     trees.update(many.image_tree())
     plans = many.plans(many.matrix.cells)
-    code = memory.code(ROOT)
+    code, inputs = memory.code(ROOT), Inputs(many.paths)
     empty = tmp_path / "empty.tar"
     with tarfile.open(empty, "w"):
         pass
     try:
         for one in plans:
-            wanted = bake.inputs(one, many.paths, bake.stands_for(engine, one, made))
-            labels = {bake.INPUTS_LABEL: wanted, bake.LAYERS_LABEL: " ".join(chain(one))}
+            wanted = inputs.of(one, stands_for(engine, one, made))
+            labels = {INPUTS_LABEL: wanted, LAYERS_LABEL: " ".join(chain(one))}
             engine.load_root(empty, one.tags[0], {**labels, "io.torchdev.lock": one.lock.digest, "cell": one.cell.id})
             there = engine.image(one.tags[0])
             assert there

@@ -14,7 +14,7 @@ from torchdev.pipeline import batches, verify
 from torchdev.pipeline.estimate import below, needed
 from torchdev.pipeline.report import State
 from torchdev.pipeline.run_lock import Disk
-from torchdev.pipeline.session import Site
+from torchdev.pipeline.session import BuildSession
 from torchdev.pipeline.verify import Outcome, Verdict
 from torchdev.util.errors import Exit
 
@@ -26,11 +26,11 @@ def step() -> str:
     return f": /scripts/sealed ; head -c 3000000 /dev/urandom > /{uuid.uuid4().hex}"
 
 
-def tight(site: Site, plans: "tuple[Plan, ...]", **options: object) -> Site:
+def tight(session: BuildSession, plans: "tuple[Plan, ...]", **options: object) -> BuildSession:
     """The same with a disk that holds one of the cells, or two that share; the third's share is its own."""
     room = max(needed([plan], ()) for plan in plans)
-    how = dataclasses.replace(site.options, prune=True, **options)  # type: ignore[arg-type]
-    return dataclasses.replace(site, options=how, disk=Disk(None, room))
+    how = dataclasses.replace(session.options, prune=True, **options)  # type: ignore[arg-type]
+    return dataclasses.replace(session, options=how, disk=Disk(None, room))
 
 
 def named(engine: Engine, image: str) -> "set[str]":
@@ -41,14 +41,14 @@ def named(engine: Engine, image: str) -> "set[str]":
 def test_waves_are_built_and_removed(make: Make, engine: Engine) -> None:
     """Each is built by itself; then no image, candidate or step of theirs is left, and all that was there before is."""
     older = step()
-    site, plans = make({"3.11": older})
-    batches.run(site, plans[:1])
+    session, plans = make({"3.11": older})
+    batches.run(session, plans[:1])
     for tag in plans[0].tags:
         engine.untag(tag)
-    site, plans = make({"3.11": step(), "3.13": step(), "3.14": step()})
+    session, plans = make({"3.11": step(), "3.13": step(), "3.14": step()})
     said: list[str] = []
     before = {record.id for record in buildx.records()}
-    results = batches.run(dataclasses.replace(tight(site, plans), say=said.append), plans)
+    results = batches.run(dataclasses.replace(tight(session, plans), say=said.append), plans)
     assert [result.state for result in results] == [State.BUILT] * 3
     assert len([line for line in said if line.startswith("a wave of 1 cells")]) == 3
     assert named(engine, plans[0].image) == set()
@@ -61,11 +61,11 @@ def test_waves_are_built_and_removed(make: Make, engine: Engine) -> None:
 
 def test_what_was_there_stays(make: Make, engine: Engine) -> None:
     """A cell that is not built anew keeps its image; of one that is, the tags go back to the image they had."""
-    site, plans = make()
-    batches.run(site, plans)
+    session, plans = make()
+    batches.run(session, plans)
     before = [ids(engine, plan) for plan in plans]
-    site, plans = make({"3.13": step()})
-    results = batches.run(tight(site, plans), plans)
+    session, plans = make({"3.13": step()})
+    results = batches.run(tight(session, plans), plans)
     assert [result.state for result in results] == [State.SKIPPED, State.BUILT, State.SKIPPED]
     assert [result.removed for result in results] == [False, True, False]
     assert [ids(engine, plan) for plan in plans] == before
@@ -74,8 +74,8 @@ def test_what_was_there_stays(make: Make, engine: Engine) -> None:
 
 def test_failed_cell_leaves_no_candidate_and_stops_no_wave(make: Make, engine: Engine) -> None:
     """The next wave finds the room."""
-    site, plans = make({"3.11": "exit 3", "3.13": step(), "3.14": step()})
-    results = batches.run(tight(site, plans), plans)
+    session, plans = make({"3.11": "exit 3", "3.13": step(), "3.14": step()})
+    results = batches.run(tight(session, plans), plans)
     assert [result.state for result in results] == [State.FAILED, State.BUILT, State.BUILT]
     assert named(engine, plans[0].image) == set()
 
@@ -84,9 +84,9 @@ def test_failed_check_leaves_no_candidate(make: Make, engine: Engine, monkeypatc
     """It would be left for a look, but for the room that it takes; one that a run before has left stays."""
     bad = (Verdict("cell", "check", Outcome.FAIL, "no", 0.0),)
     monkeypatch.setattr(verify, "verify", lambda *arguments: bad)
-    site, plans = make(test=True)
-    assert batches.run(site, plans[:1])[0].code is Exit.CHECK
-    results = batches.run(tight(site, plans), plans)
+    session, plans = make(test=True)
+    assert batches.run(session, plans[:1])[0].code is Exit.CHECK
+    results = batches.run(tight(session, plans), plans)
     assert [result.code for result in results] == [Exit.CHECK] * 3
     assert [result.removed for result in results] == [False, True, True]
     assert named(engine, plans[0].image) == {plans[0].candidate}
@@ -94,8 +94,8 @@ def test_failed_check_leaves_no_candidate(make: Make, engine: Engine, monkeypatc
 
 def test_refused_push_keeps_the_image(make: Make, engine: Engine) -> None:
     """What was not pushed is not removed; the result says why. Without --prune it is as if it had been built alone."""
-    site, plans = make({"3.11": step()})
-    results = batches.run(tight(site, plans, push_to="127.0.0.1:9/none"), plans[:1])
+    session, plans = make({"3.11": step()})
+    results = batches.run(tight(session, plans, push_to="127.0.0.1:9/none"), plans[:1])
     assert (results[0].state, results[0].code) == (State.FAILED, Exit.BUILD)
     assert "127.0.0.1:9" in results[0].error
     assert ids(engine, plans[0]) != {""}
@@ -104,8 +104,8 @@ def test_refused_push_keeps_the_image(make: Make, engine: Engine) -> None:
 
 def test_cell_that_never_fits_fails_alone(make: Make) -> None:
     """With figures, and without a build."""
-    site, plans = make()
-    small = dataclasses.replace(tight(site, plans), disk=Disk(None, needed([below(plans[0])], ())))
+    session, plans = make()
+    small = dataclasses.replace(tight(session, plans), disk=Disk(None, needed([below(plans[0])], ())))
     results = batches.run(small, plans[:1])
     assert (results[0].state, results[0].code) == (State.FAILED, Exit.BUILD)
     assert "too small even for it alone" in results[0].error

@@ -16,7 +16,7 @@ PACKAGES = (
     "util", "catalog", "matrix", "wheels", "image", "engine", "bases", "pipeline", "recipes", "docgen", "cli",
 )  # fmt: skip
 """Lowest first: a package imports only from those before it."""
-LONGEST_MODULE, LONGEST_FUNCTION, MOST_PACKAGES = 500, 40, 12
+LONGEST_MODULE, LONGEST_FUNCTION, MOST_PACKAGES, MOST_PARAMETERS = 500, 40, 12, 6
 OWN_TESTS = {"bench", "templates"}
 """Folders of tests/unit that mirror no package of torchdev/."""
 
@@ -93,6 +93,16 @@ def test_functions_are_short() -> None:
             if isinstance(node, ast.FunctionDef):
                 length = (node.end_lineno or node.lineno) - node.lineno + 1
                 assert length <= LONGEST_FUNCTION, f"{path.relative_to(ROOT)}: {node.name} has {length} lines"
+
+
+def test_functions_take_few_parameters() -> None:
+    """What belongs together travels together, in an object that is built by names."""
+    for path in [*modules(), ROOT / "build.py"]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                given = [a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+                count = len(given) - (given[:1] in (["self"], ["cls"]))
+                assert count <= MOST_PARAMETERS, f"{path.relative_to(ROOT)}: {node.name} takes {count} parameters"
 
 
 def test_unit_tests_mirror_the_packages() -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 from torchdev.cli.chosen import of_builder, opened
 from torchdev.docgen.project import Project
 from torchdev.engine import buildx
+from torchdev.engine.client import Engine
 from torchdev.matrix.load import Cell
 from torchdev.pipeline import bake as builder
-from torchdev.pipeline.session import Options, open_site
+from torchdev.pipeline.inventory import Inputs
+from torchdev.pipeline.session import Options, Teller, open_session
 from torchdev.util.commands import build_py
 from torchdev.util.errors import Exit, InputError
 from torchdev.util.streams import say, show
@@ -65,11 +67,10 @@ def _given(text: str, command: "list[str]", host: Host) -> int:
 
 def _text(project: Project, cells: "tuple[Cell, ...]", options: Options, tell: Say) -> "tuple[str, Host]":
     plans = project.plans(cells)
-    site = open_site(project.paths, plans, options, tell)
-    for error in site.missing.values():
+    session = open_session(Engine(), project.paths, plans, options, Teller(say=tell))
+    for error in session.missing.values():
         raise error
     folder = project.paths.work / "bake"
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
-    stands = {ref: stand for plan in plans for ref, stand in site.stands(plan).items()}
-    return json_text(builder.bake_file(plans, site.host, project.paths, folder, stands, site.way)), site.host
+    return json_text(builder.bake_file(session, Inputs(project.paths), plans, folder)), session.host

@@ -9,7 +9,8 @@ from torchdev.cli.chosen import opened
 from torchdev.docgen.project import Project
 from torchdev.engine.client import Engine
 from torchdev.matrix.load import Cell
-from torchdev.pipeline.session import make_bases, meeting_of
+from torchdev.pipeline.run_lock import Disk
+from torchdev.pipeline.session import BuildSession, Options, lock_dir_of, make_bases
 from torchdev.util.commands import build_py
 from torchdev.util.errors import InputError
 from torchdev.util.streams import say
@@ -36,5 +37,14 @@ def bootstrap_bases(project: Project, cells: "tuple[Cell, ...]", given: "list[st
         what = f"none of the named cells has Python {series}"
         raise InputError(what, where=prefix.OPTION, next_step=build_py("list"))
     engine = Engine()
-    for error in make_bases(engine, read_host(), wanted, project.paths, meeting_of(engine), say, prefixes).values():
+    session = BuildSession(
+        engine=engine,
+        host=read_host(),
+        paths=project.paths,
+        options=Options(),
+        say=say,
+        disk=Disk(None),
+        lock_dir=lock_dir_of(engine),
+    )
+    for error in make_bases(session, wanted, prefixes).values():
         raise error

@@ -2,17 +2,20 @@
 
 from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torchdev.cli.chosen import of_builder, opened
+from torchdev.cli.lock import complete_locks
 from torchdev.cli.plan import outlook
-from torchdev.cli.results import finish
+from torchdev.cli.results import finish, stored
 from torchdev.docgen.project import Project, without_lock
 from torchdev.engine.client import Engine
 from torchdev.matrix.load import Cell
 from torchdev.pipeline import batches, capacity, display
-from torchdev.pipeline.report import Result, State
-from torchdev.pipeline.session import Options, open_site
+from torchdev.pipeline.inventory import Inputs, possible_inputs, present
+from torchdev.pipeline.report import Result, State, Storage
+from torchdev.pipeline.session import Options, Teller, begin, open_session
 from torchdev.util import trees
 from torchdev.util.errors import Exit
 from torchdev.util.streams import say
@@ -23,7 +26,8 @@ Say = Callable[[str], None]
 def run(options: Namespace, root: Path) -> int:
     """Build what the command line names; the exit code that the worst result stands for."""
     project, chosen = opened(options, root)
-    return finish(build_cells(project, chosen, how(options), say), options.json)
+    built = build_cells(project, chosen, how(options), say)
+    return finish(built.results, built.storage, as_json=options.json)
 
 
 def how(options: Namespace) -> Options:
@@ -42,19 +46,33 @@ def how(options: Namespace) -> Options:
     )
 
 
-def build_cells(project: Project, cells: "tuple[Cell, ...]", options: Options, say: Say) -> "list[Result]":
-    """Build, check and tag cells; one that fails does not stop the others."""
+@dataclass(frozen=True)
+class Built:
+    """What became of cells, and what their images take up on the engine."""
+
+    results: "list[Result]"
+    storage: "Storage | None" = None
+
+
+def build_cells(
+    project: Project, cells: "tuple[Cell, ...]", options: Options, say: Say, engine: "Engine | None" = None
+) -> Built:
+    """Build, check and tag cells; one that fails does not stop the others. Locks that can be are completed first."""
     locked, unlocked = project.by_lock(cells)
     if not locked:
-        return [_without_lock(cell) for cell in unlocked]
+        return Built([_without_lock(cell) for cell in unlocked])
     trees.check([project.image_tree()])
-    plans = project.plans(locked)
-    refusal = capacity.refusal(outlook(project.paths, plans, Engine(), (), options.room), prune=options.prune)
-    if refusal:
+    engine = engine or Engine()
+    incomplete = complete_locks(project, locked, say)
+    plans, inputs, names = project.plans(locked), Inputs(project.paths), engine.names()
+    there = present(names, plans, possible_inputs(engine, inputs, plans))
+    if refusal := capacity.refusal(outlook(plans, engine, there, (), options.room), prune=options.prune):
         raise refusal
     with display.shown(say, verbose=options.verbose) as view:
-        site = open_site(project.paths, plans, options, view.say, report=view.note)
-        return [*batches.run(site, plans), *map(_without_lock, unlocked)]
+        teller = Teller(say=view.say, report=view.note)
+        session = replace(open_session(engine, project.paths, plans, options, teller), incomplete=incomplete)
+        results = batches.run(session, plans, begin(session, plans, names, inputs))
+    return Built([*results, *map(_without_lock, unlocked)], stored(results, engine))
 
 
 def _without_lock(cell: Cell) -> Result:

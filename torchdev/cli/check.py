@@ -113,7 +113,7 @@ def _cells(root: Path, consent: Consent, say: Say, extent: Extent) -> "tuple[lis
     cells = siblings(project)
     if not registry_answers(Engine(), project, cells):
         ensure_mmdebstrap(consent, say)
-    results = build_cells(project, cells, Options(), say)
+    results = build_cells(project, cells, Options(), say).results
     if exit_code(results) == Exit.INTERRUPTED:
         raise KeyboardInterrupt
     middle = time.monotonic()
@@ -169,7 +169,7 @@ def build_small(root: Path, say: Say, *, test: bool) -> "list[Result]":
     if not find_wheels(read_host(), [(torch.name, torch.file, torch.sha256)]):
         say(f"not built: {cells[0].id}, since no wheel folder of this machine has its PyTorch; its tests are not-run")
         return []
-    return build_cells(project, cells, Options(test=test), say)
+    return build_cells(project, cells, Options(test=test), say).results
 
 
 def siblings(project: Project) -> tuple[Cell, ...]:

@@ -71,6 +71,29 @@ def lock_cells(project: Project, cells: "tuple[Cell, ...]", say: Say) -> None:
     say(f"next: {trees.RENDER}")
 
 
+def complete_locks(project: Project, cells: "tuple[Cell, ...]", say: Say) -> "dict[str, TorchdevError]":
+    """Complete the locks that lack hashes, and render their cells anew; why others could not be, by id."""
+    lacking = tuple(plan.cell for plan in project.plans(cells) if plan.lock.unresolved)
+    if not lacking:
+        return {}
+    host, asked = read_host(), pytorch.Asked(say)
+
+    def one(cell: Cell) -> "TorchdevError | None":
+        try:
+            before = project.lock(cell)
+            known = resolve.complete(before, cell, host, asked)
+            lockfile.complete(project.paths.lock(cell.id), before, known, cell)
+        except TorchdevError as error:
+            return error
+        return None
+
+    found = dict(zip(lacking, process.at_once(2, one, lacking, all_of_them=True), strict=True))
+    for plan in project.plans(tuple(cell for cell, error in found.items() if not error)):
+        render.write_cell(plan, project.paths.templates, project.images)
+        say(f"{plan.cell.id}: its lock is complete now; commit {project.images.name}/")
+    return {cell.id: error for cell, error in found.items() if error}
+
+
 def _write_lock(project: Project, found: lock.Lock, cell: Cell) -> str:
     """Write a lock; a line that says what is in it.
 

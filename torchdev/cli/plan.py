@@ -10,11 +10,11 @@ from torchdev.cli.render import name_unlocked
 from torchdev.docgen.project import Project
 from torchdev.engine import buildx
 from torchdev.engine.client import Engine
-from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan
 from torchdev.matrix.load import Cell
-from torchdev.pipeline import bake, capacity
+from torchdev.pipeline import capacity
 from torchdev.pipeline.capacity import Outlook
+from torchdev.pipeline.inventory import Inputs, possible_inputs, present
 from torchdev.pipeline.run_lock import Disk
 from torchdev.util.errors import EngineError
 from torchdev.util.streams import say, show
@@ -48,23 +48,25 @@ def look_ahead(project: Project, cells: "tuple[Cell, ...]", room: "int | None") 
         engine: Engine | None = Engine()
     except EngineError:
         engine = None
-    return outlook(project.paths, plans, engine, local, room)
+    there: set[str] = set()
+    if engine:
+        there = present(engine.names(), plans, possible_inputs(engine, Inputs(project.paths), plans))
+    return outlook(plans, engine, there, local, room)
 
 
 def outlook(
-    paths: Paths,
     plans: "tuple[Plan, ...]",
     engine: "Engine | None",
+    there: "Collection[str]",
     local: "Collection[str]",
     room: "int | None",
 ) -> Outlook:
-    """The outlook for an engine's disk; its build cache is asked for only where room is short: that takes time."""
-    present: set[str] = set()
-    if engine:
-        wanted = bake.possible_inputs(engine, paths, plans)
-        present = bake.present(engine.names(), plans, wanted)
+    """The outlook for an engine's disk, where some layers and wheels are there already.
+
+    Its build cache is asked for only where room is short: that takes time.
+    """
     left = Disk(engine.disk() if engine else None, room).left()
-    found = capacity.look(plans, local, present, left)
+    found = capacity.look(plans, local, there, left)
     if engine and left is not None and found.needed > left:
         cache = sum(record.size for record in buildx.records() if not record.shared)
         found = dataclasses.replace(found, cache=cache)

@@ -105,7 +105,7 @@ def quickstart(project: Project, cells: "tuple[Cell, ...]", consent: Consent, sa
     engine = Engine()
     if not registry_answers(engine, project, cells):
         ensure_mmdebstrap(consent, say)
-    results = build_cells(project, cells, Options(), say)
+    results = build_cells(project, cells, Options(), say, engine).results
     show("\n" + results_text(results))
     if started:
         say(f"\nthe engine was started here, as process {started.process.pid}; to stop it: kill {started.process.pid}")

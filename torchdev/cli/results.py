@@ -6,9 +6,8 @@ from torchdev.pipeline.report import Result, Storage, storage
 from torchdev.util.streams import show
 
 
-def finish(results: "list[Result]", as_json: bool) -> int:
+def finish(results: "list[Result]", found: "Storage | None", *, as_json: bool) -> int:
     """Print results; the exit code that the worst of them stands for."""
-    found = stored(results)
     if as_json:
         show(report.results_json(results, found))
     else:
@@ -18,8 +17,7 @@ def finish(results: "list[Result]", as_json: bool) -> int:
     return report.exit_code(results)
 
 
-def stored(results: "list[Result]") -> "Storage | None":
+def stored(results: "list[Result]", engine: Engine) -> "Storage | None":
     """What the images of some results take up on the engine; None if there is none."""
     images = [result.image for result in results if result.image and not result.removed]
-    engine = Engine() if images else None
-    return storage(engine.layer_sizes(image) for image in images) if engine else None
+    return storage(engine.layer_sizes(image) for image in images) if images else None

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from torchdev.cli.chosen import opened
-from torchdev.cli.results import finish
+from torchdev.cli.results import finish, stored
 from torchdev.docgen.project import Project
 from torchdev.engine.client import Engine
 from torchdev.matrix.load import Cell
 from torchdev.pipeline import memory
 from torchdev.pipeline.report import Result, State, headline, results_junit, verdicts_text
 from torchdev.pipeline.run_lock import alone
-from torchdev.pipeline.session import meeting_of
+from torchdev.pipeline.session import lock_dir_of
 from torchdev.pipeline.verify import Outcome
 from torchdev.util import files
 from torchdev.util.commands import build_py
@@ -28,15 +28,17 @@ def run(options: Namespace, root: Path) -> int:
     project, chosen = opened(options, root)
     if options.junit:
         files.check_place(options.junit)
-    results = check_images(project, chosen, options.gpu, say, controls=options.controls)
+    engine = Engine()
+    results = check_images(project, chosen, options.gpu, say, engine, controls=options.controls)
     if options.junit:
         files.write(options.junit, results_junit(results))
-    return finish(results, options.json)
+    return finish(results, stored(results, engine), as_json=options.json)
 
 
-def check_images(project: Project, cells: "tuple[Cell, ...]", gpu: str, say: Say, *, controls: bool) -> "list[Result]":
+def check_images(
+    project: Project, cells: "tuple[Cell, ...]", gpu: str, say: Say, engine: Engine, *, controls: bool
+) -> "list[Result]":
     """Check images that were built and tagged before; `controls`: even those controls of which a pass is remembered."""
-    engine = Engine()
     results = []
     for plan in project.plans(cells):
         began = time.perf_counter()
@@ -44,7 +46,7 @@ def check_images(project: Project, cells: "tuple[Cell, ...]", gpu: str, say: Say
         if not image:
             what = f"the engine has no image {plan.tags[0]}"
             raise InputError(what, where=plan.cell.id, next_step=build_py("build", plan.cell.id))
-        with alone(meeting_of(engine), plan.candidate, lambda: say("another run is at this cell; waiting")):
+        with alone(lock_dir_of(engine), plan.candidate, lambda: say("another run is at this cell; waiting")):
             verdicts = memory.checked(project.paths, plan, image.id, gpu, controls=controls)
         say(f"{plan.cell.id}\n{verdicts_text(verdicts)}")
         failed = any(verdict.outcome is Outcome.FAIL for verdict in verdicts)

@@ -64,7 +64,7 @@ class Project:
         if not self._own:
             return schema
         locked = self.by_lock(self.matrix.cells)[0]
-        locks = {c: self._lock(c) if c in locked else None for c in self.matrix.cells}
+        locks = {c: self.lock(c) if c in locked else None for c in self.matrix.cells}
         return schema | pages.pages(self.paths.checkout, locks)
 
     def examples(self) -> Files:
@@ -118,7 +118,8 @@ class Project:
         digests = bases.read_digests(self.paths.bases)
         return list(dict.fromkeys(base for cell in cells for base in bases.bases_of(cell.python, digests)))
 
-    def _lock(self, cell: Cell) -> lock.Lock:
+    def lock(self, cell: Cell) -> lock.Lock:
+        """A cell's lock."""
         path = self.paths.lock(cell.id)
         return _read(path, path.stat().st_mtime_ns if path.is_file() else 0, cell)
 
@@ -130,7 +131,7 @@ class Project:
         if unlocked := self.by_lock(cells)[1]:
             raise without_lock(unlocked)
         digests = bases.read_digests(self.paths.bases)
-        locks = {cell: self._lock(cell) for cell in cells}
+        locks = {cell: self.lock(cell) for cell in cells}
         image = self.matrix.image
         made = (
             make_plan(image, cell, locks[cell], bases.bases_of(cell.python, digests), self.matrix.aliases_of(cell))

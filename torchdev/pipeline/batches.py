@@ -6,14 +6,14 @@ from dataclasses import replace
 
 from torchdev.engine import buildx
 from torchdev.image.plan import Plan
-from torchdev.pipeline import bake
 from torchdev.pipeline import run as pipeline
 from torchdev.pipeline.backlog import Backlog
 from torchdev.pipeline.estimate import chain, layer_bytes, wheel_files
+from torchdev.pipeline.inventory import Names
 from torchdev.pipeline.progress import PUSHING, Began, Ended, Part, Phase
 from torchdev.pipeline.push import push
 from torchdev.pipeline.report import Result, State
-from torchdev.pipeline.session import Site
+from torchdev.pipeline.session import BuildSession, BuildState, begin
 from torchdev.util import process
 from torchdev.util.errors import Exit, TorchdevError
 
@@ -25,70 +25,71 @@ from those of other projects.
 """
 
 
-def run(site: Site, plans: "tuple[Plan, ...]") -> "list[Result]":
+def run(session: BuildSession, plans: "tuple[Plan, ...]", state: "BuildState | None" = None) -> "list[Result]":
     """Build, check and tag; then push if asked for; with `prune` in waves, each removed again. A result for each plan.
 
     A wave is begun only if it fits into the room that there is then. An interrupt ends them, whatever they are at; what
     is done stays done.
     """
-    site.report(_began(site, plans))
+    state = state or begin(session, plans)
+    session.report(_began(state, plans))
     results: dict[str, Result] = {}
     try:
-        _waves(site, plans, results)
+        _waves(session, state, plans, results)
     except (process.InterruptedRun, KeyboardInterrupt):
-        site.say("interrupted")
+        session.say("interrupted")
     return [results.get(plan.cell.id) or pipeline.interrupted(plan.cell.id) for plan in plans]
 
 
-def _waves(site: Site, plans: "tuple[Plan, ...]", results: "dict[str, Result]") -> None:
+def _waves(session: BuildSession, state: BuildState, plans: "tuple[Plan, ...]", results: "dict[str, Result]") -> None:
     """Wave after wave, until one is interrupted; `results` gets what came of each cell."""
     backlog = Backlog(plans)
-    while wave := backlog.take(site.present, site.cached, site.disk.left() if site.options.prune else None):
-        if site.options.prune:
+    while wave := backlog.take(state.present, state.cached, session.disk.left() if session.options.prune else None):
+        if session.options.prune:
             names = ", ".join(plan.cell.id for plan in wave)
-            site.say(f"a wave of {len(wave)} cells, {len(backlog.left)} are left for later ones: {names}")
-        _wave(site, wave, results)
+            session.say(f"a wave of {len(wave)} cells, {len(backlog.left)} are left for later ones: {names}")
+        _wave(session, state, wave, results)
         if any(results[plan.cell.id].code is Exit.INTERRUPTED for plan in wave):
             return
     results |= {cell: _too_large(cell) for cell in backlog.left}
 
 
-def _began(site: Site, plans: "tuple[Plan, ...]") -> Began:
+def _began(state: BuildState, plans: "tuple[Plan, ...]") -> Began:
     """What the run is about to do: each cell's layers."""
     parts = {}
     for plan in plans:
         names = zip(chain(plan)[1:], plan.layers, strict=True)
         parts[plan.cell.id] = tuple(Part(key, layer.name, layer_bytes(layer)) for key, layer in names)
-    return Began(parts, frozenset(site.present))
+    return Began(parts, frozenset(state.present))
 
 
-def _wave(site: Site, plans: "tuple[Plan, ...]", results: "dict[str, Result]") -> None:
+def _wave(session: BuildSession, state: BuildState, plans: "tuple[Plan, ...]", results: "dict[str, Result]") -> None:
     """One wave; interrupted, it leaves what is done. `results` has at any time what is to be said if it ends there."""
-    prune, target = site.options.prune, site.options.push_to
-    names = site.engine.names() if prune else {}
-    cached = {record.id for record in buildx.records(site.way.options)} if prune else set()
-    done = dict(zip(plans, pipeline.run(site, plans), strict=True))
+    prune, target = session.options.prune, session.options.push_to
+    names = session.engine.names() if prune else {}
+    cached = {record.id for record in buildx.records(session.way.options)} if prune else set()
+    done = dict(zip(plans, pipeline.run(session, state, plans), strict=True))
     results |= {plan.cell.id: _unpushed(result) if target else result for plan, result in done.items()}
     if any(result.code is Exit.INTERRUPTED for result in done.values()):
         return
     if target:
         for plan, result in done.items():
-            results[plan.cell.id] = _pushed(site, plan, result)
+            results[plan.cell.id] = _pushed(session, plan, result)
     if prune:
         for plan in plans:
-            results[plan.cell.id] = _removed(site, plan, results[plan.cell.id], names)
-        _prune(site, cached)
-        _note_wheels(site, tuple(plan for plan, result in done.items() if result.state is State.BUILT))
-        site.look_again(plans)
+            results[plan.cell.id] = _removed(session, plan, results[plan.cell.id], names)
+        _prune(session, cached)
+        _note_wheels(session, state, tuple(plan for plan, result in done.items() if result.state is State.BUILT))
+        state.look_again(session, plans)
 
 
-def _note_wheels(site: Site, built: "tuple[Plan, ...]") -> None:
+def _note_wheels(session: BuildSession, state: BuildState, built: "tuple[Plan, ...]") -> None:
     """Note the wheels whose files cells have left in the engine's cache; those of folders here were never there."""
-    if site.host.folders:
+    if session.host.folders:
         return
-    new = {sha: size for sha, size in wheel_files(built, ()).items() if sha not in site.cached}
-    site.cached.update(new)
-    site.disk.keep(sum(new.values()))
+    new = {sha: size for sha, size in wheel_files(built, ()).items() if sha not in state.cached}
+    state.cached.update(new)
+    session.disk.keep(sum(new.values()))
 
 
 def _unpushed(result: Result) -> Result:
@@ -99,22 +100,22 @@ def _unpushed(result: Result) -> Result:
     return replace(result, state=State.FAILED, error=error, code=Exit.INTERRUPTED)
 
 
-def _pushed(site: Site, plan: Plan, result: Result) -> Result:
+def _pushed(session: BuildSession, plan: Plan, result: Result) -> Result:
     """Push a cell that holds; what became of it then."""
     if result.state is State.FAILED or result.image is None:  # a cell that holds has an image
         return result
-    site.report(Phase(plan.cell.id, PUSHING))
-    keep = not (site.options.prune and result.state is State.BUILT)
+    session.report(Phase(plan.cell.id, PUSHING))
+    keep = not (session.options.prune and result.state is State.BUILT)
     try:
-        push(site, plan, result.image.id, site.options.push_to, keep=keep)
+        push(session, plan, result.image.id, session.options.push_to, keep=keep)
     except TorchdevError as error:
-        site.say(f"error: {error}")
+        session.say(f"error: {error}")
         result = replace(result, state=State.FAILED, error=str(error), code=error.code)
-    site.report(Ended(plan.cell.id, result.state))
+    session.report(Ended(plan.cell.id, result.state))
     return result
 
 
-def _removed(site: Site, plan: Plan, result: Result, before: bake.Names) -> Result:
+def _removed(session: BuildSession, plan: Plan, result: Result, before: Names) -> Result:
     """Take away the image that this run built, by all its names; its tags go back to what they pointed at before.
 
     One that could not be pushed stays, and so does one that was there; and a tag that was meanwhile given to another.
@@ -123,16 +124,16 @@ def _removed(site: Site, plan: Plan, result: Result, before: bake.Names) -> Resu
     built = result.state is State.BUILT
     failed = result.state is State.FAILED and not result.tags and plan.candidate not in before
     for name in (*(plan.tags if built else ()), *([plan.candidate] if failed else [])):
-        site.engine.give_back(name, image, before.get(name, ("", {}))[0])
+        session.engine.give_back(name, image, before.get(name, ("", {}))[0])
     there = image in {old for old, _ in before.values()}
     return replace(result, tags=(), removed=True) if (built or failed) and image and not there else result
 
 
-def _prune(site: Site, before: "set[str]") -> None:
+def _prune(session: BuildSession, before: "set[str]") -> None:
     """Remove what torchdev's steps have left in the build cache since `before`, and no image has."""
-    own = own_entries(buildx.records(site.way.options), before)
-    buildx.prune((record.id for record in own), site.way.options)
-    site.say(f"removed the wave's images, and {len(own)} entries of the build cache")
+    own = own_entries(buildx.records(session.way.options), before)
+    buildx.prune((record.id for record in own), session.way.options)
+    session.say(f"removed the wave's images, and {len(own)} entries of the build cache")
 
 
 def own_entries(records: "Iterable[buildx.Record]", before: "Collection[str]") -> "list[buildx.Record]":

@@ -7,7 +7,7 @@ from torchdev.engine.client import Engine
 from torchdev.image.plan import Plan
 from torchdev.pipeline import names
 from torchdev.pipeline.run_lock import alone
-from torchdev.pipeline.session import Site
+from torchdev.pipeline.session import BuildSession
 from torchdev.util.errors import BuildError, TorchdevError
 
 
@@ -16,39 +16,39 @@ def remotes(plan: Plan, target: str) -> "tuple[str, ...]":
     return tuple(f"{target}:{tag.rpartition(':')[2]}" for tag in plan.tags)
 
 
-def push(site: Site, plan: Plan, image: str, target: str, *, keep: bool) -> None:
+def push(session: BuildSession, plan: Plan, image: str, target: str, *, keep: bool) -> None:
     """Push an image, given by its id, under all tags of a cell; BuildError where a registry has not got what was sent.
 
     The tags here must point at it: what some other program has moved is put right first, and told. With `keep`, names
     in the repository stay on this engine, which so remembers the digest that recipes name the image by.
     """
     cell = plan.cell.id
-    with alone(site.meeting, plan.candidate, lambda: site.say(f"{cell}: another run is at it; waiting")):
-        point(site, plan, image)
+    with alone(session.lock_dir, plan.candidate, lambda: session.say(f"{cell}: another run is at it; waiting")):
+        point(session, plan, image)
         pushed: dict[str, str] = {}
         for remote in remotes(plan, target):
             try:
-                with _named(site, cell, image, remote, keep=keep):
-                    pushed[remote] = _sent(site.engine, image, remote)
-                    _compare(site.engine, remote, pushed[remote])
+                with _named(session, cell, image, remote, keep=keep):
+                    pushed[remote] = _sent(session.engine, image, remote)
+                    _compare(session.engine, remote, pushed[remote])
             except TorchdevError as error:
                 raise _told(error, [name for name in pushed if name != remote]) from None
-            site.say(f"{cell}: pushed {remote}@{pushed[remote]}")
+            session.say(f"{cell}: pushed {remote}@{pushed[remote]}")
         for remote, digest in pushed.items():
-            _compare(site.engine, remote, digest)
-        point(site, plan, image)
+            _compare(session.engine, remote, digest)
+        point(session, plan, image)
 
 
-def point(site: Site, plan: Plan, image: str) -> None:
+def point(session: BuildSession, plan: Plan, image: str) -> None:
     """Have every tag of a cell point at an image; of one that pointed at what torchdev did not put there, tell."""
-    known = names.noted(site.paths, plan.cell.id)
+    known = names.noted(session.paths, plan.cell.id)
     for tag in plan.tags:
-        current = site.engine.image(tag)
+        current = session.engine.image(tag)
         if not current or current.id != image:
             if current and known.get(tag, current.id) != current.id:
-                site.say(f"{plan.cell.id}: {tag} was given to another image, {current.id}; it is the cell's again")
-            site.engine.tag(image, tag)
-    names.note(site.paths, plan.cell.id, dict.fromkeys(plan.tags, image))
+                session.say(f"{plan.cell.id}: {tag} was given to another image, {current.id}; it is the cell's again")
+            session.engine.tag(image, tag)
+    names.note(session.paths, plan.cell.id, dict.fromkeys(plan.tags, image))
 
 
 def _sent(engine: Engine, image: str, remote: str) -> str:
@@ -75,25 +75,25 @@ def _compare(engine: Engine, remote: str, digest: str) -> None:
 
 
 @contextmanager
-def _named(site: Site, cell: str, image: str, name: str, *, keep: bool) -> Iterator[None]:
+def _named(session: BuildSession, cell: str, image: str, name: str, *, keep: bool) -> Iterator[None]:
     """An image under one more name of this engine, which pushes by name alone; afterwards the name is as it was.
 
     Only one that was free, or torchdev's own, stays with the image if it is to be kept and the push came to its end.
     """
-    before = site.engine.image(name)
-    own = not before or before.id in (image, names.noted(site.paths, cell).get(name))
+    before = session.engine.image(name)
+    own = not before or before.id in (image, names.noted(session.paths, cell).get(name))
     if before and not own:
-        site.say(f"{cell}: {name} is the name of another image here, {before.id}, which has it again after the push")
-    site.engine.tag(image, name)
+        session.say(f"{cell}: {name} is the name of another image here, {before.id}, which has it again after the push")
+    session.engine.tag(image, name)
     arrived = False
     try:
         yield
         arrived = True
     finally:
         if arrived and keep and own:
-            names.note(site.paths, cell, {name: image})
+            names.note(session.paths, cell, {name: image})
         else:
-            site.engine.give_back(name, image, before.id if before else "")
+            session.engine.give_back(name, image, before.id if before else "")
 
 
 def _told(error: TorchdevError, pushed: "list[str]") -> TorchdevError:

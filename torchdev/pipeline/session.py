@@ -1,4 +1,4 @@
-"""Where and how cells are built: an engine, this machine's settings, the bases that are there, what the user wants."""
+"""Build sessions: what a build needs, opened once; and what changes while it runs."""
 
 import dataclasses
 import os
@@ -16,19 +16,19 @@ from torchdev.engine.buildlog import steps_of
 from torchdev.engine.client import Engine
 from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan
-from torchdev.pipeline import bake as builder
-from torchdev.pipeline.progress import Event, Line
+from torchdev.pipeline.inventory import BOOTSTRAPPED, OFFICIAL, Inputs, Names, StandIn, Stands, present, stand_ins
+from torchdev.pipeline.progress import Event
 from torchdev.pipeline.run_lock import Disk, alone, cache_folder
-from torchdev.util import streams
 from torchdev.util.errors import EngineError, TorchdevError
 from torchdev.util.texts import shown
-from torchdev.wheels import pytorch
 from torchdev.wheels.host import Host, read_host
 
 Say = Callable[[str], None]
+OWN_WAY = outputs.Way()
+"""By the engine's own builder."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """How to build: which checks, GPU or not, how many cells at once, BuildKit's log on screen.
 
@@ -50,38 +50,43 @@ class Options:
     room: "int | None" = None
 
 
-@dataclass(frozen=True)
-class Site:
-    """Where and how cells are built. `made` are the bases that were bootstrapped, `missing` those that could not be.
+@dataclass(frozen=True, kw_only=True)
+class Teller:
+    """Who is told what happens: lines, and events."""
 
-    `meeting` is the folder of turns; `platforms` are the engine's, its own first; `present` names the layers that are
-    there, and grows, as does `cached`: sha256 of wheels that earlier waves have left in the engine's cache. `report` is
-    told of all that happens. `asked` is what the PyTorch index has answered.
+    say: Say
+    report: "Callable[[Event], None]" = lambda event: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildSession:
+    """What a build needs, opened once.
+
+    `made` are the bases that were bootstrapped, `missing` those that could not be; `platforms` are the engine's, its
+    own first; `lock_dir` has the run locks. `report` is told of all that happens.
     """
 
     engine: Engine
     host: Host
     paths: Paths
-    made: tuple[bases.Base, ...]
     options: Options
     say: Say
-    disk: Disk
-    meeting: Path
-    missing: "Mapping[bases.Base, TorchdevError]" = dataclasses.field(default_factory=dict)
-    platforms: tuple[str, ...] = ("linux/amd64",)
-    way: outputs.Way = builder.OWN_WAY
     report: "Callable[[Event], None]" = lambda event: None
-    present: "set[str]" = dataclasses.field(default_factory=set, compare=False)
-    cached: "set[str]" = dataclasses.field(default_factory=set, compare=False)
-    asked: pytorch.Asked = dataclasses.field(default_factory=pytorch.Asked, compare=False)
+    disk: Disk
+    lock_dir: Path
+    made: tuple[bases.Base, ...] = ()
+    missing: "Mapping[bases.Base, TorchdevError]" = dataclasses.field(default_factory=dict)
+    incomplete: "Mapping[str, TorchdevError]" = dataclasses.field(default_factory=dict)
+    platforms: tuple[str, ...] = ("linux/amd64",)
+    way: outputs.Way = OWN_WAY
 
     @cached_property
-    def _stand_ins(self) -> "dict[bases.Base, builder.StandIn]":
+    def _stand_ins(self) -> "dict[bases.Base, StandIn]":
         layouts = None if self.way.driver == outputs.OWN else self.paths.work / "oci"
         with alone(self.paths.runs, "oci", lambda: self.say("another run writes OCI layouts; waiting")):
-            return builder.stand_ins(self.engine, self.made, layouts)
+            return stand_ins(self.engine, self.made, layouts)
 
-    def stands(self, plan: Plan) -> builder.Stands:
+    def stands(self, plan: Plan) -> Stands:
         """What stands in for a plan's official bases; those made here are for the engine's own platform alone."""
         own = plan.lock.platform == self.platforms[0]
         return {base.ref: self._stand_ins[base] for base in plan.bases if own and base in self._stand_ins}
@@ -93,32 +98,54 @@ class Site:
             platform_refusal(plan.cell.id, plan.lock.platform, self.platforms, bootstrapped=bool(self.made)) or missing
         )
 
-    def inputs(self, plan: Plan) -> str:
-        """The digest of all that a plan's image would be made from now."""
-        return builder.inputs(plan, self.paths, self.stands(plan))
-
-    def look_again(self, plans: "tuple[Plan, ...]") -> None:
-        """Note the layers that are there now."""
-        origin = builder.BOOTSTRAPPED if self.made else builder.OFFICIAL
-        self.present.clear()
-        self.present.update(builder.present(self.engine.names(), plans, lambda plan: {self.inputs(plan)}, origin))
+    def knows(self, names: Names) -> bool:
+        """Whether a look at the engine's images saw the stand-ins that are there now."""
+        return all(names.get(stand.name, ("", {}))[0] == stand.id for stand in self._stand_ins.values())
 
     def steps(self, plan: Plan) -> "dict[str, str]":
         """What BuildKit's log calls the steps that make a cell's layers, to the layers."""
         return steps_of(self.paths.dockerfile(plan.cell.id).read_text(encoding="utf-8"))
 
-    def build(self, plan: Plan, stage: str = "") -> None:
-        """Build a cell's candidate, or a stage of it."""
 
-        def on_line(line: str) -> None:
-            if self.options.verbose:
-                streams.say(line.rstrip("\n"))
-            self.report(Line(plan.cell.id, line))
+@dataclass(kw_only=True)
+class BuildState:
+    """What changes during a run: what the engine had at the last look, and what has been built since.
 
-        stands, name = self.stands(plan), f"{plan.cell.id}-{stage}" if stage else plan.cell.id
-        # The cell's log and working folder are this matrix's, and a run on another engine may be at the same cell.
-        with alone(self.paths.runs, f"build-{name}", lambda: self.say(f"{name}: another run builds it; waiting")):
-            builder.build(self.engine, self.host, plan, self.paths, stands, on_line, stage, self.way)
+    `names` are its images, `present` names the layers that are there; `cached` are sha256 of wheels that earlier waves
+    have left in the engine's cache. Inputs are read once a run.
+    """
+
+    inputs: Inputs
+    names: Names
+    present: "set[str]" = dataclasses.field(default_factory=set)
+    cached: "set[str]" = dataclasses.field(default_factory=set)
+
+    def inputs_of(self, session: BuildSession, plan: Plan) -> str:
+        """The digest of all that a plan's image would be made from now."""
+        return self.inputs.of(plan, session.stands(plan))
+
+    def note_present(self, session: BuildSession, plans: "tuple[Plan, ...]") -> None:
+        """Note the layers that were there at the last look."""
+        origin = BOOTSTRAPPED if session.made else OFFICIAL
+        self.present.clear()
+        self.present.update(present(self.names, plans, lambda plan: {self.inputs_of(session, plan)}, origin))
+
+    def look_again(self, session: BuildSession, plans: "tuple[Plan, ...]") -> None:
+        """Look at the engine's images, and note the layers that are there now."""
+        self.names = session.engine.names()
+        self.note_present(session, plans)
+
+
+def begin(
+    session: BuildSession, plans: "tuple[Plan, ...]", names: "Names | None" = None, inputs: "Inputs | None" = None
+) -> BuildState:
+    """The state in which a run begins; an earlier look at the engine's images is taken over if it still holds."""
+    state = BuildState(inputs=inputs or Inputs(session.paths), names=names or {})
+    if names is not None and session.knows(names):
+        state.note_present(session, plans)
+    else:
+        state.look_again(session, plans)
+    return state
 
 
 def platform_refusal(
@@ -138,20 +165,12 @@ def platform_refusal(
     return None
 
 
-def open_site(
-    paths: Paths,
-    plans: "tuple[Plan, ...]",
-    options: Options,
-    say: Say,
-    *,
-    make: bool = True,
-    report: "Callable[[Event], None]" = lambda event: None,
-) -> Site:
-    """The engine, with every base there that the plans need and that can be made, unless none is to be made."""
+def open_session(
+    engine: Engine, paths: Paths, plans: "tuple[Plan, ...]", options: Options, teller: Teller, *, make: bool = True
+) -> BuildSession:
+    """A session with every base there that the plans need and that can be made, unless none is to be made."""
     with ThreadPoolExecutor(1) as pool:  # pip takes a while to say how it is configured
         reading = pool.submit(read_host)
-        engine = Engine()
-        meeting = meeting_of(engine)
         with tempfile.TemporaryDirectory() as folder:
             way, platforms = way_of(engine, options, Path(folder))
         native = [plan for plan in plans if plan.lock.platform == platforms[0]]
@@ -159,12 +178,22 @@ def open_site(
         made = bootstrap.choose(engine, wanted, forbid=not options.allow_bootstrap)
         host = reading.result()
     for note in host.notes:
-        say(f"note: {note}")
-    missing = make_bases(engine, host, made, paths, meeting, say) if made and make and native else {}
-    disk = Disk(engine.disk(), options.room)
-    site = Site(engine, host, paths, tuple(made), options, say, disk, meeting, missing, platforms, way, report)
-    site.look_again(plans)
-    return site
+        teller.say(f"note: {note}")
+    session = BuildSession(
+        engine=engine,
+        host=host,
+        paths=paths,
+        options=options,
+        say=teller.say,
+        report=teller.report,
+        disk=Disk(engine.disk(), options.room),
+        lock_dir=lock_dir_of(engine),
+        made=tuple(made),
+        platforms=platforms,
+        way=way,
+    )
+    missing = make_bases(session, made) if made and make and native else {}
+    return dataclasses.replace(session, missing=missing)
 
 
 def way_of(engine: Engine, options: Options, logs: Path) -> "tuple[outputs.Way, tuple[str, ...]]":
@@ -185,20 +214,14 @@ def way_of(engine: Engine, options: Options, logs: Path) -> "tuple[outputs.Way, 
     return way, tuple(dict.fromkeys((own, *platforms)))
 
 
-def meeting_of(engine: Engine) -> Path:
+def lock_dir_of(engine: Engine) -> Path:
     """The folder where runs against an engine take turns."""
     return cache_folder(str(engine.info().get("ID", "engine")))
 
 
 def make_bases(
-    engine: Engine,
-    host: Host,
-    wanted: "list[bases.Base]",
-    paths: Paths,
-    meeting: Path,
-    say: Say,
-    prefixes: bootstrap.Prefixes = bootstrap.NO_PREFIXES,
+    session: BuildSession, wanted: "list[bases.Base]", prefixes: bootstrap.Prefixes = bootstrap.NO_PREFIXES
 ) -> "dict[bases.Base, TorchdevError]":
     """Bootstrap bases, alone among all runs; those that could not be made, each with the reason."""
-    with alone(meeting, "bootstrap", lambda: say("another run makes bases; waiting")):
-        return bootstrap.bootstrap(engine, host, wanted, paths, say, prefixes)
+    with alone(session.lock_dir, "bootstrap", lambda: session.say("another run makes bases; waiting")):
+        return bootstrap.bootstrap(session.engine, session.host, wanted, session.paths, session.say, prefixes)

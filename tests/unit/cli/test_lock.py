@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.conftest import ROOT, make_package
 from torchdev.catalog import bases
 from torchdev.cli import lock as locking
 from torchdev.docgen.project import Project
@@ -358,3 +359,53 @@ def test_a_folder_that_another_run_holds_is_waited_for(legacy: "tuple[Project, C
             time.sleep(0.2)
             assert not path.exists()
         assert done.result(10).startswith(cell.id)
+
+
+def lacking(lock: Lock, cell: Cell) -> Lock:
+    """The small lock as a cell's whose PyTorch has no hash yet, since nobody could ask its index."""
+    torch, tag = f"{cell.torch}+{cell.flavour}", f"cp{cell.python.replace('.', '')}"
+    file = f"torch-{torch}-{tag}-{tag}-manylinux_2_28_x86_64.whl"
+    own = locks.Package("torch", torch, file, None, None, None, locks.PYTORCH)
+    others = (dataclasses.replace(p, file=p.file.replace("cp311", tag)) for p in lock.packages if p.name != "torch")
+    packages = tuple(
+        sorted((own, *others, make_package("setuptools", "80", "py3-none-any")), key=lambda package: package.name)
+    )
+    return dataclasses.replace(lock, cell=cell.id, python=cell.python, inputs=inputs_digest(cell), packages=packages)
+
+
+def test_locks_are_completed_before_building_begins(
+    project: Project, lock: Lock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written, rendered and told; of one that can't be, the reason is returned, and its files stay."""
+    project = dataclasses.replace(project, paths=Paths(ROOT, project.paths.matrix_file))
+    one, other, whole = project.matrix.cells
+    for cell in (one, other):
+        files.write(project.paths.lock(cell.id), locks.to_text(lacking(lock, cell)))
+    found = lacking(lock, whole)
+    hashed = tuple(dataclasses.replace(p, sha256="ab" * 32, size=1, installed=1) for p in found.packages)
+    files.write(project.paths.lock(whole.id), locks.to_text(dataclasses.replace(found, packages=hashed)))
+    asked, said = list[str](), list[str]()
+
+    def complete(unfinished: Lock, cell: Cell, host: Host, asking: pytorch.Asked) -> Lock:
+        asked.append(cell.id)
+        if cell == other:
+            raise BuildError("the PyTorch index is silent")
+        packages = tuple(dataclasses.replace(p, sha256="ab" * 32, size=1, installed=1) for p in unfinished.packages)
+        return dataclasses.replace(unfinished, packages=packages)
+
+    monkeypatch.setattr(resolve, "complete", complete)
+    monkeypatch.setattr(locking, "read_host", Host)
+    failed = locking.complete_locks(project, project.matrix.cells, said.append)
+    assert {cell: error.what for cell, error in failed.items()} == {other.id: "the PyTorch index is silent"}
+    assert sorted(asked) == sorted((one.id, other.id))
+    assert not project.lock(one).unresolved
+    assert project.lock(other).unresolved
+    assert project.paths.dockerfile(one.id).exists()
+    assert not project.paths.dockerfile(other.id).exists()
+    assert said == [f"{one.id}: its lock is complete now; commit images/"]
+
+
+def test_whole_locks_need_no_settings(project: Project, lock: Lock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is asked where nothing lacks."""
+    monkeypatch.setattr(locking, "read_host", lambda: pytest.fail("it was asked for"))
+    assert locking.complete_locks(project, (), lambda text: None) == {}

@@ -131,7 +131,7 @@ def test_build_of_nothing_but_unlocked_cells_fails_them(folder: Path) -> None:
     """Each in its line of the results, before anything is compared or asked."""
     shutil.rmtree(folder / "images")
     project = open_project(ROOT, folder / "matrix.yaml")
-    results = build.build_cells(project, project.matrix.cells, Options(), quiet)
+    results = build.build_cells(project, project.matrix.cells, Options(), quiet).results
     assert [(result.cell, result.code) for result in results] == [(CELL, Exit.INPUT)]
     assert "lock" in results[0].error
 

@@ -9,23 +9,24 @@ from pathlib import Path
 import pytest
 
 from tests.unit.conftest import ROOT
+from tests.unit.fake_engine import session_of
 from torchdev.image import render
 from torchdev.image.context import context_of
 from torchdev.image.dockerfile import Recipe
 from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan, base_labels
 from torchdev.pipeline import bake
-from torchdev.pipeline.bake import ATTEMPTS, INPUTS_LABEL, LAYERS_LABEL, LOST_STEP, LOST_WHEELS, present
+from torchdev.pipeline.bake import ATTEMPTS, LOST_STEP, LOST_WHEELS
 from torchdev.pipeline.estimate import below, chain, needed
+from torchdev.pipeline.inventory import BOOTSTRAPPED, INPUTS_LABEL, LAYERS_LABEL, OFFICIAL, Inputs, Names, present
 from torchdev.util import trees
 from torchdev.util.errors import BuildError
-from torchdev.util.redact import Private
 from torchdev.wheels.host import Host
 
 STANDS = {"torchdev.invalid/bootstrap:debian": ("sha256:d", {}), "torchdev.invalid/bootstrap:python": ("sha256:p", {})}
 
 
-def built(plan: Plan, inputs: str = "now", debian: str = "sha256:d", python: str = "sha256:p") -> bake.Names:
+def built(plan: Plan, inputs: str = "now", debian: str = "sha256:d", python: str = "sha256:p") -> Names:
     """An engine with the stand-ins and a plan's image on stand-ins that had these ids."""
     bases = [(name, id_) for name, id_ in zip(STANDS, (debian, python), strict=True)]
     labels = {INPUTS_LABEL: inputs, LAYERS_LABEL: " ".join(chain(plan)), "io.torchdev.lock": plan.lock.digest}
@@ -43,7 +44,7 @@ def planned(plan: Plan, templates: Path) -> Plan:
     return render.with_steps(plan, render.Sources(templates))
 
 
-def there(plan: Plan, names: bake.Names, wanted: str = "now") -> "list[str]":
+def there(plan: Plan, names: Names, wanted: str = "now") -> "list[str]":
     """The layers of a plan that count as there, by name; the base is one."""
     found = present(names, (plan,), lambda plan: {wanted})
     return [
@@ -148,8 +149,8 @@ def test_layers_on_another_stand_in_are_not_there(first: Plan) -> None:
 def test_layers_on_official_bases_serve_no_stand_ins(first: Plan) -> None:
     """Where it is known which ones a build takes."""
     names = built(first, "before")
-    assert present(names, (first,), lambda plan: {"now"}, bake.OFFICIAL) == set()
-    assert present(names, (first,), lambda plan: {"now"}, bake.BOOTSTRAPPED) == set(chain(first))
+    assert present(names, (first,), lambda plan: {"now"}, OFFICIAL) == set()
+    assert present(names, (first,), lambda plan: {"now"}, BOOTSTRAPPED) == set(chain(first))
 
 
 class Fails:
@@ -174,7 +175,8 @@ def test_what_is_lost_is_made_again(
     """Wheels by one more bake file, from the first time that they are missed."""
     monkeypatch.setattr(bake, "RETRY_AFTER", 0)
     engine = Fails(*words)
-    bake._bake(engine, ["bake"], first, tmp_path / "log", None, tmp_path, Private())  # type: ignore[arg-type]
+    session = session_of(engine, Paths(ROOT, tmp_path / "matrix.yaml"))
+    bake._bake(session, first, ["bake"], tmp_path / "log", tmp_path)
     again = [f"--file={tmp_path / 'fetch-again.json'}"]
     since = words.index(LOST_WHEELS) + 1
     assert engine.commands == [["bake"]] * since + [["bake", *again]] * (len(words) + 1 - since)
@@ -189,8 +191,9 @@ def test_other_faults_and_too_many_end_the_build(
     """Nothing is tried for ever."""
     monkeypatch.setattr(bake, "RETRY_AFTER", 0)
     engine = Fails(*words)
+    session = session_of(engine, Paths(ROOT, tmp_path / "matrix.yaml"))
     with pytest.raises(BuildError):
-        bake._bake(engine, ["bake"], first, tmp_path / "log", None, tmp_path, Private())  # type: ignore[arg-type]
+        bake._bake(session, first, ["bake"], tmp_path / "log", tmp_path)
     assert len(engine.commands) == tries
 
 
@@ -198,12 +201,12 @@ def test_what_a_killed_writer_left_is_no_input(first: Plan, tmp_path: Path) -> N
     """Or an image would be built anew for it, and again once it is gone; every other file is one."""
     paths = Paths(ROOT, tmp_path / "matrix.yaml")
     render.write_cell(first, paths.templates, paths.images)
-    before = bake.inputs(first, paths, {})
+    before = Inputs(paths).of(first, {})
     for name in (f"{first.cell.id}/.lock.json.abcd1234.unfinished", "common/steps/.a.abcd1234.unfinished"):
         (paths.images / name).write_text("x")
-    assert bake.inputs(first, paths, {}) == before
+    assert Inputs(paths).of(first, {}) == before
     (paths.images / "common" / "steps" / "b.unfinished").write_text("x")
-    assert bake.inputs(first, paths, {}) != before
+    assert Inputs(paths).of(first, {}) != before
 
 
 @pytest.fixture
@@ -236,11 +239,11 @@ def test_what_cells_share_is_an_input_of_each(
     paths, plans = many
     name = name.replace("wheels/cuda", f"{context_of(plans[0]).wheels['cuda']}/requirements.txt")
     name = name.replace("own/", f"{plans[0].cell.id}/")
-    before = [bake.inputs(plan, paths, {}) for plan in plans]
+    before = [Inputs(paths).of(plan, {}) for plan in plans]
     path = paths.images / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text((path.read_text() if path.exists() else "") + "# edited\n")
-    after = [bake.inputs(plan, paths, {}) for plan in plans]
+    after = [Inputs(paths).of(plan, {}) for plan in plans]
     assert [a != b for a, b in zip(before, after, strict=True)] == stale
 
 

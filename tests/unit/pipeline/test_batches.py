@@ -4,13 +4,13 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
 
 import pytest
 
+from tests.unit.fake_engine import session_of
 from torchdev.engine import buildx
 from torchdev.engine.buildx import Record
-from torchdev.engine.client import Engine, Image
+from torchdev.engine.client import Image
 from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan
 from torchdev.pipeline import batches, run
@@ -19,10 +19,9 @@ from torchdev.pipeline.estimate import wheel_files
 from torchdev.pipeline.progress import PUSHING, Event, Phase
 from torchdev.pipeline.report import Result, State
 from torchdev.pipeline.run_lock import Disk
-from torchdev.pipeline.session import Options, Site
+from torchdev.pipeline.session import BuildSession, BuildState, Options, begin
 from torchdev.util.errors import Exit
 from torchdev.util.process import InterruptedRun
-from torchdev.wheels.host import Host
 
 OWN = (
     "mount / from exec /bin/bash -euo pipefail -c /scripts/sealed install-wheels --python /usr/local/bin/python3",
@@ -60,10 +59,12 @@ INTERRUPTS = pytest.mark.parametrize("interrupt", [KeyboardInterrupt, Interrupte
 
 
 @pytest.fixture
-def site_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Callable[..., tuple[Site, list[Event]]]":
-    """A site whose engine does nothing but push as it is told; every cell is built at once."""
+def session_of_push(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> "Callable[..., tuple[BuildSession, list[Event]]]":
+    """A session whose engine does nothing but push as it is told; every cell is built at once."""
 
-    def make(push: "Callable[[str], None]", **options: object) -> "tuple[Site, list[Event]]":
+    def make(push: "Callable[[str], None]", **options: object) -> "tuple[BuildSession, list[Event]]":
         image = Image("sha256:0", 1, (), {}, ("registry/x@sha256:1",))
         engine = SimpleNamespace(
             names=dict,
@@ -74,13 +75,10 @@ def site_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Callable[..., t
             give_back=lambda *names: None,
         )
         events: list[Event] = []
-        paths, host, how = Paths(tmp_path, tmp_path / "matrix.yaml"), Host(), Options(**options)  # type: ignore[arg-type]
-        said = events.append
-        return Site(
-            cast(Engine, engine), host, paths, (), how, lambda text: None, Disk(None), tmp_path, report=said
-        ), events
+        paths, how = Paths(tmp_path, tmp_path / "matrix.yaml"), Options(**options)  # type: ignore[arg-type]
+        return session_of(engine, paths, options=how, lock_dir=tmp_path, report=events.append), events
 
-    def built(site: Site, plans: "tuple[Plan, ...]") -> "list[Result]":
+    def built(session: BuildSession, state: BuildState, plans: "tuple[Plan, ...]") -> "list[Result]":
         return [Result(plan.cell.id, State.BUILT, Image("sha256:0", 1, (), {})) for plan in plans]
 
     monkeypatch.setattr(run, "run", built)
@@ -89,7 +87,7 @@ def site_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Callable[..., t
 
 @INTERRUPTS
 def test_interrupt_while_pushing_keeps_the_table(
-    site_of: "Callable[..., tuple[Site, list[Event]]]", interrupt: Interrupt, first: Plan, second: Plan
+    session_of_push: "Callable[..., tuple[BuildSession, list[Event]]]", interrupt: Interrupt, first: Plan, second: Plan
 ) -> None:
     """What was pushed is done; all else says that it was interrupted."""
 
@@ -97,9 +95,9 @@ def test_interrupt_while_pushing_keeps_the_table(
         if "py313" in name or second.cell.id in name:
             raise interrupt
 
-    site, events = site_of(push, push_to="registry/x")
+    session, events = session_of_push(push, push_to="registry/x")
     second = _named(second)
-    results = batches.run(site, (first, second))
+    results = batches.run(session, (first, second))
     assert [(result.state, result.code) for result in results] == [
         (State.BUILT, Exit.OK),
         (State.FAILED, Exit.INTERRUPTED),
@@ -113,7 +111,7 @@ def test_interrupt_while_pushing_keeps_the_table(
 
 @INTERRUPTS
 def test_interrupt_as_the_last_cell_ends_keeps_the_table(
-    site_of: "Callable[..., tuple[Site, list[Event]]]",
+    session_of_push: "Callable[..., tuple[BuildSession, list[Event]]]",
     interrupt: Interrupt,
     first: Plan,
     monkeypatch: pytest.MonkeyPatch,
@@ -127,22 +125,23 @@ def test_interrupt_as_the_last_cell_ends_keeps_the_table(
         return looks.pop()
 
     monkeypatch.setattr(buildx, "records", records)
-    site, _ = site_of(lambda name: None, prune=True)
-    assert [result.state for result in batches.run(site, (first,))] == [State.BUILT]
-    assert [result.code for result in batches.run(site, (first,))] == [Exit.INTERRUPTED]
+    session, _ = session_of_push(lambda name: None, prune=True)
+    assert [result.state for result in batches.run(session, (first,))] == [State.BUILT]
+    assert [result.code for result in batches.run(session, (first,))] == [Exit.INTERRUPTED]
 
 
 def test_fetched_wheels_are_noted_after_a_wave(
-    site_of: "Callable[..., tuple[Site, list[Event]]]", first: Plan, monkeypatch: pytest.MonkeyPatch
+    session_of_push: "Callable[..., tuple[BuildSession, list[Event]]]", first: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a disk that can't be seen, too, their files leave less room; the same wheels count once."""
     monkeypatch.setattr(buildx, "records", lambda options: [])
-    site, _ = site_of(lambda name: None, prune=True)
-    site = dataclasses.replace(site, disk=Disk(None, 10**10))
+    session, _ = session_of_push(lambda name: None, prune=True)
+    session = dataclasses.replace(session, disk=Disk(None, 10**10))
+    state = begin(session, (first,))
     for _ in range(2):
-        batches.run(site, (first,))
-        assert site.cached == set(wheel_files((first,), ()))
-        assert site.disk.left() == 10**10 - sum(wheel_files((first,), ()).values())
+        batches.run(session, (first,), state)
+        assert state.cached == set(wheel_files((first,), ()))
+        assert session.disk.left() == 10**10 - sum(wheel_files((first,), ()).values())
 
 
 def _named(plan: Plan) -> Plan:

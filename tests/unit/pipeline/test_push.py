@@ -2,19 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 import pytest
 
+from tests.unit.fake_engine import session_of
 from torchdev.engine.client import Engine, Image
 from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan
 from torchdev.pipeline import names
 from torchdev.pipeline.push import push, remotes
-from torchdev.pipeline.run_lock import Disk
-from torchdev.pipeline.session import Options, Site
+from torchdev.pipeline.session import BuildSession
 from torchdev.util.errors import BuildError
-from torchdev.wheels.host import Host
 
 CHECKED, OTHER = "sha256:checked", "sha256:other"
 TARGET = "registry.example/team/x"
@@ -75,87 +73,87 @@ def said() -> "list[str]":
 
 
 @pytest.fixture
-def site(engine: FakeEngine, tmp_path: Path, plan: Plan, said: "list[str]") -> Site:
-    """A site on that engine."""
+def session(engine: FakeEngine, tmp_path: Path, plan: Plan, said: "list[str]") -> BuildSession:
+    """A session on that engine."""
     paths = Paths(tmp_path, tmp_path / "matrix.yaml")
     names.note(paths, plan.cell.id, dict.fromkeys(plan.tags, CHECKED))
-    return Site(cast(Engine, engine), Host(), paths, (), Options(), said.append, Disk(None), tmp_path)
+    return session_of(engine, paths, say=said.append, lock_dir=tmp_path)
 
 
-def test_every_tag_arrives_and_stays(site: Site, engine: FakeEngine, plan: Plan) -> None:
+def test_every_tag_arrives_and_stays(session: BuildSession, engine: FakeEngine, plan: Plan) -> None:
     """As the image that was checked; the engine keeps the names, by which it remembers the digest."""
-    push(site, plan, CHECKED, TARGET, keep=True)
+    push(session, plan, CHECKED, TARGET, keep=True)
     assert engine.registry == dict.fromkeys(remotes(plan, TARGET), f"{CHECKED}-manifest")
     assert len(engine.registry) == len(plan.tags) == 2
     assert {engine.tags[name] for name in remotes(plan, TARGET)} == {CHECKED}
 
 
-def test_names_go_where_they_are_not_to_be_kept(site: Site, engine: FakeEngine, plan: Plan) -> None:
+def test_names_go_where_they_are_not_to_be_kept(session: BuildSession, engine: FakeEngine, plan: Plan) -> None:
     """As in waves, which remove the image."""
-    push(site, plan, CHECKED, TARGET, keep=False)
+    push(session, plan, CHECKED, TARGET, keep=False)
     assert set(engine.tags) == set(plan.tags)
 
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_swapped_tag_is_put_right_and_told(
-    site: Site, engine: FakeEngine, plan: Plan, said: "list[str]", number: int
+    session: BuildSession, engine: FakeEngine, plan: Plan, said: "list[str]", number: int
 ) -> None:
     """Between check and push: what arrives is what was checked, under that tag, too."""
     engine.tags[plan.tags[number]] = OTHER
-    push(site, plan, CHECKED, TARGET, keep=True)
+    push(session, plan, CHECKED, TARGET, keep=True)
     assert set(engine.registry.values()) == {f"{CHECKED}-manifest"}
     assert set(engine.tags.values()) == {CHECKED}
     assert any(f"{plan.tags[number]} was given to another image, {OTHER}" in line for line in said)
 
 
-def test_a_tag_that_is_gone_is_made_again(site: Site, engine: FakeEngine, plan: Plan) -> None:
+def test_a_tag_that_is_gone_is_made_again(session: BuildSession, engine: FakeEngine, plan: Plan) -> None:
     """`docker rmi` took it."""
     del engine.tags[plan.tags[1]]
-    push(site, plan, CHECKED, TARGET, keep=True)
+    push(session, plan, CHECKED, TARGET, keep=True)
     assert engine.tags[plan.tags[1]] == CHECKED
 
 
-def test_a_name_that_is_moved_during_the_push_is_noticed(site: Site, engine: FakeEngine, plan: Plan) -> None:
+def test_a_name_that_is_moved_during_the_push_is_noticed(session: BuildSession, engine: FakeEngine, plan: Plan) -> None:
     """What arrived is then another image; the name stays with whoever took it."""
     name = remotes(plan, TARGET)[1]
     engine.meddle = lambda pushed: engine.tag(OTHER, pushed) if pushed == name else None
     with pytest.raises(BuildError, match="is not the image that was checked") as caught:
-        push(site, plan, CHECKED, TARGET, keep=True)
+        push(session, plan, CHECKED, TARGET, keep=True)
     assert caught.value.where == name
     assert f"pushed before it: {remotes(plan, TARGET)[0]}" in caught.value.what
     assert engine.tags[name] == OTHER
 
 
-def test_what_somebody_else_pushes_over_it_is_noticed(site: Site, engine: FakeEngine, plan: Plan) -> None:
+def test_what_somebody_else_pushes_over_it_is_noticed(session: BuildSession, engine: FakeEngine, plan: Plan) -> None:
     """Also for the first tag, when the last one has arrived."""
     first, last = remotes(plan, TARGET)
     engine.after = lambda name: engine.registry.update({first: "sha256:theirs"}) if name == last else None
     with pytest.raises(BuildError, match="it has sha256:theirs there") as caught:
-        push(site, plan, CHECKED, TARGET, keep=True)
+        push(session, plan, CHECKED, TARGET, keep=True)
     assert caught.value.where == first
 
 
-def test_a_registry_that_does_not_have_it_is_noticed(site: Site, engine: FakeEngine, plan: Plan) -> None:
+def test_a_registry_that_does_not_have_it_is_noticed(session: BuildSession, engine: FakeEngine, plan: Plan) -> None:
     """It took the push and answers for no tag."""
     engine.after = lambda name: engine.registry.clear()
     with pytest.raises(BuildError, match="it does not answer for that tag"):
-        push(site, plan, CHECKED, TARGET, keep=True)
+        push(session, plan, CHECKED, TARGET, keep=True)
 
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_the_users_own_name_is_only_borrowed(
-    site: Site, engine: FakeEngine, plan: Plan, said: "list[str]", keep: bool
+    session: BuildSession, engine: FakeEngine, plan: Plan, said: "list[str]", keep: bool
 ) -> None:
     """An image of the user's under the name that the tag has in the registry has that name again, and it is told."""
     name = remotes(plan, TARGET)[1]
     engine.tags[name] = OTHER
-    push(site, plan, CHECKED, TARGET, keep=keep)
+    push(session, plan, CHECKED, TARGET, keep=keep)
     assert engine.registry[name] == f"{CHECKED}-manifest"
     assert engine.tags[name] == OTHER
     assert any(f"{name} is the name of another image here, {OTHER}" in line for line in said)
 
 
-def test_the_users_own_name_comes_back_after_a_refusal(site: Site, engine: FakeEngine, plan: Plan) -> None:
+def test_the_users_own_name_comes_back_after_a_refusal(session: BuildSession, engine: FakeEngine, plan: Plan) -> None:
     """And after an interrupt; a name that was free is free again."""
     first, last = remotes(plan, TARGET)
     for error in (BuildError("refused"), KeyboardInterrupt()):
@@ -166,23 +164,23 @@ def test_the_users_own_name_comes_back_after_a_refusal(site: Site, engine: FakeE
 
         engine.meddle = refuse
         with pytest.raises(type(error)):
-            push(site, plan, CHECKED, TARGET, keep=True)
+            push(session, plan, CHECKED, TARGET, keep=True)
         assert engine.tags[last] == OTHER
         assert first not in engine.tags
 
 
-def test_a_name_that_an_earlier_push_left_moves_on(site: Site, engine: FakeEngine, plan: Plan) -> None:
+def test_a_name_that_an_earlier_push_left_moves_on(session: BuildSession, engine: FakeEngine, plan: Plan) -> None:
     """It is torchdev's own: nothing is told, and it is not given back to the older image."""
-    push(site, plan, OTHER, TARGET, keep=True)
-    push(site, plan, CHECKED, TARGET, keep=True)
+    push(session, plan, OTHER, TARGET, keep=True)
+    push(session, plan, CHECKED, TARGET, keep=True)
     assert {engine.tags[name] for name in remotes(plan, TARGET)} == {CHECKED}
 
 
-def test_notes_that_are_broken_are_none(site: Site, engine: FakeEngine, plan: Plan) -> None:
+def test_notes_that_are_broken_are_none(session: BuildSession, engine: FakeEngine, plan: Plan) -> None:
     """Then every name that something else has is taken for the user's."""
-    push(site, plan, OTHER, TARGET, keep=True)
+    push(session, plan, OTHER, TARGET, keep=True)
     for text in ("", "[]", "[1]", "null", '"x"', "{"):
-        (site.paths.work / "names" / f"{plan.cell.id}.json").write_text(text)
-        assert names.noted(site.paths, plan.cell.id) == {}
-    push(site, plan, CHECKED, TARGET, keep=True)
+        (session.paths.work / "names" / f"{plan.cell.id}.json").write_text(text)
+        assert names.noted(session.paths, plan.cell.id) == {}
+    push(session, plan, CHECKED, TARGET, keep=True)
     assert {engine.tags[name] for name in remotes(plan, TARGET)} == {OTHER}

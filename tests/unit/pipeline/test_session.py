@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from tests.unit.conftest import ROOT
+from tests.unit.fake_engine import session_of
 from torchdev.docgen.project import open_project
 from torchdev.engine.client import Engine
 from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan
 from torchdev.pipeline import bake, verify
-from torchdev.pipeline.run_lock import Disk
-from torchdev.pipeline.session import Options, Site
+from torchdev.pipeline.inventory import Inputs
+from torchdev.pipeline.session import BuildSession
 from torchdev.util import process
-from torchdev.wheels.host import Host
 
 NAMES = ("matrix.yaml", "a.yaml", "b.yaml", "images.yaml", "matrix-a.yaml", "logs.yaml")
 
@@ -28,10 +28,10 @@ def plan() -> Plan:
     return project.plans(project.matrix.select(["py311-cpu"]))[0]
 
 
-def site(folder: Path, matrix: str, engine: str) -> Site:
+def session_at(folder: Path, matrix: str, engine: str) -> BuildSession:
     """A run on an engine, which only has a place where its runs meet."""
     paths = Paths(folder, folder / matrix)
-    return Site(Engine.__new__(Engine), Host(), paths, (), Options(), lambda text: None, Disk(None), folder / engine)
+    return session_of(Engine.__new__(Engine), paths, lock_dir=folder / engine)
 
 
 def test_each_matrix_of_a_folder_has_its_own(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_runs_on_two_engines_do_not_share_a_working_folder(
     """Of one matrix they take turns at a cell; of two they need not."""
     lock, inside, most = threading.Lock(), 0, 0
 
-    def build(*given: object, **more: object) -> None:
+    def built(*given: object) -> None:
         nonlocal inside, most
         with lock:
             inside += 1
@@ -59,10 +59,11 @@ def test_runs_on_two_engines_do_not_share_a_working_folder(
         with lock:
             inside -= 1
 
-    monkeypatch.setattr(bake, "build", build)
-    runs = [site(tmp_path, matrix, engine) for matrix, engine in zip(matrices, ("one", "two"), strict=True)]
+    monkeypatch.setattr(bake, "_bake", built)
+    monkeypatch.setattr(bake, "bake_file", lambda *given: {})
+    runs = [session_at(tmp_path, matrix, engine) for matrix, engine in zip(matrices, ("one", "two"), strict=True)]
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda run: run.build(plan), runs))
+        list(pool.map(lambda run: bake.build(run, Inputs(run.paths), plan), runs))
     assert most == (2 if together else 1)
 
 
@@ -87,8 +88,8 @@ def test_reports_of_two_runs_do_not_mix(plan: Plan, tmp_path: Path, monkeypatch:
 
 def test_a_file_where_the_working_folder_should_be(plan: Plan, tmp_path: Path) -> None:
     """Is an error that names it, and stays."""
-    run = site(tmp_path, "matrix.yaml", "one")
+    run = session_at(tmp_path, "matrix.yaml", "one")
     run.paths.work.write_text("mine")
     with pytest.raises(OSError, match=r"Not a directory|File exists"):
-        run.build(plan)
+        bake.build(run, Inputs(run.paths), plan)
     assert run.paths.work.read_text() == "mine"

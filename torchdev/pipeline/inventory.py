@@ -1,0 +1,145 @@
+"""What there is of what plans need: digests of what images would be made from, and what the engine's images were."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torchdev.bases import debsource
+from torchdev.catalog.bases import Base
+from torchdev.engine.client import Engine
+from torchdev.image.dockerfile import taken
+from torchdev.image.paths import Paths
+from torchdev.image.plan import Plan
+from torchdev.pipeline.estimate import chain
+from torchdev.util import files
+from torchdev.util.files import UNFINISHED
+
+INPUTS_LABEL = "io.torchdev.inputs"
+LAYERS_LABEL = "io.torchdev.layers"
+"""Names of the layers that an image was made of, as the forecast has them."""
+ORIGIN_LABEL, OFFICIAL, BOOTSTRAPPED = "io.torchdev.base.origin", "official", "bootstrapped"
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """An image of this engine, by name and id, that stands in for an official one.
+
+    `layout` is where it lies as an OCI layout, FOLDER@DIGEST, for builders that don't see the engine's images. `source`
+    are the labels by which an image tells what its Python was compiled from.
+    """
+
+    name: str
+    id: str
+    layout: str = ""
+    source: "Mapping[str, str]" = field(default_factory=dict, hash=False)
+
+    @property
+    def context(self) -> str:
+        """The named context that it is."""
+        return f"oci-layout://{self.layout}" if self.layout else f"docker-image://{self.name}"
+
+
+Names = Mapping[str, "tuple[str, Mapping[str, str]]"]
+"""Every name of an image that the engine has, with the image's id and labels."""
+
+Stands = dict[str, StandIn]
+"""FROM string of an official image to its stand-in."""
+
+
+class Inputs:
+    """Digests of all that images are made from. The files of a cell are read once, however often they are asked for."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._paths = paths
+        self._files: dict[str, Any] = {}  # hashlib's objects, into which files were read
+        self._lock = threading.Lock()
+
+    def of(self, plan: Plan, stands: Stands) -> str:
+        """sha256 of the files that a cell's build takes, and of the bases. The same inputs need no new build."""
+        bases = [stands[base.ref].id if base.ref in stands else base.ref for base in plan.bases]
+        with self._lock:
+            if plan.cell.id not in self._files:
+                found = context_files(plan, self._paths)
+                parts = [(name, path.read_bytes().decode("utf-8", "surrogateescape")) for name, path in found]
+                self._files[plan.cell.id] = hashlib.sha256(f"[{json.dumps(parts)}, ".encode())
+            digest = self._files[plan.cell.id].copy()
+        digest.update(f"{json.dumps(bases)}]".encode())
+        return f"sha256:{digest.hexdigest()}"
+
+
+def context_files(plan: Plan, paths: Paths) -> "list[tuple[str, Path]]":
+    """The files of the build context that a cell's build takes, by name: its own, and those of folders that it mounts.
+
+    All of its own count, its lock among them. What a killed writer left does not.
+    """
+    images, own, dockerfile = paths.images, paths.cell(plan.cell.id), paths.dockerfile(plan.cell.id)
+    text = files.read(dockerfile).decode("utf-8", "replace") if dockerfile.is_file() else ""
+    roots = [own, *(images / name for name in taken(text))]
+    found = {path for root in roots for path in (root.rglob("*") if root.is_dir() else (root,))}
+    kept = sorted(path for path in found if path.is_file() and not path.match(UNFINISHED))
+    return [(path.relative_to(images).as_posix(), path) for path in kept]
+
+
+def stand_ins(engine: Engine, bases: "Iterable[Base]", layouts: "Path | None" = None) -> "dict[Base, StandIn]":
+    """The bootstrapped images that are there, of these bases; if asked for, as OCI layouts below a folder, too."""
+    images = {base: engine.image(base.stand_in) for base in bases}
+    return {
+        base: StandIn(
+            base.stand_in,
+            image.id,
+            engine.layout(image.id, layouts) if layouts else "",
+            debsource.of_image(image.labels),
+        )
+        for base, image in images.items()
+        if image
+    }
+
+
+def stands_for(engine: Engine, plan: Plan, bootstrapped: "Iterable[Base]") -> Stands:
+    """The named contexts that put bootstrapped images in the place of the official ones of a plan."""
+    made = set(bootstrapped)
+    return {base.ref: stand for base, stand in stand_ins(engine, [b for b in plan.bases if b in made]).items()}
+
+
+def present(
+    names: Names, plans: "Iterable[Plan]", wanted: "Callable[[Plan], Collection[str]]", origin: str = ""
+) -> "set[str]":
+    """The layers that an engine's images have, by the forecast's names, of those that still stand on the same bases.
+
+    `names` are what `Engine.names` has; `origin` tells which bases a build takes, if that is known. A plan's image has
+    all of the plan's layers, whatever its label says, if it was made of inputs that are `wanted`.
+    """
+    plans = tuple(plans)
+    shared = {key for plan in plans for key in chain(plan)[: 1 + len(plan.below_python)]}
+    found: set[str] = set()
+    for _, labels in names.values():
+        layers = labels.get(LAYERS_LABEL, "").split()
+        known = not origin or labels.get(ORIGIN_LABEL, origin) == origin
+        if known and _stands(names, labels, "org.opencontainers.image.base"):
+            same = _stands(names, labels, "io.torchdev.base.python")
+            found.update(layers if same else shared.intersection(layers))
+    for plan in plans:
+        _, labels = names.get(plan.tags[0], ("", {}))
+        if not found.issuperset(chain(plan)) and labels.get(INPUTS_LABEL, "none") in wanted(plan):
+            found.update(chain(plan))
+    return found
+
+
+def _stands(names: Names, labels: "Mapping[str, str]", base: str) -> bool:
+    """Whether the stand-in that an image was made on is still the engine's; official ones are told by their digests."""
+    made = labels.get(ORIGIN_LABEL) == BOOTSTRAPPED
+    return not made or names.get(labels.get(f"{base}.name", ""), ("", {}))[0] == labels.get(f"{base}.digest")
+
+
+def possible_inputs(engine: Engine, inputs: Inputs, plans: "Iterable[Plan]") -> "Callable[[Plan], Collection[str]]":
+    """The inputs that a plan's image can be current with: on official bases, or on the stand-ins that are there.
+
+    Which of them a build would take is known only once a registry was asked.
+    """
+    made = stand_ins(engine, dict.fromkeys(base for plan in plans for base in plan.bases))
+    stands = {base.ref: stand for base, stand in made.items()}
+    return lambda plan: {inputs.of(plan, {}), inputs.of(plan, stands)}
