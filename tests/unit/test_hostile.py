@@ -29,7 +29,7 @@ from tests.unit.fake_index import FakeIndex, serving
 from torchdev.catalog import bases
 from torchdev.catalog.builds import Wheel
 from torchdev.cli import list as listing
-from torchdev.cli import run
+from torchdev.cli import recipe
 from torchdev.docgen import pages
 from torchdev.engine.client import Image
 from torchdev.image import render
@@ -190,8 +190,8 @@ class Ground:
         image = Image("sha256:0", 1, (), {}, (name, name))
         engine = type("Engine", (), {"image": lambda self, name: image})
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(run, "Engine", engine)
-            found = run._image(self.plan, said.append)
+            patch.setattr(recipe, "Engine", engine)
+            found = recipe._image(self.plan, said.append)
         return dataclasses.replace(self.world(), plan=dataclasses.replace(self.plan, image=found.rpartition(":")[0]))
 
 

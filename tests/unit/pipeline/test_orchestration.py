@@ -28,7 +28,7 @@ from torchdev.pipeline.session import BuildSession, Options, Teller, begin, open
 from torchdev.pipeline.verify import Outcome, Verdict
 from torchdev.recipes import jobs
 from torchdev.util.errors import EngineError, Exit, InputError
-from torchdev.wheels import neighbours, resolve
+from torchdev.wheels import neighbours, pytorch, resolve
 from torchdev.wheels.host import Host, host_of, read_host
 from torchdev.wheels.settings import Settings, places
 
@@ -47,7 +47,7 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> Checks:
     """What the checks of a cell come to, by id: they pass unless it is otherwise here."""
     found: Checks = {}
 
-    def verify(plan: Plan, image: str, gpu: str, paths: Paths) -> "tuple[Verdict, ...]":
+    def verify(plan: Plan, image: str, gpu: str, paths: Paths, **more: object) -> "tuple[Verdict, ...]":
         outcome = found.get(plan.cell.id, Outcome.PASS)
         return (Verdict(plan.cell.id, "a check", outcome, "", 0.0),)
 
@@ -275,7 +275,7 @@ def test_lock_refuses_a_cudnn_that_can_not_serve_pytorch(cell: Cell, monkeypatch
     monkeypatch.setattr(resolve, "_bundled_cuda", lambda *given: cell.cuda)
     monkeypatch.setattr(resolve, "_check_flavour", lambda *given: None)
     with pytest.raises(InputError, match="cuDNN"):
-        resolve._resolve(asked, Host(), {})
+        resolve._resolve(asked, Host(), {}, pytorch.Index(Host(), asked.flavour, pytorch.Asked()))
 
 
 class Answers:
