@@ -19,6 +19,8 @@ TORCH: dict[str, Any] = {
 NOTHING: dict[str, Any] = {
     "nodes": [], "kernel": None, "visible": None, "capabilities": None, "cuda": {"error": "no library"},
 }  # fmt: skip
+STUCK = {"error": "the driver's library does not answer within 2 seconds", "stuck": True}
+"""Also where there is no driver, and a busy machine took that long to find that out."""
 
 
 @pytest.fixture
@@ -58,6 +60,9 @@ def test_code_for_a_gpu(gpu: ModuleType, architectures: list[str], capability: t
     [
         ({}, "can't", "no NVIDIA driver can be seen"),
         ({"kernel": "580.65.06"}, "can't", "the host has NVIDIA driver 580.65.06, but this container was given no GPU"),
+        ({"cuda": STUCK}, "can't", "no NVIDIA driver can be seen"),
+        ({"cuda": STUCK, "nodes": ["/dev/nvidia0"]}, "fault", "does not answer"),
+        ({"cuda": STUCK, "kernel": "580.65.06"}, "fault", "does not answer"),
         ({"nodes": ["/dev/nvidia0"]}, "fault", "libcuda.so.1 is not"),
         ({"nodes": ["/dev/nvidia0"], "capabilities": "video"}, "fault", "must include compute"),
         ({"cuda": {"init": 803, "path": "/lib/libcuda.so.1"}, "kernel": "570.1"}, "fault", "CUDA error 803"),

@@ -90,7 +90,7 @@ def judge(contract, found):
 
 def no_library(found):
     """Why there is no driver's library that answers."""
-    if found["cuda"].get("stuck"):
+    if found["cuda"].get("stuck") and (found["nodes"] or found["kernel"]):
         return fault("gpu", found["cuda"]["error"], "nvidia-smi on the host; dmesg there")
     if found["nodes"]:
         what = "{} is here, but the driver's library libcuda.so.1 is not".format(found["nodes"][0])
