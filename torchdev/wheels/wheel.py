@@ -12,6 +12,9 @@ from torchdev.catalog.bases import suite_of
 from torchdev.catalog.ids import AMD64
 from torchdev.catalog.versions import order, same_release
 from torchdev.catalog.wheel_name import ARCHITECTURES, parsed, served
+from torchdev.util.commands import build_py
+from torchdev.util.errors import InputError
+from torchdev.util.texts import quoted
 from torchdev.wheels import archives
 
 MINIMUM_GLIBC = 17
@@ -46,8 +49,12 @@ def _rank(file: str, ranking: dict[str, int]) -> "int | None":
 
 
 def machine_of(arch: str) -> str:
-    """The architecture as wheels and uv name it: aarch64 for arm64."""
-    return next(machine for machine, name in ARCHITECTURES.items() if name == arch)
+    """The architecture as wheels and uv name it, aarch64 for arm64; InputError for one that they are not known for."""
+    for machine, name in ARCHITECTURES.items():
+        if name == arch:
+            return machine
+    known = " or ".join(ARCHITECTURES.values())
+    raise InputError(f"{quoted(arch)} is no architecture that wheels are known of: {known}", next_step=build_py("list"))
 
 
 @cache

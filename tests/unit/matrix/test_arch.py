@@ -1,17 +1,20 @@
 """Architectures: ids, tags, locks, platforms, and engines that can't build for them."""
 
 import dataclasses
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from torchdev.catalog import ids
+from torchdev.catalog import builds, explain, ids
 from torchdev.cli.list import shards
 from torchdev.matrix.load import Cell, Matrix
 from torchdev.pipeline.session import platform_refusal
 from torchdev.util.errors import Exit, InputError
-from torchdev.wheels import wheel
-from torchdev.wheels.lock import inputs_digest
+from torchdev.util.jsonfile import Malformed
+from torchdev.wheels import lockfile, wheel
+from torchdev.wheels.lock import Lock, inputs_digest, to_text
 
 MatrixOf = Callable[[str], Matrix]
 BOTH = """\
@@ -88,3 +91,57 @@ def test_ids_are_read_as_they_are_made(text: str) -> None:
     pair = (wishes["python"], wishes["cuda"])
     assert (ids.cell_id(*pair, torch, *rest) if torch else ids.short_tag(*pair, *rest)) == text
     assert ids.wishes(text + "x") is None
+
+
+STRANGE = ["riscv64", "ppc64le", "AMD64", "x86_64", "", "amd64 ", "arm64\n", "\x1b[31m", "🙂"]
+"""Architectures that the catalog does not know, and other spellings of those that it does."""
+
+
+@pytest.mark.parametrize("arch", STRANGE)
+def test_a_matrix_with_an_unknown_architecture_is_refused(matrix_of: MatrixOf, arch: str) -> None:
+    """At the value, alone or among others."""
+    for value in (json.dumps(arch, ensure_ascii=False), json.dumps(["amd64", arch], ensure_ascii=False)):
+        with pytest.raises(InputError, match="is not a processor architecture: amd64 or arm64") as caught:
+            matrix_of(BOTH.replace("[amd64, arm64]", value))
+        assert caught.value.where.startswith("matrix.yaml:4:")
+
+
+@pytest.mark.parametrize("arch", [arch for arch in STRANGE if arch.strip() not in ("amd64", "arm64")])
+def test_a_query_for_an_unknown_architecture_is_refused(arch: str) -> None:
+    """With the two that there are; blanks around a word of a query count for nothing."""
+    with pytest.raises(InputError, match="is not amd64 or arm64"):
+        explain.answer(None, {"arch": arch})
+
+
+@pytest.mark.parametrize("arch", STRANGE)
+def test_a_lock_for_an_unknown_platform_is_refused(tmp_path: Path, lock: Lock, cell: Cell, arch: str) -> None:
+    """With its line, whether it could be a platform or not."""
+    path = tmp_path / "lock.json"
+    path.write_text(to_text(dataclasses.replace(lock, platform=f"linux/{arch}")))
+    with pytest.raises(InputError) as caught:
+        lockfile.read_lock(path, cell)
+    assert caught.value.where == f"{path}:4"
+
+
+@pytest.mark.parametrize("arch", STRANGE)
+def test_a_catalog_with_an_unknown_architecture_is_refused(arch: str) -> None:
+    """As on the day that PyTorch publishes wheels for another machine, and somebody edits the file."""
+    text = builds.DATA.read_text().replace('"amd64"', json.dumps(arch), 1)
+    with pytest.raises(Malformed, match="architecture"):
+        builds.from_text(text)
+
+
+@pytest.mark.parametrize("arch", STRANGE)
+def test_nothing_is_made_of_an_unknown_architecture(arch: str) -> None:
+    """Where one comes that far, it is told, and no traceback."""
+    with pytest.raises(InputError, match="is no architecture"):
+        wheel.machine_of(arch)
+
+
+@pytest.mark.parametrize("arch", ["riscv64", "armv7l", "s390x"])
+def test_an_engine_of_another_machine_is_told(arch: str) -> None:
+    """It can build for none of the cells; the next command says where they can be built."""
+    for platform in ("linux/amd64", "linux/arm64"):
+        refusal = platform_refusal("cell", platform, (f"linux/{arch}",), bootstrapped=True)
+        assert refusal
+        assert refusal.what == f"the engine builds for linux/{arch}, not for {platform}"
