@@ -9,7 +9,7 @@ from torchdev.catalog.versions import order, python_order
 from torchdev.catalog.wheel_name import ARCHITECTURES
 from torchdev.util import process
 from torchdev.util.commands import build_py
-from torchdev.util.errors import BuildError
+from torchdev.util.errors import BuildError, Step
 from torchdev.util.texts import shown
 from torchdev.wheels import pytorch
 from torchdev.wheels.host import Host
@@ -35,9 +35,11 @@ def refresh(old: Catalog, host: Host, flavours: "Iterable[str]", say: Say, *, ac
         builds = [*_of_pypi(old, host, say), *_of_pytorch(old, host, flavours, say)]
         cudnn = {name: _cudnn_versions(host, name) for name in CUDNN}
     except Silent as error:
-        raise _refused(f"an index does not answer: {error}") from None
+        raise _refused(f"an index does not answer: {error}", REACH) from None
+    except Refused as error:
+        raise _refused(f"an index refuses: {error}", REACH) from None
     except Untrue as error:
-        raise _refused(str(error)) from None
+        raise _refused(str(error), "find out who runs that index (pip config list); then again") from None
     new = Catalog(tuple(sorted(builds, key=lambda build: build.key)), cudnn, _sources(old, builds))
     doubts = implausible(old, new, accept_removed=accept_removed)
     if doubts:
@@ -45,8 +47,11 @@ def refresh(old: Catalog, host: Host, flavours: "Iterable[str]", say: Say, *, ac
     return new
 
 
-def _refused(why: str) -> BuildError:
-    step = ("look at the index; if wheels were really withdrawn, ", build_py("catalog", "refresh", "--accept-removed"))
+WITHDRAWN = ("look at the index; if wheels were really withdrawn, ", build_py("catalog", "refresh", "--accept-removed"))
+REACH = ("check the network, proxies (HTTPS_PROXY) and index (pip config list); then ", build_py("catalog", "refresh"))
+
+
+def _refused(why: str, step: Step = WITHDRAWN) -> BuildError:
     return BuildError(f"the catalog is left as it was: {why}", next_step=step)
 
 

@@ -166,7 +166,7 @@ def _environment(host: Host, folders: "tuple[Path, ...]") -> dict[str, str]:
 
 REFUSALS = (
     (
-        r"due to a lack of valid authentication|\((401 Unauthorized|403 Forbidden)",
+        r"due to a lack of valid authentication|(\(|returned a )(401 Unauthorized|403 Forbidden)",
         "the package index refuses: it wants other credentials",
         "look at ~/.netrc and the user names in index addresses (pip config list); then ",
     ),

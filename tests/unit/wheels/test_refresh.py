@@ -101,6 +101,9 @@ CUDA_WHEEL = "torch-2.13.0-cp312-cp312-manylinux_2_28_x86_64.whl"
     [
         ("simple/torch", "stop", "does not answer"),
         ("simple/torch", "error", "500 Server Error"),
+        ("simple/torch", "403", "an index refuses: "),
+        ("simple/nvidia-cudnn-cu12", "503", "an index refuses: "),
+        (f"files/simple/torch/{CUDA_WHEEL}", "403", ""),
         ("simple/torch", "truncate", "ends halfway"),
         ("simple/torch", "redirect", "another host"),
         ("simple/torchvision", "stop", "does not answer"),
@@ -114,7 +117,7 @@ CUDA_WHEEL = "torch-2.13.0-cp312-cp312-manylinux_2_28_x86_64.whl"
     ],
 )
 def test_broken_index_is_refused(index: FakeIndex, path: str, fault: str, why: str) -> None:
-    """Whatever breaks, wherever: nothing is taken over, and it says why."""
+    """Whatever breaks, wherever: nothing is taken over, and it says why; of a page, not that wheels may be gone."""
     before = refreshed(index)
     old = Catalog(tuple(b for b in before.builds if b.project != "torch"), before.cudnn, before.sources)
     old = before if fault == "other" and path.startswith("simple") else old
@@ -122,6 +125,7 @@ def test_broken_index_is_refused(index: FakeIndex, path: str, fault: str, why: s
     with pytest.raises(BuildError, match="the catalog is left as it was") as caught:
         refreshed(index, old)
     assert why in str(caught.value)
+    assert fault == "other" or "--accept-removed" not in caught.value.next_step
 
 
 def test_lies_are_refused(index: FakeIndex) -> None:

@@ -25,6 +25,10 @@ NO_SOLUTION = "error: No solution found when resolving dependencies\n  cause: yo
     (1, NO_SOLUTION, "no set of versions", "change the row"),
     (1, f"{NO_SOLUTION}\nhint: An index URL (http://x/) could not be queried due to a lack of valid authentication "
         "credentials (401 Unauthorized)", "other credentials", "netrc"),
+    (1, f"{NO_SOLUTION}\nhint: An index (http://x/simple) returned a 403 Forbidden error. Check that the index URL is "
+        "correct and the credentials are valid.", "other credentials", "netrc"),
+    (1, f"{NO_SOLUTION}\nhint: An index (http://x/simple) returned a 401 Unauthorized error.", "other credentials",
+        "netrc"),
     (2, "error: Failed to fetch: http://x/\n  cause: dns error\n  cause: no such", "can't be reached", "proxies"),
     (2, "error: Failed to fetch: http://x/\n  cause: Connection refused (os error 111)", "can't be reached", "proxies"),
     (2, "error: Request failed after 3 retries in 7.6s\n  cause: operation timed out", "can't be reached", "proxies"),
