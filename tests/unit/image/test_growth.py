@@ -80,6 +80,12 @@ def again(project: Project) -> Matrix:
     return load(project.paths.matrix_file)
 
 
+def rendered_and_checked(project: Project) -> None:
+    """What is checked was rendered: other tests of this file may run in other processes."""
+    trees.write(project.trees())
+    trees.check(project.trees())
+
+
 WORK: "dict[str, Callable[[Project], object]]" = {
     "load": again,
     "list": lambda project: listing.cells_text(project.matrix, project.matrix.cells),
@@ -88,8 +94,7 @@ WORK: "dict[str, Callable[[Project], object]]" = {
     "select by tag": lambda project: project.matrix.select([cell.short for cell in project.matrix.cells]),
     "plan": lambda project: [plan.shared for plan in project.plans(project.matrix.cells)],
     "forecast": lambda project: estimate.forecast(project.plans(project.matrix.cells), ()),
-    "render": lambda project: trees.write(project.trees()),
-    "check": lambda project: trees.check(project.trees()),
+    "render and check": rendered_and_checked,
 }
 
 
