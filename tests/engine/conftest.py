@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,12 +40,22 @@ COPY --from=debian /tiny /
 PROGRAMS = "sh cat echo head mkdir sleep touch true"
 
 
-def pytest_collection_modifyitems(items: "list[pytest.Item]") -> None:
-    """Tests of a module stay together where several run at once (--dist loadgroup): they share what it has made."""
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where several tests run at once, those of a module stay together, and modules that would disturb each other.
+
+    pytest-xdist's own --dist loadgroup passes its marks over with pytest 9.2.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
     of = {module: group for group, modules in TOGETHER.items() for module in modules}
-    for item in items:
-        if item.path.parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.xdist_group(of.get(item.path.stem, item.path.stem)))
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            module = Path(nodeid.partition("::")[0]).stem
+            return of.get(module, module)
+
+    return Together(config, log)
 
 
 @pytest.fixture(scope="session")

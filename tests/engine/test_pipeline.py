@@ -128,13 +128,15 @@ def test_failing_cell_fails_alone_and_keeps_its_tags(make: Make, engine: Engine)
 def test_failed_check_is_not_tagged(make: Make, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The candidate is left for a look, and the next run checks it without building again."""
     bad = (Verdict("cell", "check", Outcome.FAIL, "no", 0.0),)
-    monkeypatch.setattr(verify, "verify", lambda *arguments: bad)
+    monkeypatch.setattr(verify, "verify", lambda *arguments, **options: bad)
     session, plans = make(test=True)
     results = pipeline.run(session, begin(session, plans), plans[:1])
     assert (results[0].state, results[0].code) == (State.FAILED, Exit.CHECK)
     assert engine.image(plans[0].candidate)
     assert ids(engine, plans[0]) == {""}
-    monkeypatch.setattr(verify, "verify", lambda *arguments: (dataclasses.replace(bad[0], outcome=Outcome.PASS),))
+    monkeypatch.setattr(
+        verify, "verify", lambda *arguments, **options: (dataclasses.replace(bad[0], outcome=Outcome.PASS),)
+    )
     assert states(session, plans[:1]) == [State.CHECKED]
     assert engine.image(plans[0].candidate) is None
 

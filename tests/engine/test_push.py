@@ -224,7 +224,7 @@ def test_a_pass_is_of_an_image_and_not_of_its_tag(make: Make, engine: Engine, mo
     """The user's own image under our tag, also one that is derived and has our labels, is checked like any other."""
     checked: list[str] = []
 
-    def check(plan: Plan, image: str, *arguments: object) -> "tuple[Verdict, ...]":
+    def check(plan: Plan, image: str, *arguments: object, **options: object) -> "tuple[Verdict, ...]":
         checked.append(image)
         outcome = Outcome.PASS if len(checked) == 1 else Outcome.FAIL
         return (Verdict(plan.cell.id, "a check", outcome, "", 0.0),)

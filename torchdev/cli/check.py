@@ -30,8 +30,10 @@ from torchdev.wheels.host import find_wheels, read_host
 Say = Callable[[str], None]
 LIGHT = ["-m", "not full"]
 """Without the tests that only --full runs: they are no part of the run, and not counted as not run."""
-AT_ONCE = ["-n", "auto", "--maxprocesses", "4", "--dist", "loadgroup"]
-"""As many tests at once as there are cores, up to some; those that are marked as of one group stay together."""
+AT_ONCE = ["-n", "auto", "--maxprocesses", "4"]
+"""As many tests at once as there are cores, up to some."""
+TOGETHER = ["--dist", "loadfile"]
+"""Tests of a module stay together: they share what it has made."""
 CPU_MATRIX = "tests/cpu/matrix.yaml"
 
 
@@ -63,7 +65,7 @@ def longer(extent: Extent) -> "list[Task]":
     """The checks that need no engine and take longer, so that they run while cells are built."""
     made_up = {"HYPOTHESIS_PROFILE": os.environ.get("HYPOTHESIS_PROFILE", "ci")} if extent is Extent.FULL else {}
     return [
-        Task("unit tests", [*PYTEST, *AT_ONCE, "tests/unit"], made_up),
+        Task("unit tests", [*PYTEST, *AT_ONCE, *TOGETHER, "tests/unit"], made_up),
         Task("catalog against wheels", [*PYTEST, "tests/index"]),
     ]
 
@@ -72,7 +74,7 @@ def with_engine(extent: Extent) -> "list[Task]":
     """The tests that need an engine and the cells built."""
     light = [] if extent is Extent.FULL else LIGHT
     return [
-        Task("engine tests", [*PYTEST, *AT_ONCE, *light, "tests/engine"]),
+        Task("engine tests", [*PYTEST, *AT_ONCE, *TOGETHER, *light, "tests/engine"]),
         Task("sabotage", [*PYTEST, *AT_ONCE, *light, "tests/sabotage"]),
     ]
 

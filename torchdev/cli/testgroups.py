@@ -1,7 +1,6 @@
 """Runs groups of torchdev's own tests, one after another or beside a build, and counts what came of each."""
 
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -20,8 +19,6 @@ from torchdev.util.streams import show
 Say = Callable[[str], None]
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-rs"]
 """It gives the reason of each test that is not run."""
-GROUP = re.compile(r"@\w+$")
-"""What pytest-xdist adds to the name of a test that stays together with others."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +89,6 @@ def counted(name: str, passed: bool, seconds: float, junit: str) -> Group:
     """A group with the tests that pytest has written of as JUnit's XML: how many, which failed, what was not run."""
     cases = list(ElementTree.fromstring(junit).iter("testcase"))
     skips = [skip for case in cases for skip in case.iter("skipped")]
-    failures = [
-        GROUP.sub("", str(case.get("name"))) for case in cases if {"failure", "error"} & {child.tag for child in case}
-    ]
+    failures = [str(case.get("name")) for case in cases if {"failure", "error"} & {child.tag for child in case}]
     reasons = tuple(dict.fromkeys(str(skip.get("message")) for skip in skips))
     return Group(name, passed, len(skips), len(cases), seconds, tuple(dict.fromkeys(failures)), reasons)

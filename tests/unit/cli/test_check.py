@@ -39,7 +39,7 @@ JUNIT = """\
 <testsuites><testsuite tests="4"><testcase name="one"/><testcase name="two[a]"><failure message="no"/></testcase>
 <testcase name="three"><skipped message="no npm"/></testcase>
 <testcase name="four"><skipped message="no npm"/></testcase>
-<testcase name="five@group"><error message="no"/></testcase></testsuite></testsuites>
+<testcase name="five"><error message="no"/></testcase></testsuite></testsuites>
 """
 PYTEST_HERE = [*PYTEST, "-p", "no:cacheprovider", "-o", "markers=full", "test_some.py"]
 
@@ -71,7 +71,7 @@ def test_other_commands_pass_by_their_status(tmp_path: Path) -> None:
 
 
 def test_junit_is_counted() -> None:
-    """A test whose fixture fails has failed, too; a reason is named once, and no group that a test was in."""
+    """A test whose fixture fails has failed, too; a reason is named once."""
     found = testgroups.counted("some", False, 1.5, JUNIT)
     assert found == Group("some", False, 2, 5, 1.5, ("two[a]", "five"), ("no npm",))
 

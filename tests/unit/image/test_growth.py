@@ -17,8 +17,6 @@ from torchdev.pipeline import estimate
 from torchdev.util import trees
 from torchdev.wheels import lock, lockfile
 
-pytestmark = pytest.mark.xdist_group("growth")
-"""Its matrices are made once."""
 FEW, MANY = 18, 72
 """Cells: four times as many may take four times as many calls, and a little for what grows with n log n."""
 MOST = 4.6

@@ -17,8 +17,6 @@ from torchdev.pipeline.verify import Outcome, Verdict
 from torchdev.util import imports
 from torchdev.util.positions import Place
 
-pytestmark = pytest.mark.xdist_group("memory")
-"""Its copy of the checkout is made once, and tests change it."""
 PASSED = Verdict("cell", "good", Outcome.PASS, "", 0.1)
 FAILED = Verdict("cell", "bad", Outcome.FAIL, "1 != 2", 0.1)
 COPIED = ("torchdev", "tests/image", "tests/unit", "bench", "workloads", "templates", "examples")
