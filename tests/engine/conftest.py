@@ -120,14 +120,15 @@ def base(debian: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def tiny(engine: Engine, debian: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+def tiny(engine: Engine, debian: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An image of a few megabytes with a shell, one layer as bases have it, for tests that send images somewhere."""
-    name, archive = "torchdev-test-tiny:base", tmp_path_factory.mktemp("tiny") / "root.tar"
+    name, archive = f"torchdev-test-tiny:{uuid.uuid4().hex[:8]}", tmp_path_factory.mktemp("tiny") / "root.tar"
     text = TINY.format(base=debian, programs=PROGRAMS)
     command = ["docker", "build", "--quiet", f"--output=type=tar,dest={archive}", "-"]
     subprocess.run(command, input=text, text=True, check=True)
     engine.load_root(archive, name, {})
-    return name
+    yield name
+    engine.untag(name)
 
 
 @pytest.fixture
