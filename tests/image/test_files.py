@@ -16,9 +16,13 @@ from testinfra.host import Host
 from tests.image.conftest import result
 from tests.image.programs.elf import loaded
 from tests.image.test_contract import BESIDE, matches
+from torchdev.catalog.ids import COMPANIONS
 from torchdev.image.contract import make_contract
 from torchdev.image.plan import Plan
 from torchdev.wheels.host import find_wheels, read_host
+
+SAYING = ("torch", *COMPANIONS)
+"""Packages whose version in the image is the one that their module says, with the flavour."""
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +51,9 @@ def test_installed_files_are_those_of_their_records(records: dict[str, Any], con
 def test_records_are_those_of_the_locked_wheels(records: dict[str, Any], plan: Plan) -> None:
     """A RECORD in the image is that of the wheel with the locked sha256, where this machine has the wheel itself.
 
-    uv adds the scripts that it makes. torch's METADATA has another version (docs/decisions/0011-the-guard.md), and a
-    cuDNN other than the one that torch pins; what the guard shows has an INSTALLER of its own. Of libraries
-    without their symbol tables, what a loader maps is that of the wheel's.
+    uv adds the scripts that it makes. The METADATA of torch and its companions have another version
+    (docs/decisions/0011-the-guard.md), and torch's a cuDNN other than the one that it pins; what the guard shows has
+    an INSTALLER of its own. Of libraries without their symbol tables, what a loader maps is that of the wheel's.
     """
     wanted = [(package.name, package.file, package.sha256) for package in plan.lock.packages]
     wheels = find_wheels(read_host(), wanted)
@@ -61,7 +65,8 @@ def test_records_are_those_of_the_locked_wheels(records: dict[str, Any], plan: P
         found = {plain(path): sha256 for path, sha256, _ in rows.get(info, []) if plain(path) != f"{info}/RECORD"}
         stripped = loaded_of(wheel, records["loaded"].keys())
         assert stripped == {path: records["loaded"][path] for path in stripped}
-        changed = stripped.keys() | ({f"{info}/METADATA"} if info.startswith("torch-") or plan.cell.cudnn else set())
+        said = info.startswith(tuple(f"{name}-" for name in SAYING)) or plan.cell.cudnn
+        changed = stripped.keys() | ({f"{info}/METADATA"} if said else set())
         differ = {path for path, sha256 in expected.items() if found.get(path) != sha256} - changed
         added = {path for path in found.keys() - expected.keys() if not path.startswith("../../../")} - {
             f"{info}/INSTALLER"
@@ -79,8 +84,8 @@ def rows_of(wheel: Path) -> tuple[str, dict[str, str]]:
 
 
 def plain(path: str) -> str:
-    """A path below site-packages, with torch's version in it as PyPI has it, without the flavour."""
-    return re.sub(r"^(torch-[^/+]+)\+[^/]+(\.dist-info)", r"\1\2", path)
+    """A path below site-packages, with versions of torch and its companions as PyPI has them, without the flavour."""
+    return re.sub(rf"^((?:{'|'.join(SAYING)})-[^/+]+)\+[^/]+(\.dist-info)", r"\1\2", path)
 
 
 def loaded_of(wheel: Path, paths: "Collection[str]") -> dict[str, str]:
