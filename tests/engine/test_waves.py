@@ -53,7 +53,7 @@ def test_waves_are_built_and_removed(make: Make, engine: Engine) -> None:
     assert len([line for line in said if line.startswith("a wave of 1 cells")]) == 3
     assert named(engine, plans[0].image) == set()
     assert all(result.removed and not engine.image(result.image.id) for result in results if result.image)
-    assert stored(results) is None
+    assert stored(results, engine) is None
     after = buildx.records()
     assert not [r for r in after if r.id not in before and "3000000" in r.description]
     assert [r.id in before for r in after if older in r.description] == [True]

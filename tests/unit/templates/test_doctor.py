@@ -63,6 +63,7 @@ def test_code_for_a_gpu(gpu: ModuleType, architectures: list[str], capability: t
         ({"cuda": STUCK}, "can't", "no NVIDIA driver can be seen"),
         ({"cuda": STUCK, "nodes": ["/dev/nvidia0"]}, "fault", "does not answer"),
         ({"cuda": STUCK, "kernel": "580.65.06"}, "fault", "does not answer"),
+        ({"cuda": {**STUCK, "path": "/lib/libcuda.so.1"}}, "fault", "does not answer"),
         ({"nodes": ["/dev/nvidia0"]}, "fault", "libcuda.so.1 is not"),
         ({"nodes": ["/dev/nvidia0"], "capabilities": "video"}, "fault", "must include compute"),
         ({"cuda": {"init": 803, "path": "/lib/libcuda.so.1"}, "kernel": "570.1"}, "fault", "CUDA error 803"),

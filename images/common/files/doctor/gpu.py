@@ -60,16 +60,26 @@ def kernel_driver():
 
 
 def ask_driver():
-    """What cuda.py prints; with the key `error`, why it printed nothing or loaded no library."""
+    """What cuda.py prints; with the key `error`, why it loaded no library, or, if `stuck`, why it came to no answer."""
     command = [PYTHON, "-IBS", os.path.join(HERE, "cuda.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+        try:
+            text, why = child.communicate(timeout=PATIENCE)[0], None
+        except subprocess.TimeoutExpired:
+            child.kill()
+            text, why = child.communicate()[0], f"does not answer within {PATIENCE} seconds"
+    found = last_line(text)
+    if why is None and (child.returncode or not found):
+        why = f"ended its process ({child.returncode})"
+    return dict(found, error=f"the driver's library {why}", stuck=True) if why else found
+
+
+def last_line(text):
+    """What the last line of JSON says; nothing if there is none."""
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=PATIENCE)
-    except subprocess.TimeoutExpired:
-        return {"error": f"the driver's library does not answer within {PATIENCE} seconds", "stuck": True}
-    try:
-        return json.loads(done.stdout.decode())
-    except ValueError:
-        return {"error": f"the driver's library ended its process ({done.returncode})", "stuck": True}
+        return json.loads(text.decode().splitlines()[-1])
+    except (ValueError, IndexError):
+        return {}
 
 
 def judge(contract, found):
@@ -90,7 +100,7 @@ def judge(contract, found):
 
 def no_library(found):
     """Why there is no driver's library that answers."""
-    if found["cuda"].get("stuck") and (found["nodes"] or found["kernel"]):
+    if found["cuda"].get("stuck") and (found["nodes"] or found["kernel"] or found["cuda"].get("path")):
         return fault("gpu", found["cuda"]["error"], "nvidia-smi on the host; dmesg there")
     if found["nodes"]:
         what = "{} is here, but the driver's library libcuda.so.1 is not".format(found["nodes"][0])

@@ -1,12 +1,12 @@
 """Asks the NVIDIA driver's library what it is and which GPUs it gives: JSON on standard output.
 
-A process of its own, since a driver that is not in order can crash it or keep it waiting. Functions and numbers are
-those of cuda.h and nvml.h.
+A line tells where the library lies, as soon as it is loaded, and another all that it answers. It is a process of its
+own, since a driver that is not in order can crash it or keep it waiting. Functions and numbers are those of cuda.h and
+nvml.h.
 """
 
 import ctypes
 import json
-import sys
 
 LIBRARY = "libcuda.so.1"
 MANAGEMENT = "libnvidia-ml.so.1"
@@ -60,13 +60,14 @@ def main():
     else:
         version = ctypes.c_int()
         found["path"] = path_of(LIBRARY)
+        print(json.dumps(found), flush=True)  # it may crash or hang from here on
         if not library.cuDriverGetVersion(ctypes.byref(version)):
             found["version"] = version.value
         found["init"] = library.cuInit(0)
         if found["init"] == 0:
             found["devices"] = devices(library)
         found["driver"] = driver()
-    json.dump(found, sys.stdout)
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
