@@ -63,7 +63,7 @@ SITUATIONS = (
     Situation("a /tmp without exec", {"compiler": "fault"}, "--tmpfs /tmp:exec", options={"tmpfs": {"/tmp": "noexec"}}),
     Situation("no compiler", {"compiler": "fault"}, "apt-get install gcc", "rm /usr/bin/gcc"),
     Situation("half a C++", {"compiler": "fault"}, "cmath", "rm /usr/include/c++/*/cmath"),
-    Situation("a share of the cores", {"machine": "can't"}, "OMP_NUM_THREADS=1", options={"nano_cpus": 500_000_000}),
+    Situation("a share of the cores", {"machine": "can't"}, "OMP_NUM_THREADS=1", options={"nano_cpus": 900_000_000}),
     Situation("a folder that is gone", {"folder": "fault"}, "cd to one", before="mkdir x && cd x && rmdir ../x &&"),
     Situation(
         "another torch", {"packages": "fault", "files": "fault"}, "torch is 2.0.0, not",
