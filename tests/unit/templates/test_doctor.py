@@ -1,16 +1,12 @@
 """What torchdev-doctor decides, apart from what it reads: tests/engine/test_doctor.py stages that."""
 
 import importlib
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from tests.unit.conftest import ROOT
-
-FOLDER = ROOT / "templates" / "files" / "doctor"
 TORCH: dict[str, Any] = {
     "cuda": "13.0",
     "architectures": ["sm_75", "sm_80", "sm_90a", "sm_120"],
@@ -24,14 +20,9 @@ STUCK = {"error": "the driver's library does not answer within 2 seconds", "stuc
 
 
 @pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The doctor's module on GPUs; its modules lie side by side in images, and import each other by bare names."""
-    before = set(sys.modules)
-    monkeypatch.syspath_prepend(str(FOLDER))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    yield importlib.import_module("gpu")
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
+def gpu(of_doctor: "Callable[[str], ModuleType]") -> ModuleType:
+    """The doctor's module on GPUs."""
+    return of_doctor("gpu")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import importlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -24,14 +24,9 @@ GUARDED: dict[str, Any] = {
 
 
 @pytest.fixture
-def guard(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+def guard(of_doctor: "Callable[[str], ModuleType]") -> ModuleType:
     """The doctor's module on the guard."""
-    before = set(sys.modules)
-    monkeypatch.syspath_prepend(str(ROOT / "templates" / "files" / "doctor"))
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    yield importlib.import_module("guard")
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
+    return of_doctor("guard")
 
 
 @pytest.mark.parametrize(
