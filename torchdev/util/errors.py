@@ -66,12 +66,6 @@ class BuildError(TorchdevError):
     code = Exit.BUILD
 
 
-class CheckError(TorchdevError):
-    """A check did not hold."""
-
-    code = Exit.CHECK
-
-
 class EngineError(TorchdevError):
     """The Docker Engine is missing, unreachable, or lacks a feature."""
 
