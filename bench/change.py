@@ -28,8 +28,8 @@ import sys
 from pathlib import Path
 root = sys.argv.pop(1)
 sys.path.insert(0, root)
-from torchdev.image import plan
-plan.DEBIAN_TOOLS = (*plan.DEBIAN_TOOLS, {PACKAGE!r})
+from torchdev.image import debian
+debian.TOOLS = (*debian.TOOLS, {PACKAGE!r})
 from torchdev.cli import main
 sys.exit(main.main(Path(root), sys.argv[1:]))
 """

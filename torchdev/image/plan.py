@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from torchdev.catalog import facts, releases
-from torchdev.catalog.bases import TOOL_PYTHON, Base, suite_of
+from torchdev.catalog.bases import TOOL_PYTHON, Base
 from torchdev.catalog.wheel_name import parsed
-from torchdev.image import slimming
+from torchdev.image import debian, slimming
 from torchdev.matrix.load import Cell
 from torchdev.wheels.lock import PYTORCH, Lock, Package, pip_for
 
@@ -29,12 +29,6 @@ TORCH = ("torch", "triton")
 COMPANIONS = ("torchvision", "torchaudio")
 DEVEL = ("ninja", "nvidia-cuda-cccl", "nvidia-cuda-crt", "nvidia-cuda-nvcc", "nvidia-cuda-profiler-api", "nvidia-nvvm")
 """What the devel variant has beside the plain one: on top, so that both share all that lies below."""
-
-DEBIAN_TOOLS = (
-    *("g++", "gcc", "libc6-dev"),  # torch.compile and C++ extensions
-    *("ca-certificates", "git", "openssh-client", "tini"),  # TLS, sources, one process that reaps the others
-)
-"""Debian packages of every image, beside the libraries that CPython loads."""
 
 DEV_CONTAINER = "devcontainer.metadata"
 """The label by which tools for dev containers know how an image is worked in."""
@@ -141,7 +135,7 @@ class Plan:
     @property
     def debian_packages(self) -> tuple[str, ...]:
         """What is installed of Debian, by the names of the release that the image stands on."""
-        return (*DEBIAN_TOOLS, *suite_of(self.cell.python).libraries)
+        return debian.packages(self.cell.python)
 
     @cached_property
     def below_python(self) -> tuple[Layer, ...]:
