@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from torchdev.engine.client import Engine
 from torchdev.image.plan import Plan
-from torchdev.pipeline import names
+from torchdev.pipeline import tags
 from torchdev.pipeline.run_lock import alone
 from torchdev.pipeline.session import BuildSession
 from torchdev.util.errors import BuildError, TorchdevError
@@ -24,7 +24,7 @@ def push(session: BuildSession, plan: Plan, image: str, target: str, *, keep: bo
     """
     cell = plan.cell.id
     with alone(session.lock_dir, plan.candidate, lambda: session.say(f"{cell}: another run is at it; waiting")):
-        point(session, plan, image)
+        tags.point(session, plan, image)
         pushed: dict[str, str] = {}
         for remote in remotes(plan, target):
             try:
@@ -36,19 +36,7 @@ def push(session: BuildSession, plan: Plan, image: str, target: str, *, keep: bo
             session.say(f"{cell}: pushed {remote}@{pushed[remote]}")
         for remote, digest in pushed.items():
             _compare(session.engine, remote, digest)
-        point(session, plan, image)
-
-
-def point(session: BuildSession, plan: Plan, image: str) -> None:
-    """Have every tag of a cell point at an image; of one that pointed at what torchdev did not put there, tell."""
-    known = names.noted(session.paths, plan.cell.id)
-    for tag in plan.tags:
-        current = session.engine.image(tag)
-        if not current or current.id != image:
-            if current and known.get(tag, current.id) != current.id:
-                session.say(f"{plan.cell.id}: {tag} was given to another image, {current.id}; it is the cell's again")
-            session.engine.tag(image, tag)
-    names.note(session.paths, plan.cell.id, dict.fromkeys(plan.tags, image))
+        tags.point(session, plan, image)
 
 
 def _sent(engine: Engine, image: str, remote: str) -> str:
@@ -81,7 +69,7 @@ def _named(session: BuildSession, cell: str, image: str, name: str, *, keep: boo
     Only one that was free, or torchdev's own, stays with the image if it is to be kept and the push came to its end.
     """
     before = session.engine.image(name)
-    own = not before or before.id in (image, names.noted(session.paths, cell).get(name))
+    own = not before or before.id in (image, tags.noted(session.paths, cell).get(name))
     if before and not own:
         session.say(f"{cell}: {name} is the name of another image here, {before.id}, which has it again after the push")
     session.engine.tag(image, name)
@@ -91,7 +79,7 @@ def _named(session: BuildSession, cell: str, image: str, name: str, *, keep: boo
         arrived = True
     finally:
         if arrived and keep and own:
-            names.note(session.paths, cell, {name: image})
+            tags.note(session.paths, cell, {name: image})
         else:
             session.engine.give_back(name, image, before.id if before else "")
 

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from torchdev.engine.client import CELL_LABEL, Image
 from torchdev.image.plan import INTERPRETER, SHARED, Plan
-from torchdev.pipeline import bake, memory, push
+from torchdev.pipeline import bake, memory, tags
 from torchdev.pipeline.estimate import below, chain, needed
 from torchdev.pipeline.inventory import INPUTS_LABEL
 from torchdev.pipeline.progress import BUILDING, CHECKING, PREPARING, WAITING, Ended, Phase
@@ -176,7 +176,7 @@ def _bring_up(session: BuildSession, state: BuildState, plan: Plan) -> Result:
         left = f"not tagged, left as {name}" if name == plan.candidate else f"tagged before as {name}"
         error = f"{plan.cell.id}: {headline(verdicts)}; {left}"
         return Result(plan.cell.id, State.FAILED, image, (), verdicts, error, Exit.CHECK)
-    push.point(session, plan, image.id)
+    tags.point(session, plan, image.id)
     session.engine.untag(plan.candidate)
     return Result(plan.cell.id, State.CHECKED if now and what is State.SKIPPED else what, image, plan.tags, verdicts)
 

@@ -9,7 +9,7 @@ from tests.unit.fake_engine import session_of
 from torchdev.engine.client import Engine, Image
 from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan
-from torchdev.pipeline import names
+from torchdev.pipeline import tags
 from torchdev.pipeline.push import push, remotes
 from torchdev.pipeline.session import BuildSession
 from torchdev.util.errors import BuildError
@@ -76,7 +76,7 @@ def said() -> "list[str]":
 def session(engine: FakeEngine, tmp_path: Path, plan: Plan, said: "list[str]") -> BuildSession:
     """A session on that engine."""
     paths = Paths(tmp_path, tmp_path / "matrix.yaml")
-    names.note(paths, plan.cell.id, dict.fromkeys(plan.tags, CHECKED))
+    tags.note(paths, plan.cell.id, dict.fromkeys(plan.tags, CHECKED))
     return session_of(engine, paths, say=said.append, lock_dir=tmp_path)
 
 
@@ -181,6 +181,6 @@ def test_notes_that_are_broken_are_none(session: BuildSession, engine: FakeEngin
     push(session, plan, OTHER, TARGET, keep=True)
     for text in ("", "[]", "[1]", "null", '"x"', "{"):
         (session.paths.work / "names" / f"{plan.cell.id}.json").write_text(text)
-        assert names.noted(session.paths, plan.cell.id) == {}
+        assert tags.noted(session.paths, plan.cell.id) == {}
     push(session, plan, CHECKED, TARGET, keep=True)
     assert {engine.tags[name] for name in remotes(plan, TARGET)} == {OTHER}
