@@ -22,6 +22,8 @@ TEMPLATES = {
     jobs.TRAINJOB: ("runtime.yaml", "trainjob.yaml", "storage.yaml"),
 }
 """The files of each kind of recipe that come from templates."""
+FOLDER, CLUSTER_FOLDER = "recipes", "recipes/kubernetes"
+"""Where their templates are, and those of what Kubernetes is given."""
 CONFIG = "files.yaml"
 """The ConfigMap that brings a job's files into Pods."""
 TEMPLATE_ID = "torchdev"
@@ -33,11 +35,12 @@ USER = 1000
 def make(job: Job, templates: Path) -> Files:
     """The files of a recipe."""
     values = {"job": job, "user": USER, "stack": STACK, **_dev_container(job)}
-    files = _rendered(TEMPLATES[job.kind], templates, values)
+    folder = CLUSTER_FOLDER if job.kind in jobs.CLUSTER else FOLDER
+    files = _rendered(TEMPLATES[job.kind], folder, templates, values)
     if job.kind in jobs.CLUSTER and job.files:
         texts = {name: data.decode() for name, data in job.files.items() if is_plain(data)}
         binaries = {name: _base64(data) for name, data in job.files.items() if name not in texts}
-        files |= _rendered((CONFIG,), templates, values | {"texts": texts, "binaries": binaries})
+        files |= _rendered((CONFIG,), folder, templates, values | {"texts": texts, "binaries": binaries})
     own = {name: File(data, 0o755 if name.endswith(".sh") else 0o644) for name, data in job.files.items()}
     return files if job.kind in jobs.CLUSTER else {**files, **own}
 
@@ -51,7 +54,8 @@ def dev_template(repository: str, tags: "Iterable[str]", templates: Path) -> Fil
         **{"id": TEMPLATE_ID, "repository": repository, "tags": tuple(tags), "usual_shm": f"{SHM}g"},
         **{"about": about, "gpus": None, "shm": "${templateOption:shm}", "stack": STACK, **chosen},
     }
-    return {f"src/{TEMPLATE_ID}/{name}": data for name, data in _rendered(names, templates, values).items()}
+    files = _rendered(names, FOLDER, templates, values)
+    return {f"src/{TEMPLATE_ID}/{name}": data for name, data in files.items()}
 
 
 def _dev_container(job: Job) -> "dict[str, object]":
@@ -90,14 +94,14 @@ def is_plain(data: bytes) -> bool:
     return printable and text.endswith("\n") and not text.endswith("\n\n") and not text.startswith((" ", "\n"))
 
 
-def _rendered(names: "Iterable[str]", templates: Path, values: "Mapping[str, object]") -> Files:
+def _rendered(names: "Iterable[str]", folder: str, templates: Path, values: "Mapping[str, object]") -> Files:
     environment = render.environment(templates)
     environment.filters |= {
         "quoted": lambda text: json.dumps(text, ensure_ascii=False),
         "shell": shlex.join,
         "comment": lambda text: text.replace("\n", "\n# "),
     }
-    return {n: render.made(environment, templates, f"recipes/{Path(n).name}.j2", values) for n in names}
+    return {n: render.made(environment, templates, f"{folder}/{Path(n).name}.j2", values) for n in names}
 
 
 def _base64(data: bytes) -> str:

@@ -66,7 +66,7 @@ ALL_BUT_USER = [*BELOW_PYTHON, "debian", "python", "torch", "packages"]
         ("steps/fetch-wheels", BELOW_PYTHON),
         ("files/uv", ALL_BUT_USER),
         ("override/accept-version", [*ALL_BUT_USER, "user"]),
-        ("recipes/pod.j2", [*ALL_BUT_USER, "user"]),
+        ("recipes/kubernetes/pod.j2", [*ALL_BUT_USER, "user"]),
     ],
 )
 def test_layers_of_an_older_template_are_not_there(

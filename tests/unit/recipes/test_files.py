@@ -272,7 +272,7 @@ def test_examples_are_current_and_whole() -> None:
 def test_misspelt_variable_is_an_error(plan: Plan, tmp_path: Path) -> None:
     """In any template of a recipe."""
     shutil.copytree(TEMPLATES / "recipes", tmp_path / "recipes")
-    spoil(tmp_path / "recipes" / "pod.j2", lambda text: text.replace("job.shm", "job.shn"))
+    spoil(tmp_path / "recipes" / "kubernetes" / "pod.j2", lambda text: text.replace("job.shm", "job.shn"))
     with pytest.raises(InputError, match="shn"):
         recipes.make(jobs.make_job(plan.cell, Wishes(jobs.KUBERNETES), DIGEST, USUAL), tmp_path)
 
