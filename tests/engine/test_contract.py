@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from tests.unit.conftest import ROOT
+from torchdev.docgen.checkpage import TABLES, field, leaves, proving
 from torchdev.docgen.project import Project, open_project
 from torchdev.engine.client import Engine
 from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan
-from torchdev.pipeline.checks import TABLES, field, leaves, proving, read_checks
+from torchdev.pipeline.checklist import read_checks
 
 Contract = dict[str, Any]
 WHOLE = "test_contract_is_in_the_image"

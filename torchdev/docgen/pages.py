@@ -7,11 +7,11 @@ from torchdev.catalog import facts, grid, releases
 from torchdev.catalog.ids import AMD64, ARM64
 from torchdev.catalog.releases import cuda_of, flavour_order
 from torchdev.catalog.versions import order, python_order
-from torchdev.docgen import fullcheck
+from torchdev.docgen import checkpage, fullcheck
 from torchdev.image import slimming
 from torchdev.image.contract import make_contract
 from torchdev.matrix.load import Cell
-from torchdev.pipeline import checks
+from torchdev.pipeline.checklist import read_checks
 from torchdev.util import tables
 from torchdev.util.texts import markdown_text
 from torchdev.wheels.lock import Lock
@@ -88,8 +88,8 @@ def pages(root: Path, locks: "dict[Cell, Lock | None]") -> dict[str, str]:
 def checks_page(root: Path, locks: "dict[Cell, Lock | None]") -> str:
     """What is checked, and which check holds an image to which field of a contract; all have the same fields."""
     cell, lock = next((cell, lock) for cell, lock in locks.items() if lock)
-    proofs = checks.read_proofs(root / "tests" / "sabotage" / "cases.yaml")
-    return checks.page(checks.read_checks(root / "tests" / "image"), make_contract(cell, lock), proofs, GENERATED)
+    proofs = checkpage.read_proofs(root / "tests" / "sabotage" / "cases.yaml")
+    return checkpage.page(read_checks(root / "tests" / "image"), make_contract(cell, lock), proofs, GENERATED)
 
 
 def slimming_page() -> str:

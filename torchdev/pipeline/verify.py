@@ -15,7 +15,7 @@ from pydantic import Field
 from torchdev.engine.client import CELL_VARIABLE
 from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan
-from torchdev.pipeline.checks import read_checks
+from torchdev.pipeline.checklist import read_checks
 from torchdev.util import jsonfile, process, texts
 from torchdev.util.errors import InputError
 

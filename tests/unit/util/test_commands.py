@@ -18,7 +18,7 @@ from torchdev.util.commands import STARTED, Started, build_py, written
 from torchdev.util.errors import InputError
 
 MATRIX = 'image: t\nrows:\n  - {python: "3.11", cuda: cpu, torch: "2.13.0"}\n'
-PROSE = {"cli/arguments", "catalog/builds", "pipeline/checks", "docgen/fullcheck", "docgen/pages", "image/render"}
+PROSE = {"cli/arguments", "catalog/builds", "docgen/checkpage", "docgen/fullcheck", "docgen/pages", "image/render"}
 """Modules that may write `python build.py`: in --help, and in files that are the same however they were made."""
 
 

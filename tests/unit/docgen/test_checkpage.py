@@ -1,13 +1,13 @@
 """The checks of tests/image as docs/checks.md tells them: each field of the contract has one."""
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.unit.conftest import ROOT
+from torchdev.docgen.checkpage import Proofs, field, leaves, page, proving, read_proofs
 from torchdev.image.contract import make_contract
 from torchdev.matrix.load import Cell
-from torchdev.pipeline.checks import Proofs, field, leaves, page, proving, read_checks, read_proofs
+from torchdev.pipeline.checklist import read_checks
 from torchdev.wheels.lock import Lock
 
 CHECKS = read_checks(ROOT / "tests" / "image")
@@ -53,11 +53,3 @@ def test_every_check_has_a_proof_or_is_said_to_have_none() -> None:
     assert PROOFS.otherwise.keys() <= names
     assert [name for name in PROOFS.otherwise if any(name in red for red in PROOFS.sabotages.values())] == []
     assert [name for name, red in PROOFS.sabotages.items() if not red] == []
-
-
-def test_checks_are_read_in_several_threads() -> None:
-    """As cells that are checked at once do."""
-    folder = ROOT / "tests" / "image"
-    alone = read_checks(folder)
-    with ThreadPoolExecutor(8) as pool:
-        assert all(found == alone for found in pool.map(lambda _: read_checks(folder), range(48)))
