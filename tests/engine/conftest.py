@@ -88,7 +88,9 @@ def small(engine: Engine) -> Plan:
     project = open_project(ROOT, ROOT / "tests" / "cpu" / "matrix.yaml")
     plan = project.plans(project.matrix.cells[:1])[0]
     if not engine.image(plan.tags[0]):
-        pytest.skip(f"needs {plan.tags[0]}: python build.py {plan.cell.id} --matrix-file tests/cpu/matrix.yaml")
+        own = "--matrix-file tests/cpu/matrix.yaml"
+        made = f"python build.py render {own}; python build.py {plan.cell.id} {own}"
+        pytest.skip(f"needs {plan.tags[0]}: {made}")
     return plan
 
 

@@ -44,7 +44,8 @@ def sound(case: Case, engine: Engine) -> "tuple[Plan, Paths, str]":
     plans = project.plans(first)
     image = plans[-1].tags[0]
     if not engine.image(image):
-        pytest.skip(f"needs {image}: python build.py --matrix-file {project.paths.matrix_file} {plans[-1].cell.id}")
+        own = f"--matrix-file {project.paths.matrix_file}"
+        pytest.skip(f"needs {image}: python build.py render {own}; python build.py {plans[-1].cell.id} {own}")
     return plans[0], project.paths, image
 
 
