@@ -75,8 +75,9 @@ def with_steps(plan: Plan, sources: "Sources") -> Plan:
     return dataclasses.replace(plan, steps=sources.steps(plan))
 
 
+@cache
 def environment(templates: Path) -> Environment:
-    """How templates are read: a name that does not exist is an error."""
+    """How templates are read, and compiled once a run: a name that does not exist is an error."""
     made = Environment(
         loader=FileSystemLoader(templates),
         undefined=StrictUndefined,

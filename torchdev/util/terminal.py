@@ -22,6 +22,8 @@ def without_logins(text: str) -> str:
 
 def escaped(text: str) -> str:
     """A text whose characters that are not printable are written as Python would."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
