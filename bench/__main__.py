@@ -87,7 +87,7 @@ def measure(options: argparse.Namespace) -> int:
             matrix = own_matrix(options.matrix_file, work / "matrix", subjects, entries)
             # The 50 cells have the Pythons of all cells that are named, be they built or not.
             made = bases.prepare(site, ROOT, matrix, subjects if FIFTY in wish.measures else built, say)
-            setting = Setting(site, made, host, ROOT, matrix)
+            setting = Setting(site=site, bases=made, host=host, root=ROOT, matrix=matrix)
             begin(results, setting, options, built, wish)
             session.run(results, setting, subjects, wish, say, save)
             if PREDICTED in wish.measures:

@@ -18,7 +18,7 @@ ASKED = ("torch", "torchvision", "torchaudio", "numpy", "scipy", "pillow")
 AXES = ("python", "cuda", "torch", "cudnn", "variant", "arch")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Wheel:
     """A locked wheel. `size` and `installed` are bytes."""
 
@@ -30,7 +30,7 @@ class Wheel:
     installed: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Subject:
     """A cell that is measured, and what its lock says."""
 
@@ -63,13 +63,26 @@ def read_subject(images: Path, entry: "Mapping[str, Any]") -> Subject:
         raise InputError("it has no lock", where=str(entry["id"]), next_step=f"python build.py lock {entry['id']}")
     lock = json.loads(path.read_text(encoding="utf-8"))
     wheels = tuple(
-        Wheel(p["name"], p["version"], p["file"], p["sha256"], p["size"] or 0, p["installed"] or 0)
+        Wheel(
+            name=p["name"],
+            version=p["version"],
+            file=p["file"],
+            sha256=p["sha256"],
+            size=p["size"] or 0,
+            installed=p["installed"] or 0,
+        )
         for p in lock["packages"]
     )
     if any(wheel.sha256 is None for wheel in wheels):
         what = "not all of its wheels are resolved, so that nothing can be compared"
         raise InputError(what, where=str(entry["id"]), next_step="take another cell: --cells")
-    return Subject(str(entry["id"]), str(entry["python"]), str(entry["flavour"]), wheels, str(lock["uv"]["version"]))
+    return Subject(
+        id=str(entry["id"]),
+        python=str(entry["python"]),
+        flavour=str(entry["flavour"]),
+        wheels=wheels,
+        uv=str(lock["uv"]["version"]),
+    )
 
 
 def unique(subjects: "tuple[Subject, ...]") -> "list[tuple[Subject, list[Wheel]]]":

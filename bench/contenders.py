@@ -19,7 +19,7 @@ BUILDERS = CONTENDERS[:3]
 """Those that leave images."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Setting:
     """What is the same for all: where, on which bases, with which wheels."""
 
@@ -56,11 +56,11 @@ def together(parts: "Iterable[Measured]") -> Measured:
     """Several commands, one after another, as one."""
     parts = list(parts)
     return Measured(
-        sum(part.seconds for part in parts),
-        max(part.memory for part in parts),
-        sum(part.fetched for part in parts),
-        sum(part.others for part in parts),
-        parts[-1].output,
+        seconds=sum(part.seconds for part in parts),
+        memory=max(part.memory for part in parts),
+        fetched=sum(part.fetched for part in parts),
+        others=sum(part.others for part in parts),
+        output=parts[-1].output,
     )
 
 

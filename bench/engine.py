@@ -46,7 +46,7 @@ class Site:
         return path
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Engine:
     """A running dockerd, by its process; `cache` is where programs of the host may keep what they fetch."""
 
@@ -82,16 +82,9 @@ class Engine:
         self.runs += 1
         log = self.logs / f"{self.runs}.log"
         roots, received = (self.process.pid,), self.site.network.received
-        return measure.run(
-            [*self.site.network.prefix, *command],
-            log,
-            env=self.env,
-            cwd=cwd,
-            roots=roots,
-            received=received,
-            allowed=allowed,
-            limit=limit,
-        )
+        words = [*self.site.network.prefix, *command]
+        own = measure.Command(words=words, env=self.env, cwd=cwd, allowed=allowed, limit=limit)
+        return measure.run(own, log, roots=roots, received=received)
 
     def docker(self, *words: str) -> str:
         """What a docker command writes."""
@@ -147,7 +140,7 @@ def engine(site: Site, name: str, bases: "Path | None") -> Iterator[Engine]:
             _copy(bases, data)
         (folder / "cache").mkdir()
         with _started(site, folder, data) as process:
-            found = Engine(site, data, folder / "cache", process, folder / "logs")
+            found = Engine(site=site, data=data, cache=folder / "cache", process=process, logs=folder / "logs")
             settle()
             yield found
     finally:

@@ -23,7 +23,7 @@ TAIL = 15
 """Lines of output that a failure shows."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measured:
     """One command's cost: wall seconds, highest bytes of memory seen, bytes fetched; and what it wrote.
 
@@ -37,19 +37,26 @@ class Measured:
     output: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A command and how it is run: `allowed` are the statuses that are no failure, `limit` the most seconds it gets."""
+
+    words: "Sequence[str]"
+    env: "Mapping[str, str]"
+    cwd: "Path | None" = None
+    allowed: "tuple[int, ...]" = (0,)
+    limit: "float | None" = None
+
+    @property
+    def shown(self) -> str:
+        """Its first words, for messages."""
+        return f"{' '.join(self.words[:6])} …"
+
+
 def run(
-    command: "Sequence[str]",
-    log: Path,
-    *,
-    env: "Mapping[str, str]",
-    cwd: "Path | None" = None,
-    roots: "tuple[int, ...]" = (),
-    received: "Callable[[], int]" = lambda: 0,
-    allowed: "tuple[int, ...]" = (0,),
-    limit: "float | None" = None,
+    command: Command, log: Path, *, roots: "tuple[int, ...]" = (), received: "Callable[[], int]" = lambda: 0
 ) -> Measured:
-    """Run a command to its end; BuildError with the end of its log if it ends with another status than allowed,
-    or takes more than `limit` seconds.
+    """Run a command to its end; BuildError with the end of its log if it fails or exceeds its limit.
 
     Memory is that of the command, of the processes `roots`, and of all their descendants.
     """
@@ -58,28 +65,40 @@ def run(
     with log.with_suffix(".out").open("w+") as out, log.open("w") as err:
         began = time.perf_counter()
         child = subprocess.Popen(
-            command, cwd=cwd, env=dict(env), stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
+            command.words,
+            cwd=command.cwd,
+            env=dict(command.env),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
         )
         sampler = Sampler((child.pid, *roots))
         try:
-            status = child.wait(limit)
+            status = _wait(child, command)
             seconds = time.perf_counter() - began
-        except subprocess.TimeoutExpired:
-            _stop(child)
-            what = f"{' '.join(command[:6])} … was stopped: it took more than {limit:.0f} s"
-            raise BuildError(what, next_step="see docs/bench.md") from None
-        except BaseException:
-            _stop(child)
-            raise
         finally:
             sampler.stop()
         out.seek(0)
         output = out.read()
-    if status not in allowed:
+    if status not in command.allowed:
         tail = "\n".join(f"  {line}" for line in [*output.splitlines(), *log.read_text().splitlines()][-TAIL:])
-        raise BuildError(f"{' '.join(command[:6])} … failed ({status})\n{tail}", next_step="python build.py doctor")
+        raise BuildError(f"{command.shown} failed ({status})\n{tail}", next_step="python build.py doctor")
     others = max(0.0, busy() - all_of_them - (processor(roots) - own))
-    return Measured(seconds, sampler.peak, received() - before, others, output)
+    return Measured(seconds=seconds, memory=sampler.peak, fetched=received() - before, others=others, output=output)
+
+
+def _wait(child: "subprocess.Popen[bytes]", command: Command) -> int:
+    """The status with which a command ends; one that exceeds its limit, or whose run is interrupted, is stopped."""
+    try:
+        return child.wait(command.limit)
+    except subprocess.TimeoutExpired:
+        _stop(child)
+        what = f"{command.shown} was stopped: it took more than {command.limit:.0f} s"
+        raise BuildError(what, next_step="see docs/bench.md") from None
+    except BaseException:
+        _stop(child)
+        raise
 
 
 def _stop(child: "subprocess.Popen[bytes]") -> None:

@@ -12,7 +12,7 @@ Key = tuple[str, str, str, int]
 """Measure, such as cold; quantity, such as seconds or bytes; contender; number of cells."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Results:
     """One run of the bench. `about` says on what machine and with what; `missing` why a measure was not run."""
 
@@ -51,6 +51,8 @@ def from_json(text: str, where: str) -> Results:
     try:
         found: Mapping[str, Any] = json.loads(text)
         values = {(v["measure"], v["quantity"], v["contender"], int(v["cells"])): v["values"] for v in found["values"]}
-        return Results(found["about"], values, found["images"], found["missing"], found["notes"])
+        return Results(
+            about=found["about"], values=values, images=found["images"], missing=found["missing"], notes=found["notes"]
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"not a result of the bench: {error!r}", where=where, next_step="python -m bench") from None

@@ -57,9 +57,10 @@ def run(
         for repetition in range(wish.repeat if "cold" in wish.measures else 1):
             last = repetition == wish.repeat - 1 or "cold" not in wish.measures
             for contender in contenders.order(wish.contenders, repetition):
-                following = [m for m in FOLLOWING if last and wish.applies(m, contender, count)]
-                if "cold" in wish.measures or following:
-                    _contender(results, setting, contender, subjects[:count], following, wish, say)
+                every = ("cold", *FOLLOWING) if last else ("cold",)
+                wanted = [measure for measure in every if wish.applies(measure, contender, count)]
+                if wanted:
+                    _contender(results, setting, contender, subjects[:count], wanted, say)
                     save()
     if "fifty" in wish.measures:
         with engine(setting.site, "fifty", setting.bases.data) as own:
@@ -68,23 +69,17 @@ def run(
 
 
 def _contender(
-    results: Results,
-    setting: Setting,
-    contender: str,
-    subjects: Subjects,
-    following: "list[str]",
-    wish: Wish,
-    say: Say,
+    results: Results, setting: Setting, contender: str, subjects: Subjects, wanted: "list[str]", say: Say
 ) -> None:
-    """One contender on an engine of its own: the cold build, and what follows on it."""
+    """Measure one contender on an engine of its own: every measure needs the cold build, wanted or not."""
     name = f"{contender}, {len(subjects)} cells" if len(subjects) > 1 else f"{contender}, 1 cell"
     with engine(setting.site, f"{contender}-{len(subjects)}", setting.bases.data) as own:
-        target = results if "cold" in wish.measures else Results()
+        target = results if "cold" in wanted else Results()
         if not _try(results, f"cold, {name}", say, lambda: cold.build(target, setting, own, contender, subjects)):
             return
-        if "registry" in following:
+        if "registry" in wanted:
             transfer.keep(own, contender, subjects)
-        for measure in following:
+        for measure in (one for one in FOLLOWING if one in wanted):
             act = partial(FOLLOWING[measure], results, setting, own, contender, subjects)
             _try(results, f"{measure}, {name}", say, act)
 

@@ -68,7 +68,14 @@ def cells(
     small = Project(Paths(ROOT, tmp_path / "matrix.yaml"), load(tmp_path / "matrix.yaml"))
     plans = []
     for cell in small.matrix.cells:
-        lock = Lock(cell.id, cell.python, "linux/amd64", inputs_digest(cell), first.lock.uv, ())
+        lock = Lock(
+            cell=cell.id,
+            python=cell.python,
+            platform="linux/amd64",
+            inputs=inputs_digest(cell),
+            uv=first.lock.uv,
+            packages=(),
+        )
         plans.append(dataclasses.replace(first, image=image, cell=cell, lock=lock, aliases=()))
         (small.images / cell.id).mkdir(parents=True)
         text = DOCKERFILE.format(base=first.debian.ref, python=cell.python, mark=mark)

@@ -46,7 +46,16 @@ def packages_of(index: FakeIndex) -> "list[Package]":
     for page, files in index.pages.items():
         for file, content in files.items():
             sha256 = hashlib.sha256(content).hexdigest()
-            found.append(Package(page.partition("/")[2], "1.0", file, sha256, len(content), len(content)))
+            found.append(
+                Package(
+                    name=page.partition("/")[2],
+                    version="1.0",
+                    file=file,
+                    sha256=sha256,
+                    size=len(content),
+                    installed=len(content),
+                )
+            )
     return found
 
 

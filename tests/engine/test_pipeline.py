@@ -60,7 +60,14 @@ def make(engine: Engine, base: str, project: Project, tmp_path: Path) -> Iterato
     def run(commands: "dict[str, str] | None" = None, **options: object) -> tuple[BuildSession, tuple[Plan, ...]]:
         plans = []
         for cell in small.matrix.cells:
-            lock = Lock(cell.id, cell.python, "linux/amd64", inputs_digest(cell), templates[0].lock.uv, ())
+            lock = Lock(
+                cell=cell.id,
+                python=cell.python,
+                platform="linux/amd64",
+                inputs=inputs_digest(cell),
+                uv=templates[0].lock.uv,
+                packages=(),
+            )
             own = dataclasses.replace(templates[0], image=image, cell=cell, lock=lock, debian=debian)
             plans.append(dataclasses.replace(own, aliases=small.matrix.aliases_of(cell)))
             folder = small.images / cell.id
@@ -127,7 +134,7 @@ def test_failing_cell_fails_alone_and_keeps_its_tags(make: Make, engine: Engine)
 
 def test_failed_check_is_not_tagged(make: Make, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The candidate is left for a look, and the next run checks it without building again."""
-    bad = (Verdict("cell", "check", Outcome.FAIL, "no", 0.0),)
+    bad = (Verdict(cell="cell", check="check", outcome=Outcome.FAIL, why="no", seconds=0.0),)
     monkeypatch.setattr(verify, "verify", lambda *arguments, **options: bad)
     session, plans = make(test=True)
     results = pipeline.run(session, begin(session, plans), plans[:1])

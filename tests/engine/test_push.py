@@ -227,7 +227,7 @@ def test_a_pass_is_of_an_image_and_not_of_its_tag(make: Make, engine: Engine, mo
     def check(plan: Plan, image: str, *arguments: object, **options: object) -> "tuple[Verdict, ...]":
         checked.append(image)
         outcome = Outcome.PASS if len(checked) == 1 else Outcome.FAIL
-        return (Verdict(plan.cell.id, "a check", outcome, "", 0.0),)
+        return (Verdict(cell=plan.cell.id, check="a check", outcome=outcome, why="", seconds=0.0),)
 
     monkeypatch.setattr(verify, "verify", check)
     session, plans = make(test=True)

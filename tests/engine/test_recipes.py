@@ -42,7 +42,7 @@ def make(
     """A recipe's Pods, with the volume and the files that it asks for, and the recipe's Job or TrainJob."""
 
     def run(kind: str, **wishes: Any) -> "tuple[Pods, Manifest]":
-        wished = jobs.Wishes(kind, cpus=1, memory=2, shm=1, **wishes)
+        wished = jobs.Wishes(kind=kind, cpus=1, memory=2, shm=1, **wishes)
         job = jobs.make_job(small.cell, wished, small.tags[0], project.job_files())
         files = trees.contents(recipes.make(job, project.paths.templates))
         claims, config = tmp_path / "claims", tmp_path / "config"

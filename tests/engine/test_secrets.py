@@ -158,7 +158,17 @@ def site_of(engine: Engine, index: FakeIndex, like: Plan, folder: Path, stands: 
         index.put(page, file, content)
         origin = {"origin": PYTORCH} if project == "torch" else {}
         digest = hashlib.sha256(content).hexdigest()
-        packages.append(Package(page.rpartition("/")[2], version, file, digest, len(content), len(content), **origin))
+        packages.append(
+            Package(
+                name=page.rpartition("/")[2],
+                version=version,
+                file=file,
+                sha256=digest,
+                size=len(content),
+                installed=len(content),
+                **origin,
+            )
+        )
     lock = dataclasses.replace(like.lock, packages=tuple(packages))
     plan = make_plan("torchdev-test-secrets", like.cell, lock, like.bases, ())
     paths = Paths(ROOT, folder / "matrix.yaml")

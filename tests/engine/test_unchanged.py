@@ -73,7 +73,7 @@ def fifty(engine: Engine, project: Project, made: "tuple[Base, ...]", tmp_path: 
             assert there
             for tag in one.tags[1:]:
                 engine.tag(there.id, tag)
-            passed = (Verdict(one.cell.id, "a check", Outcome.PASS, "", 0.0),)
+            passed = (Verdict(cell=one.cell.id, check="a check", outcome=Outcome.PASS, why="", seconds=0.0),)
             memory.remember(memory.file(many.paths, one, there.id, "auto", code), passed)
         yield many
     finally:

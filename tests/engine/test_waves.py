@@ -82,7 +82,7 @@ def test_failed_cell_leaves_no_candidate_and_stops_no_wave(make: Make, engine: E
 
 def test_failed_check_leaves_no_candidate(make: Make, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would be left for a look, but for the room that it takes; one that a run before has left stays."""
-    bad = (Verdict("cell", "check", Outcome.FAIL, "no", 0.0),)
+    bad = (Verdict(cell="cell", check="check", outcome=Outcome.FAIL, why="no", seconds=0.0),)
     monkeypatch.setattr(verify, "verify", lambda *arguments, **options: bad)
     session, plans = make(test=True)
     assert batches.run(session, plans[:1])[0].code is Exit.CHECK

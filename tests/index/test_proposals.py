@@ -27,7 +27,7 @@ def cell_of(c: Combination) -> Cell:
     """The cell that a matrix would have of a combination."""
     companions = [f"{name}=={version}" for name, version in c.companions]
     requirements = (f"torch=={c.torch}", *companions, *ALWAYS, "numpy", "scipy", "pillow")
-    return Cell(c.python, c.flavour, c.torch, requirements, Place("test", 1, 1))
+    return Cell(python=c.python, flavour=c.flavour, torch=c.torch, requirements=requirements, place=Place("test", 1, 1))
 
 
 @pytest.fixture(scope="session")

@@ -76,13 +76,26 @@ def matrix_of(tmp_path: Path) -> Callable[[str], Matrix]:
 
 def make_package(name: str, version: str = "1.0", tags: str = "py3-none-manylinux_2_27_x86_64") -> Package:
     """A package with made-up hash and sizes (10 bytes to fetch, 20 unpacked)."""
-    return Package(name, version, f"{name.replace('-', '_')}-{version}-{tags}.whl", "ab" * 32, 10, 20)
+    return Package(
+        name=name,
+        version=version,
+        file=f"{name.replace('-', '_')}-{version}-{tags}.whl",
+        sha256="ab" * 32,
+        size=10,
+        installed=20,
+    )
 
 
 @pytest.fixture
 def cell() -> Cell:
     """A cell on CUDA 13.0."""
-    return Cell("3.11", "cu130", "2.13.0", ("torch==2.13.0", "filelock"), Place("matrix.yaml", 6, 5))
+    return Cell(
+        python="3.11",
+        flavour="cu130",
+        torch="2.13.0",
+        requirements=("torch==2.13.0", "filelock"),
+        place=Place("matrix.yaml", 6, 5),
+    )
 
 
 @pytest.fixture
@@ -100,7 +113,14 @@ def lock(cell: Cell) -> Lock:
         make_package("torch", "2.13.0", own),
         make_package("triton", "3.7.1", own),
     )
-    return Lock(cell.id, cell.python, "linux/amd64", inputs_digest(cell), make_package("uv", "0.13.9"), packages)
+    return Lock(
+        cell=cell.id,
+        python=cell.python,
+        platform="linux/amd64",
+        inputs=inputs_digest(cell),
+        uv=make_package("uv", "0.13.9"),
+        packages=packages,
+    )
 
 
 @pytest.fixture

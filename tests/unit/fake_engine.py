@@ -60,7 +60,9 @@ class FakeEngine:
 
     def put(self, name: str, labels: "Mapping[str, str] | None" = None, id_: str = "") -> Image:
         """An image of this name, which tells it from all others."""
-        self.images[name] = Image(id_ or f"sha256:{len(self.images)}-{name}", 1, (), dict(labels or {}))
+        self.images[name] = Image(
+            id=id_ or f"sha256:{len(self.images)}-{name}", size=1, layers=(), labels=dict(labels or {})
+        )
         return self.images[name]
 
     def names(self) -> "dict[str, tuple[str, Mapping[str, str]]]":

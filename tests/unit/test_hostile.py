@@ -150,7 +150,12 @@ class Ground:
     def _page(self, kind: str, body: str) -> World:
         self.index.raw["whl/cu130/torch"] = (kind, body.encode("utf-8", "surrogatepass"))
         found = pytorch.Index(self.host, "cu130").wheels("torch")
-        return self.locked(tuple(Package("torch", x.version, x.wheel.file, x.wheel.sha256, 1, 1) for x in found))
+        return self.locked(
+            tuple(
+                Package(name="torch", version=x.version, file=x.wheel.file, sha256=x.wheel.sha256, size=1, installed=1)
+                for x in found
+            )
+        )
 
     def pylock(self, project: str = "numpy", version: str = "2.0", **wheel: Any) -> World:
         """What uv writes of one package, with a wheel."""
@@ -160,7 +165,11 @@ class Ground:
         )
         found = pylock.read(text)
         return self.locked(
-            tuple(Package(r.name, r.version, w.file, w.sha256, w.size, 1) for r in found for w in r.wheels)
+            tuple(
+                Package(name=r.name, version=r.version, file=w.file, sha256=w.sha256, size=w.size, installed=1)
+                for r in found
+                for w in r.wheels
+            )
         )
 
     def metadata(self, **headers: str) -> World:
@@ -189,12 +198,17 @@ class Ground:
         except (OSError, ValueError):
             raise NotOfKind("no file can be called that") from None
         found = local_wheels(Host(folders=(folder,)), "torch")
-        return self.locked(tuple(Package("torch", "2.13.0", path.name, "ab" * 32, 1, 1) for path in found))
+        return self.locked(
+            tuple(
+                Package(name="torch", version="2.13.0", file=path.name, sha256="ab" * 32, size=1, installed=1)
+                for path in found
+            )
+        )
 
     def pushed(self, name: str) -> World:
         """A name that the engine says an image was pushed under."""
         said: list[str] = []
-        image = Image("sha256:0", 1, (), {}, (name, name))
+        image = Image(id="sha256:0", size=1, layers=(), labels={}, pushed=(name, name))
         engine = type("Engine", (), {"image": lambda self, name: image})
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(recipe, "Engine", engine)
@@ -207,7 +221,14 @@ def good_lock(cell: Cell) -> Lock:
     own = "cp311-cp311-manylinux_2_28_x86_64"
     names = [("filelock", "4.2", "py3-none-any"), ("torch", "2.13.0", own)]
     packages = tuple(make_package(*name) for name in names)
-    return Lock(cell.id, cell.python, "linux/amd64", inputs_digest(cell), make_package("uv", "0.13.9"), packages)
+    return Lock(
+        cell=cell.id,
+        python=cell.python,
+        platform="linux/amd64",
+        inputs=inputs_digest(cell),
+        uv=make_package("uv", "0.13.9"),
+        packages=packages,
+    )
 
 
 def wheel(files: "Mapping[str, str]") -> zipfile.ZipFile:
@@ -228,7 +249,13 @@ def toml(value: Any) -> str:
 
 WHEEL = "torch-2.13.0+cu130-cp311-cp311-manylinux_2_28_x86_64.whl"
 NUMPY = "numpy-2.0-cp311-cp311-manylinux_2_28_x86_64.whl"
-CELL = Cell("3.11", "cu130", "2.13.0", ("torch==2.13.0", "filelock"), Place("matrix.yaml", 6, 5))
+CELL = Cell(
+    python="3.11",
+    flavour="cu130",
+    torch="2.13.0",
+    requirements=("torch==2.13.0", "filelock"),
+    place=Place("matrix.yaml", 6, 5),
+)
 BASE = "python:3.11-slim-bookworm"
 
 
@@ -322,7 +349,7 @@ ENTRANCES: "dict[str, tuple[str, Callable[[Ground, str], World]]]" = {
 
 def verdict(why: str) -> Verdict:
     """A check that failed."""
-    return Verdict("py311-cu130-torch2.13.0", "test_x", Outcome.FAIL, why, 1.0)
+    return Verdict(cell="py311-cu130-torch2.13.0", check="test_x", outcome=Outcome.FAIL, why=why, seconds=1.0)
 
 
 INSTRUCTION = re.compile(
@@ -404,7 +431,7 @@ def recipe_files(world: World) -> None:
     """Recipes name the image, as one word of a shell and as one string of YAML."""
     plan = world.plan
     for kind in (jobs.DOCKER, jobs.COMPOSE, jobs.DEVCONTAINER, jobs.KUBERNETES, jobs.TRAINJOB):
-        job = jobs.make_job(plan.cell, jobs.Wishes(kind), plan.tags[0], {})
+        job = jobs.make_job(plan.cell, jobs.Wishes(kind=kind), plan.tags[0], {})
         for name, file in recipes.make(job, ROOT / "templates").items():
             text = file.text
             assert printable(text) == text
@@ -426,7 +453,16 @@ def strings(value: Any, key: str) -> "Iterator[str]":
 def results_of(world: World) -> "list[report.Result]":
     """The world's verdicts as the result of its cell."""
     plan, error = world.plan, world.verdicts[0].why if world.verdicts else ""
-    return [report.Result(plan.cell.id, report.State.FAILED, None, plan.tags, world.verdicts, error)]
+    return [
+        report.Result(
+            cell=plan.cell.id,
+            state=report.State.FAILED,
+            image=None,
+            tags=plan.tags,
+            verdicts=world.verdicts,
+            error=error,
+        )
+    ]
 
 
 def on_a_terminal(world: World) -> None:

@@ -17,7 +17,7 @@ PACKAGES = (
     "util", "catalog", "matrix", "wheels", "image", "engine", "bases", "pipeline", "recipes", "docgen", "cli",
 )  # fmt: skip
 """Lowest first: a package imports only from those before it."""
-LONGEST_MODULE, LONGEST_FUNCTION, MOST_PACKAGES, MOST_PARAMETERS = 500, 40, 12, 6
+LONGEST_MODULE, LONGEST_FUNCTION, MOST_PACKAGES, MOST_PARAMETERS, MOST_POSITIONAL_FIELDS = 500, 40, 12, 6, 4
 MOST_FILES, OF_CELLS, OF_ONE_CELL = 950, 33, 30
 """Files in the repository with so many cells, and what each further cell may add: its own files and lists of wheels."""
 OWN_TESTS = {"bench", "templates"}
@@ -27,6 +27,11 @@ OWN_TESTS = {"bench", "templates"}
 def modules() -> "list[Path]":
     """Every module of the packages."""
     return sorted(path for path in HOUSE.rglob("*.py") if path.name != "__init__.py")
+
+
+def sources() -> "list[Path]":
+    """Every module of the packages and of bench/, and the entry."""
+    return [*modules(), *sorted((ROOT / "bench").glob("*.py")), ROOT / "build.py"]
 
 
 def imports(path: Path) -> "set[tuple[str, str]]":
@@ -83,7 +88,7 @@ def test_libraries_have_one_owner() -> None:
 
 def test_modules_are_described_and_not_too_long() -> None:
     """Opened by a sentence, and no longer than what one can keep in mind."""
-    for path in [*modules(), *(ROOT / "bench").glob("*.py"), ROOT / "build.py"]:
+    for path in sources():
         text = path.read_text()
         assert len(text.splitlines()) <= LONGEST_MODULE, path.name
         assert ast.get_docstring(ast.parse(text)), path.name
@@ -91,7 +96,7 @@ def test_modules_are_described_and_not_too_long() -> None:
 
 def test_functions_are_short() -> None:
     """From the line of its name to its last."""
-    for path in [*modules(), ROOT / "build.py"]:
+    for path in sources():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef):
                 length = (node.end_lineno or node.lineno) - node.lineno + 1
@@ -100,12 +105,32 @@ def test_functions_are_short() -> None:
 
 def test_functions_take_few_parameters() -> None:
     """What belongs together travels together, in an object that is built by names."""
-    for path in [*modules(), ROOT / "build.py"]:
+    for path in sources():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef):
                 given = [a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
                 count = len(given) - (given[:1] in (["self"], ["cls"]))
                 assert count <= MOST_PARAMETERS, f"{path.relative_to(ROOT)}: {node.name} takes {count} parameters"
+
+
+def test_large_dataclasses_are_built_by_names() -> None:
+    """The fifth of some values in a row tells no reader what it is."""
+    found = 0
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and (how := _dataclass(node)):
+                fields = [part for part in node.body if isinstance(part, ast.AnnAssign)]
+                own = [part for part in fields if "ClassVar" not in ast.unparse(part.annotation)]
+                named = "kw_only=True" in how
+                assert named or len(own) <= MOST_POSITIONAL_FIELDS, f"{path.relative_to(ROOT)}: {node.name}"
+                found += named
+    assert found
+
+
+def _dataclass(node: ast.ClassDef) -> str:
+    """The decorator that makes a class a dataclass; empty if there is none."""
+    written = (ast.unparse(one) for one in node.decorator_list)
+    return next((text for text in written if text.partition("(")[0].endswith("dataclass")), "")
 
 
 def test_unit_tests_mirror_the_packages() -> None:

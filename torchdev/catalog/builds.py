@@ -76,7 +76,7 @@ def _wheel(fields: object) -> Wheel:
     return Wheel(texts.WHEEL.of(file), None if sha256 is None else texts.SHA256.of(sha256), size)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Build:
     """All wheels of one project, version, flavour and architecture.
 

@@ -15,7 +15,7 @@ LOCKS = "locks"
 """The source of builds that were gathered from lock files: not all of their wheels are known."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Combination:
     """One combination that exists. `build` is PyTorch's; `sources` say how it is known that it exists."""
 
@@ -142,9 +142,17 @@ def _announced() -> Iterator[Combination]:
         for flavour in (*named[0], "cpu") if named else ():
             if (torch, flavour, arch) not in known:
                 build = Build(
-                    "torch", torch, flavour, arch, PYTORCH, "announced", named[1].read if named else "", (),
-                    cudnn=facts.cudnn(torch, flavour), architectures=facts.architectures(torch, flavour, arch),
-                )  # fmt: skip
+                    project="torch",
+                    version=torch,
+                    flavour=flavour,
+                    arch=arch,
+                    origin=PYTORCH,
+                    source="announced",
+                    read=named[1].read if named else "",
+                    wheels=(),
+                    cudnn=facts.cudnn(torch, flavour),
+                    architectures=facts.architectures(torch, flavour, arch),
+                )
                 yield from _for_pythons(build, set(_pythons(torch, arch)), (named[1],) if named else ())
 
 
@@ -161,7 +169,15 @@ def _for_pythons(build: Build, pythons: "set[str]", sources: tuple[Source, ...])
                 for name, version in companions_of(build.version).items()
                 if _has_wheel(name, version, build.arch, python)
             )
-            yield Combination(python, build.flavour, build.version, build.arch, build, companions, sources)
+            yield Combination(
+                python=python,
+                flavour=build.flavour,
+                torch=build.version,
+                arch=build.arch,
+                build=build,
+                companions=companions,
+                sources=sources,
+            )
 
 
 def _has_wheel(name: str, version: str, arch: str, python: str) -> bool:

@@ -76,4 +76,4 @@ def build_cells(
 
 
 def _without_lock(cell: Cell) -> Result:
-    return Result(cell.id, State.FAILED, error=str(without_lock((cell,))), code=Exit.INPUT)
+    return Result(cell=cell.id, state=State.FAILED, error=str(without_lock((cell,))), code=Exit.INPUT)

@@ -104,7 +104,11 @@ def check(root: Path, consent: Consent, say: Say, extent: Extent = Extent.USUAL)
             started.stop()
     if extent is Extent.FULL:
         seconds = round(time.monotonic() - began, 1)
-        fullcheck.write(root, Run(day, commit, fullcheck.machine(), seconds, cleaned(groups, root)), GENERATED)
+        fullcheck.write(
+            root,
+            Run(date=day, commit=commit, machine=fullcheck.machine(), seconds=seconds, groups=cleaned(groups, root)),
+            GENERATED,
+        )
         say(f"\nwritten, to be committed: {fullcheck.RECORD} and {fullcheck.PAGE}")
     else:
         say(f"\nwhat only --full runs was left out; {fullcheck.in_a_line(fullcheck.read(root))}")
@@ -139,7 +143,15 @@ def of_results(name: str, results: "list[Result]", seconds: float) -> Group:
     failures += [result.cell for result in results if result.state is State.FAILED and not result.verdicts]
     reasons = dict.fromkeys(verdict.why for verdict in skipped)
     passed = exit_code(results) == Exit.OK
-    return Group(name, passed, len(skipped), len(verdicts), round(seconds, 1), tuple(failures), tuple(reasons))
+    return Group(
+        name=name,
+        passed=passed,
+        skipped=len(skipped),
+        tests=len(verdicts),
+        seconds=round(seconds, 1),
+        failures=tuple(failures),
+        reasons=tuple(reasons),
+    )
 
 
 def cleaned(groups: "list[Group]", root: Path) -> "tuple[Group, ...]":

@@ -33,7 +33,7 @@ def run(options: Namespace, root: Path) -> int:
 
 def wishes(kind: str, files: "list[Path]", others: "dict[str, Any]") -> Wishes:
     """What the command line asks of a recipe; the named files are read."""
-    return Wishes(kind, files=_read(files), **others)
+    return Wishes(kind=kind, files=_read(files), **others)
 
 
 def _read(paths: "list[Path]") -> "dict[str, bytes] | None":

@@ -83,7 +83,7 @@ def _start(engine: Engine, image: str, say: Say) -> Start:
     user = containers.user_for((os.getuid(), os.getgid()), (owner.st_uid, owner.st_gid), rootless=rootless)
     if user.note:
         say(user.note)
-    return Start(image, user.ids, folder, _cache(user.ids, say))
+    return Start(image=image, user=user.ids, folder=folder, cache=_cache(user.ids, say))
 
 
 def _cache(user: str, say: Say) -> "Path | None":

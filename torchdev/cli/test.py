@@ -53,6 +53,15 @@ def check_images(
         state, code = (State.FAILED, Exit.CHECK) if failed else (State.CHECKED, Exit.OK)
         seconds = time.perf_counter() - began
         results.append(
-            Result(plan.cell.id, state, image, plan.tags, verdicts, headline(verdicts) if failed else "", code, seconds)
+            Result(
+                cell=plan.cell.id,
+                state=state,
+                image=image,
+                tags=plan.tags,
+                verdicts=verdicts,
+                error=headline(verdicts) if failed else "",
+                code=code,
+                seconds=seconds,
+            )
         )
     return results

@@ -91,4 +91,12 @@ def counted(name: str, passed: bool, seconds: float, junit: str) -> Group:
     skips = [skip for case in cases for skip in case.iter("skipped")]
     failures = [str(case.get("name")) for case in cases if {"failure", "error"} & {child.tag for child in case}]
     reasons = tuple(dict.fromkeys(str(skip.get("message")) for skip in skips))
-    return Group(name, passed, len(skips), len(cases), seconds, tuple(dict.fromkeys(failures)), reasons)
+    return Group(
+        name=name,
+        passed=passed,
+        skipped=len(skips),
+        tests=len(cases),
+        seconds=seconds,
+        failures=tuple(dict.fromkeys(failures)),
+        reasons=reasons,
+    )

@@ -22,7 +22,7 @@ Count = Annotated[int, Field(ge=0)]
 Line = Annotated[str, jsonfile.of(texts.SENTENCE)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Group:
     """What became of a group of checks: whether it passed, how many tests it has, and which failed or were not run.
 
@@ -48,7 +48,7 @@ class Group:
         return f"{self.name} ({self.skipped} of {self.tests})" if self.tests else self.name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """A run of all tests: its day, the commit (-dirty if files differed from it), the machine, and its groups."""
 

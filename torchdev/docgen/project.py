@@ -53,9 +53,11 @@ class Project:
     def trees(self) -> "tuple[Tree, ...]":
         """Every generated file, by the folders that they are in."""
         kept, made = replaced_folder(self.images), {n: File(t.encode()) for n, t in self.pages().items()}
-        pages = Tree(self.paths.checkout, made, listed=False, kept=kept)
+        pages = Tree(root=self.paths.checkout, files=made, listed=False, kept=kept)
         examples = self.examples()
-        recipes = [Tree(self.paths.checkout / EXAMPLES, examples, label=EXAMPLES, kept=kept)] if examples else []
+        recipes = (
+            [Tree(root=self.paths.checkout / EXAMPLES, files=examples, label=EXAMPLES, kept=kept)] if examples else []
+        )
         return self.image_tree(), pages, *recipes
 
     def pages(self) -> dict[str, str]:

@@ -29,7 +29,7 @@ CELL_VARIABLE, CELL_LABEL = "TORCHDEV_CHECKED_CELL", "io.torchdev.check"
 """Variable that tells the checks' process its cell, and label of the containers that it makes."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Image:
     """What the engine says of an image. `size` is in bytes, `layers` are the diffIDs, lowest first.
 
@@ -80,7 +80,13 @@ class Engine:
         except ImageNotFound:
             return None
         layers, pushed = (found.attrs["RootFS"].get("Layers", ()), found.attrs.get("RepoDigests") or ())
-        return Image(str(found.id), int(found.attrs["Size"]), tuple(layers), dict(found.labels), tuple(pushed))
+        return Image(
+            id=str(found.id),
+            size=int(found.attrs["Size"]),
+            layers=tuple(layers),
+            labels=dict(found.labels),
+            pushed=tuple(pushed),
+        )
 
     def names(self) -> "dict[str, tuple[str, Mapping[str, str]]]":
         """Every name of an image that the engine has, with the image's id and labels."""

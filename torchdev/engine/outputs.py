@@ -43,7 +43,7 @@ def cache_input(ref: str) -> str:
     return f"type=registry,ref={ref}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Way:
     """By which builder images are built, and what becomes of them and of its cache.
 

@@ -16,7 +16,7 @@ NAME = 12
 """Characters of a hash that name a list of wheels."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Context:
     """Where a cell's build finds what it mounts: paths below images/.
 
@@ -62,7 +62,7 @@ def context_of(plan: Plan) -> Context:
         override = f"{COMMON}/override/cudnn-{_name(pin)}"
         lists[f"{override}/pin.txt"] = pin
     scripts = f"{COMMON}/python{own}/scripts" if own else f"{COMMON}/scripts"
-    return Context(scripts, wheels, fetch, override, lists)
+    return Context(scripts=scripts, wheels=wheels, fetch=fetch, override=override, lists=lists)
 
 
 def _wheel_lists(plan: Plan) -> "dict[str, dict[str, str]]":

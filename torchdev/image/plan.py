@@ -37,7 +37,7 @@ FETCHER = pip_for(TOOL_PYTHON)
 """The pip that fetches wheels in builds, since uv keeps no wheel files."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Layer:
     """One layer of an image: `template` writes its part of the Dockerfile, from `packages` if it installs any.
 
@@ -101,7 +101,7 @@ class Layer:
         return "".join(f"{package.sha256}  {package.file}\n" for package in self.packages if package.sha256)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """An image to be: its cell, its lock, the images it starts from and its layers, lowest first.
 
@@ -241,15 +241,57 @@ def _official(base: Base) -> "tuple[str, str]":
 def make_plan(image: str, cell: Cell, lock: Lock, bases: tuple[Base, Base, Base], aliases: tuple[str, ...]) -> Plan:
     """Put the cell's wheels and everything else into layers."""
     debian, python, tool = bases
-    return Plan(image, cell, lock, debian, python, tool, layers(cell, lock), aliases)
+    return Plan(
+        image=image,
+        cell=cell,
+        lock=lock,
+        debian=debian,
+        python=python,
+        tool=tool,
+        layers=layers(cell, lock),
+        aliases=aliases,
+    )
+
+
+LAYERS = (
+    Layer(name="cuda", template="shared-wheels", why="CUDA libraries: the same for every Python"),
+    Layer(
+        name="cudnn",
+        template="shared-wheels",
+        why="cuDNN, apart from CUDA, so that another version costs only itself",
+    ),
+    Layer(name="nccl", template="shared-wheels", why="NCCL and NVSHMEM, which change with every PyTorch"),
+    Layer(
+        name="debian",
+        template="debian",
+        why="Compilers for torch.compile, git, and the libraries Python loads",
+        stage=SHARED,
+    ),
+    Layer(
+        name="python",
+        template="python",
+        why="Python, with its site-packages where every Python has them",
+        stage=INTERPRETER,
+    ),
+    Layer(name="torch", template="wheels", why="PyTorch, its companions and Triton"),
+    Layer(name="override", template="override", why="PyTorch told that it has another cuDNN than the one it pins"),
+    Layer(name="packages", template=PREPARED, why="Everything else"),
+    Layer(
+        name="devel",
+        template="devel-wheels",
+        why="nvcc and CUDA's headers, in /usr/local/cuda, where compilers look for them",
+    ),
+    Layer(name="user", template="user", why="The user, uv, the entry point, and the guard against a replaced PyTorch"),
+)
+"""Every kind of layer above the Debian base, lowest first: what most images share comes before what few share.
+
+The order is fixed and never derived from the current matrix, since engines store a layer once only where everything
+below it is equal (docs/decisions/0003-layer-order.md).
+"""
 
 
 def layers(cell: Cell, lock: Lock) -> tuple[Layer, ...]:
-    """The layers above the Debian base, lowest first: what most images share comes before what few share.
-
-    The order is fixed and never derived from the current matrix, since engines store a layer once only where
-    everything below it is equal (docs/decisions/0003-layer-order.md).
-    """
+    """The layers of a cell, lowest first, with the wheels that each installs; those without content are left out."""
     rest = list(lock.packages)
 
     def take(names: tuple[str, ...], *, shared: bool = False) -> tuple[Package, ...]:
@@ -257,26 +299,14 @@ def layers(cell: Cell, lock: Lock) -> tuple[Layer, ...]:
         rest[:] = [p for p in rest if not any(p is one for one in taken)]
         return taken
 
-    devel = take(DEVEL) if cell.devel else ()
-    cudnn = take(CUDNN, shared=True)
-    communication = take(COMMUNICATION, shared=True)
-    cuda = take(CUDA, shared=True)
-    torch = tuple(p for p in rest if p.name in (*TORCH, *COMPANIONS))
-    others = tuple(p for p in rest if p.name not in (*TORCH, *COMPANIONS))
-    found = (
-        Layer("cuda", "shared-wheels", "CUDA libraries: the same for every Python", cuda),
-        Layer("cudnn", "shared-wheels", "cuDNN, apart from CUDA, so that another version costs only itself", cudnn),
-        Layer("nccl", "shared-wheels", "NCCL and NVSHMEM, which change with every PyTorch", communication),
-        Layer("debian", "debian", "Compilers for torch.compile, git, and the libraries Python loads", stage=SHARED),
-        Layer("python", "python", "Python, with its site-packages where every Python has them", stage=INTERPRETER),
-        Layer("torch", "wheels", "PyTorch, its companions and Triton", torch),
-        Layer("override", "override", "PyTorch told that it has another cuDNN than the one it pins"),
-        Layer("packages", PREPARED, "Everything else", others),
-        Layer(
-            "devel", "devel-wheels", "nvcc and CUDA's headers, in /usr/local/cuda, where compilers look for them", devel
-        ),
-        Layer("user", "user", "The user, uv, the entry point, and the guard against a replaced PyTorch"),
-    )
+    packages = {  # taken in this order: CUDA's names match those of cuDNN and NCCL, too
+        "devel": take(DEVEL) if cell.devel else (),
+        "cudnn": take(CUDNN, shared=True),
+        "nccl": take(COMMUNICATION, shared=True),
+        "cuda": take(CUDA, shared=True),
+        "torch": tuple(p for p in rest if p.name in (*TORCH, *COMPANIONS)),
+        "packages": tuple(p for p in rest if p.name not in (*TORCH, *COMPANIONS)),
+    }
     without = {"override": not cell.cudnn}
-    chosen = (replace(layer, slim=cell.slim) for layer in found)
-    return tuple(x for x in chosen if x.packages or not ("wheels" in x.template or without.get(x.name)))
+    found = (replace(layer, packages=packages.get(layer.name, ()), slim=cell.slim) for layer in LAYERS)
+    return tuple(x for x in found if x.packages or not ("wheels" in x.template or without.get(x.name)))

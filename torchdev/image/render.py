@@ -53,7 +53,15 @@ def tree(files: Files, images: Path, speaks: "Callable[[str], bool]" = lambda _:
         return speaks(name) and not any(name == path or name.startswith(f"{path}/") for path in kept())
 
     copies = replaced_folder(images)
-    return Tree(images, files, speaks=spoken, others=_written_by_others, closed=closed, label=images.name, kept=copies)
+    return Tree(
+        root=images,
+        files=files,
+        speaks=spoken,
+        others=_written_by_others,
+        closed=closed,
+        label=images.name,
+        kept=copies,
+    )
 
 
 def _dockerfile(name: str) -> bool:

@@ -17,7 +17,7 @@ STRIPPED = "stripped"
 """Symbol tables and debug information of libraries, which stay."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rule:
     """What is taken away, and how: of which projects, by which paths below site-packages, both as globs; and why.
 

@@ -10,7 +10,7 @@ from torchdev.catalog.releases import cuda_of
 from torchdev.util.positions import Place
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, kw_only=True)
 class Cell:
     """One combination of Python, CUDA flavour, PyTorch, cuDNN, variant and architecture, with all it is to contain.
 

@@ -30,7 +30,7 @@ ALWAYS = ("setuptools",)
 """What torch.compile and C++ extensions import, and not every release of PyTorch requires (2.9.1 on Python 3.11)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Matrix:
     """All cells of one matrix.yaml, in its order, the shorter tags that point at them, and their groups."""
 
@@ -95,7 +95,7 @@ def load(path: Path) -> Matrix:
         raise document.error(("rows",), "the matrix is empty", "name at least one row that is not excluded")
     aliases = _aliases(cells, file.aliases, document)
     groups = {ALL: cells, DEFAULT: cells} | dict(_groups(cells, aliases, file.groups, document))
-    return Matrix(file.image, document.file, cells, aliases, groups)
+    return Matrix(image=file.image, file=document.file, cells=cells, aliases=aliases, groups=groups)
 
 
 def _cells(file: MatrixFile, document: Document, section: str, rows: "list[Row]") -> Iterator[Cell]:
@@ -113,9 +113,22 @@ def _cells(file: MatrixFile, document: Document, section: str, rows: "list[Row]"
             companions = _companions(wanted, t or "", path, document)
             requirements = (f"torch=={t}", *companions, *ALWAYS, *file.packages, *row.packages)
             place = document.place(path)
-            chosen = (d, v or ids.PLAIN, a or ids.AMD64, row.legacy, file.slim, row.unlocked)
             bounds = (*constraints, *(bound.requirement for bound in facts.bounds(t or "")))
-            yield _possible(Cell(p or "", c or "", t or "", requirements, place, bounds, *chosen), path, document)
+            cell = Cell(
+                python=p or "",
+                flavour=c or "",
+                torch=t or "",
+                requirements=requirements,
+                place=place,
+                constraints=bounds,
+                cudnn=d,
+                variant=v or ids.PLAIN,
+                arch=a or ids.AMD64,
+                legacy=row.legacy,
+                slim=file.slim,
+                unlocked=row.unlocked,
+            )
+            yield _possible(cell, path, document)
 
 
 def _values(row: Row, axes: Axes, axis: str, path: Trail, document: Document) -> "list[str | None]":

@@ -143,4 +143,4 @@ def own_entries(records: "Iterable[buildx.Record]", before: "Collection[str]") -
 
 def _too_large(cell: str) -> Result:
     what = f"{cell}: the engine's disk is too small even for it alone\n  next: docker system df"
-    return Result(cell, State.FAILED, error=what, code=Exit.BUILD)
+    return Result(cell=cell, state=State.FAILED, error=what, code=Exit.BUILD)

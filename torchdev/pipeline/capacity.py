@@ -16,7 +16,7 @@ NAMED = 10
 """Cells that an error names."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outlook:
     """A forecast held against a disk. `needed` and `room` are bytes: while building, and that may be written.
 
@@ -44,7 +44,7 @@ def look(
     plans = tuple(plans)
     layers = tuple(forecast(plans, local, present))
     waves, each = _one_by_one(plans, present, room)
-    return Outlook(layers, needed(plans, present), room, waves, each, cache)
+    return Outlook(layers=layers, needed=needed(plans, present), room=room, waves=waves, each=each, cache=cache)
 
 
 def _one_by_one(

@@ -21,7 +21,7 @@ KEY = 16
 """Characters of a layer's name."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Forecast:
     """One layer: the cells that have it, bytes of wheels to fetch, bytes on the disk, and whether it is there."""
 
@@ -32,7 +32,7 @@ class Forecast:
     there: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sum:
     """Bytes of all cells: if each stood alone, as stored, of these still to be stored, and to be fetched."""
 
@@ -65,7 +65,9 @@ def forecast(plans: "Iterable[Plan]", local: "Collection[str]", present: "Collec
         there = key in present
         new = {} if there else {sha: size for sha, size in part.files.items() if sha not in fetched}
         fetched |= new.keys()
-        found.append(Forecast(part.name, tuple(cells), sum(new.values()), part.stored, there))
+        found.append(
+            Forecast(name=part.name, cells=tuple(cells), fetch=sum(new.values()), stored=part.stored, there=there)
+        )
     return found
 
 
@@ -108,7 +110,7 @@ def wheel_files(plans: "Iterable[Plan]", present: "Collection[str]") -> "dict[st
     return {sha: size for part in missing for sha, size in part.files.items()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Part:
     """A plan's base or one of its layers, and all that the forecast has to know of it; sizes are bytes.
 
@@ -127,13 +129,21 @@ class _Part:
 def _parts(plan: Plan) -> "tuple[_Part, ...]":
     """A plan's layers from the base on."""
     state = hashlib.sha256(plan.debian.ref.encode())
-    found = [_Part(state.hexdigest()[:KEY], "base", BASE, {}, {})]
+    found = [_Part(key=state.hexdigest()[:KEY], name="base", stored=BASE, files={}, made={})]
     for number, layer in enumerate(plan.layers):
         steps = plan.steps[number : number + 1]
         state.update(json.dumps([layer.name, layer.pins, layer.lacks, *_made_of(plan, layer), steps]).encode())
         files = {_key(package): package.size or 0 for package in layer.packages}
         stored = layer_bytes(layer)
-        found.append(_Part(state.hexdigest()[:KEY], layer.name, stored, files, _made(plan, layer, stored)))
+        found.append(
+            _Part(
+                key=state.hexdigest()[:KEY],
+                name=layer.name,
+                stored=stored,
+                files=files,
+                made=_made(plan, layer, stored),
+            )
+        )
     return tuple(found)
 
 

@@ -70,7 +70,7 @@ class Step:
     detail: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """One cell: what it is at since when, the steps of its build that run, by number, and those that are known."""
 
@@ -82,7 +82,7 @@ class Cell:
     ended: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Progress:
     """A run: its cells, their layers, and the keys of the layers that are made. `worked` are seconds of building."""
 
@@ -97,12 +97,12 @@ def advance(progress: Progress, event: Event, at: float) -> Progress:
     """The state after an event."""
     if isinstance(event, Began):
         cells = {cell: Cell(since=at) for cell in event.cells}
-        return Progress(at, dict(event.cells), cells, event.there)
+        return Progress(began=at, parts=dict(event.cells), cells=cells, there=event.there)
     cell = progress.cells.get(event.cell)
     if cell is None or (cell.ended and not (isinstance(event, Phase) and event.phase == PUSHING)):
         return progress
     if isinstance(event, Phase):
-        begun = Cell(event.phase, at, texts=event.texts)
+        begun = Cell(phase=event.phase, since=at, texts=event.texts)
         return _with(progress, event.cell, begun)
     if isinstance(event, Ended):
         return _with(progress, event.cell, replace(cell, ended=event.state, since=at, steps={}, names={}))

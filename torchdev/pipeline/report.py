@@ -30,7 +30,7 @@ class State(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """What became of one cell. `seconds` is the wall time spent on it; `removed`, that its image is here no longer."""
 

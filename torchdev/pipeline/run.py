@@ -70,7 +70,7 @@ def settled(session: BuildSession, state: BuildState, plans: tuple[Plan, ...]) -
         image = session.engine.image(id_) if verdicts is not None else None
         if image and verdicts is not None:
             session.report(Ended(plan.cell.id, State.SKIPPED))
-            found[plan] = Result(plan.cell.id, State.SKIPPED, image, plan.tags, verdicts)
+            found[plan] = Result(cell=plan.cell.id, state=State.SKIPPED, image=image, tags=plan.tags, verdicts=verdicts)
     return found
 
 
@@ -113,7 +113,7 @@ def _result(plan: Plan, future: "Future[Result] | None") -> Result:
 
 def interrupted(cell: str) -> Result:
     """What came of a cell that the run did not get to, or not to its end."""
-    return Result(cell, State.FAILED, error=f"{cell}: interrupted", code=Exit.INTERRUPTED)
+    return Result(cell=cell, state=State.FAILED, error=f"{cell}: interrupted", code=Exit.INTERRUPTED)
 
 
 def _cell(session: BuildSession, state: BuildState, plan: Plan) -> Result:
@@ -128,7 +128,7 @@ def _cell(session: BuildSession, state: BuildState, plan: Plan) -> Result:
             result = _alone_with(session, state, plan)
     except TorchdevError as error:
         session.say(f"error: {error}")
-        result = Result(cell, State.FAILED, error=str(error), code=error.code)
+        result = Result(cell=cell, state=State.FAILED, error=str(error), code=error.code)
     except process.InterruptedRun:
         raise
     except Exception as error:  # whatever it is, the other cells go on
@@ -137,7 +137,7 @@ def _cell(session: BuildSession, state: BuildState, plan: Plan) -> Result:
         files.write(log, clean(traceback.format_exc()))
         what = f"{cell}: {type(error).__name__}: {clean(str(error))}\n  next: this was not foreseen; see {log}"
         session.say(f"error: {what}")
-        result = Result(cell, State.FAILED, error=what, code=Exit.BUILD)
+        result = Result(cell=cell, state=State.FAILED, error=what, code=Exit.BUILD)
     session.report(Ended(cell, result.state))
     return dataclasses.replace(result, seconds=time.perf_counter() - began)
 
@@ -175,10 +175,18 @@ def _bring_up(session: BuildSession, state: BuildState, plan: Plan) -> Result:
     if any(verdict.outcome is Outcome.FAIL for verdict in verdicts):
         left = f"not tagged, left as {name}" if name == plan.candidate else f"tagged before as {name}"
         error = f"{plan.cell.id}: {headline(verdicts)}; {left}"
-        return Result(plan.cell.id, State.FAILED, image, (), verdicts, error, Exit.CHECK)
+        return Result(
+            cell=plan.cell.id, state=State.FAILED, image=image, tags=(), verdicts=verdicts, error=error, code=Exit.CHECK
+        )
     tags.point(session, plan, image.id)
     session.engine.untag(plan.candidate)
-    return Result(plan.cell.id, State.CHECKED if now and what is State.SKIPPED else what, image, plan.tags, verdicts)
+    return Result(
+        cell=plan.cell.id,
+        state=State.CHECKED if now and what is State.SKIPPED else what,
+        image=image,
+        tags=plan.tags,
+        verdicts=verdicts,
+    )
 
 
 def _checked(session: BuildSession, plan: Plan, image: str, what: State) -> "tuple[tuple[Verdict, ...], bool]":

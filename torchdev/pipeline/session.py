@@ -205,7 +205,13 @@ def way_of(engine: Engine, options: Options, logs: Path) -> "tuple[outputs.Way, 
         raise EngineError(what, where=where, next_step="docker buildx ls; docker buildx create --name NAME ...")
     driver, platforms = (found.driver, found.platforms) if found else (outputs.OWN, ())
     store = outputs.containerd_store(engine.info())
-    way = outputs.Way(options.builder, driver, store, options.cache_from, options.cache_to)
+    way = outputs.Way(
+        builder=options.builder,
+        driver=driver,
+        containerd=store,
+        cache_from=options.cache_from,
+        cache_to=options.cache_to,
+    )
     if refusal := outputs.refusal(way):
         raise EngineError(refusal, where="--cache-to", next_step="name another builder with --builder: docs/scale.md")
     own = engine.platform()

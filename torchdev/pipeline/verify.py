@@ -31,7 +31,7 @@ class Outcome(StrEnum):
     NOT_RUN = "not-run"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """One check of one cell. `seconds` is its duration.
 
@@ -117,11 +117,11 @@ def _run_checks(plan: Plan, image: str, options: "list[str]", paths: Paths, repo
     status = process.run(command, output.append, cwd=paths.checkout, env={CELL_VARIABLE: plan.candidate, **PLAIN})
     if not report.exists():
         why = "".join(output).strip() or f"pytest ended with {status} and no report"
-        return (Verdict(plan.cell.id, "tests/image", Outcome.FAIL, why, 0.0),)
+        return (_failed(plan.cell.id, why),)
     verdicts = read_report(plan.cell.id, report)
     if status not in FINISHED:
         why = f"pytest ended with {status} before all checks had run"
-        verdicts += (Verdict(plan.cell.id, "tests/image", Outcome.FAIL, why, 0.0),)
+        verdicts += (_failed(plan.cell.id, why),)
     return verdicts
 
 
@@ -130,10 +130,15 @@ def read_report(cell: str, report: Path) -> tuple[Verdict, ...]:
     try:
         cases = list(ElementTree.parse(report).iter("testcase"))
     except ElementTree.ParseError as error:
-        return (Verdict(cell, "tests/image", Outcome.FAIL, f"pytest left half a report: {error}", 0.0),)
+        return (_failed(cell, f"pytest left half a report: {error}"),)
     if not cases:
-        return (Verdict(cell, "tests/image", Outcome.FAIL, "not one check ran", 0.0),)
+        return (_failed(cell, "not one check ran"),)
     return tuple(_verdict(cell, case) for case in cases)
+
+
+def _failed(cell: str, why: str) -> Verdict:
+    """The verdict on a run of the checks that did not come to its end."""
+    return Verdict(cell=cell, check="tests/image", outcome=Outcome.FAIL, why=why, seconds=0.0)
 
 
 def _verdict(cell: str, case: ElementTree.Element) -> Verdict:
@@ -141,6 +146,7 @@ def _verdict(cell: str, case: ElementTree.Element) -> Verdict:
     for tag, outcome in (("failure", Outcome.FAIL), ("error", Outcome.FAIL), ("skipped", Outcome.NOT_RUN)):
         found = case.find(tag)
         if found is not None:
-            return Verdict(cell, name, outcome, str(found.get("message") or found.text or "").strip(), seconds)
+            why = str(found.get("message") or found.text or "").strip()
+            return Verdict(cell=cell, check=name, outcome=outcome, why=why, seconds=seconds)
     remembered = (one.get("value", "") for one in case.iter("property") if one.get("name") == REMEMBERED)
-    return Verdict(cell, name, Outcome.PASS, next(remembered, ""), seconds)
+    return Verdict(cell=cell, check=name, outcome=Outcome.PASS, why=next(remembered, ""), seconds=seconds)

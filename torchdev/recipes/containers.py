@@ -32,7 +32,7 @@ class User:
     note: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Start:
     """A container to be. `cache` is None where there is no folder for it; `gpus` are docker's options; shm in GiB."""
 

@@ -68,13 +68,13 @@ def _dev_container(job: Job) -> "dict[str, object]":
 def examples(plan: Plan, tags: "Iterable[str]", usual: "Mapping[str, bytes]", templates: Path) -> Files:
     """The committed examples, a folder each: recipes of one image, and the dev container template of all."""
     wishes = {
-        "docker": jobs.Wishes(jobs.DOCKER),
-        "compose": jobs.Wishes(jobs.COMPOSE),
-        "compose-2": jobs.Wishes(jobs.COMPOSE, nodes=2),
-        "devcontainer": jobs.Wishes(jobs.DEVCONTAINER),
-        "kubernetes": jobs.Wishes(jobs.KUBERNETES),
-        "kubernetes-2": jobs.Wishes(jobs.KUBERNETES, nodes=2),
-        "trainjob": jobs.Wishes(jobs.TRAINJOB, nodes=2),
+        "docker": jobs.Wishes(kind=jobs.DOCKER),
+        "compose": jobs.Wishes(kind=jobs.COMPOSE),
+        "compose-2": jobs.Wishes(kind=jobs.COMPOSE, nodes=2),
+        "devcontainer": jobs.Wishes(kind=jobs.DEVCONTAINER),
+        "kubernetes": jobs.Wishes(kind=jobs.KUBERNETES),
+        "kubernetes-2": jobs.Wishes(kind=jobs.KUBERNETES, nodes=2),
+        "trainjob": jobs.Wishes(kind=jobs.TRAINJOB, nodes=2),
     }
     files: Files = {}
     for folder, wished in wishes.items():

@@ -45,7 +45,7 @@ LARGEST = 1 << 20
 """Bytes that a ConfigMap may hold."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Wishes:
     """What the command line asks for; None and empty: what is usual for the kind. Memory is in GiB."""
 
@@ -62,7 +62,7 @@ class Wishes:
     min_nodes: "int | None" = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """What is started, of which image. `gpus` are those of each node, None for all there are; memory is in GiB.
 

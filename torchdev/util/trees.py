@@ -56,7 +56,7 @@ def contents(made: Files) -> Contents:
     return {name: file.data for name, file in made.items()}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tree:
     """Files that belong below a folder.
 
@@ -94,7 +94,7 @@ class Tree:
         return listed.to_text({**rest, **{name: frozenset({file.sha256}) for name, file in self.files.items()}})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Changes:
     """What is to be done below a folder: paths to write and to remove; and what others have there, by path, and why.
 

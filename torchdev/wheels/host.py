@@ -29,7 +29,7 @@ SECRET_VARIABLE = "TORCHDEV_SECRET_"
 """How the variables begin by which buildx is handed the secrets of a build."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, kw_only=True)
 class Host:
     """Download settings of this machine; `folders` holds wheels or package folders on its own disk.
 

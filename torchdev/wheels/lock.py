@@ -32,7 +32,7 @@ DEVEL = ("cuda-toolkit[nvcc,nvvm,crt,cccl,profiler,nvtx]", "ninja")
 Bytes = Annotated[int, Field(ge=0, le=1_000_000_000_000)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Package:
     """One wheel. `size` and `installed` are bytes: of the file, and of all that it unpacks to; None if not known.
 
@@ -62,7 +62,7 @@ class Package:
         return all(tag.interpreter in ("py2", "py3") and tag.abi == "none" for tag in parsed(self.file).tags)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Lock:
     """All that enters a cell by way of a package index."""
 
@@ -112,7 +112,14 @@ def requirements(cell: Cell) -> tuple[str, ...]:
 
 
 def _pip(version: str, sha256: str, size: int, installed: int) -> Package:
-    return Package("pip", version, f"pip-{version}-py3-none-any.whl", sha256, size, installed)
+    return Package(
+        name="pip",
+        version=version,
+        file=f"pip-{version}-py3-none-any.whl",
+        sha256=sha256,
+        size=size,
+        installed=installed,
+    )
 
 
 PIPS = {

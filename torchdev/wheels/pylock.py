@@ -13,7 +13,7 @@ from torchdev.util import texts
 from torchdev.util.texts import NotOfKind, quoted
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Link:
     """A wheel file: where it can be read, by URL or path, its sha256, bytes, time, if the index gives them."""
 
@@ -81,4 +81,6 @@ def _link(wheel: "dict[str, Any]", name: str, version: str) -> Link:
         raise NotOfKind(f"{file} is listed as a wheel of {name} {version}")
     sha256, size, uploaded = wheel.get("hashes", {}).get("sha256"), wheel.get("size"), wheel.get("upload-time")
     time = uploaded if isinstance(uploaded, datetime) and uploaded.tzinfo else None
-    return Link(file, place, None if sha256 is None else texts.SHA256.of(sha256), size, time)
+    return Link(
+        file=file, place=place, sha256=None if sha256 is None else texts.SHA256.of(sha256), size=size, uploaded=time
+    )

@@ -67,7 +67,14 @@ def _resolve(cell: Cell, host: Host, known: dict[str, int], index: pytorch.Index
     if cell.cudnn:
         _check_cudnn(cell, host)
     packages = tuple(sorted(packages, key=lambda package: package.name))
-    return Lock(cell.id, cell.python, cell.platform, inputs_digest(cell), tool[0], packages)
+    return Lock(
+        cell=cell.id,
+        python=cell.python,
+        platform=cell.platform,
+        inputs=inputs_digest(cell),
+        uv=tool[0],
+        packages=packages,
+    )
 
 
 def complete(lock: Lock, cell: Cell, host: Host, asked: "pytorch.Asked | None" = None) -> Lock:
@@ -196,16 +203,18 @@ def _package(offer: "Offer | None", name: str, version: str, cell: Cell, index: 
     tag = f"cp{cell.python.replace('.', '')}"
     if offer is None:
         return Package(
-            name,
-            version,
-            f"{name}-{version}-{tag}-{tag}-manylinux_2_28_{wheel.machine_of(cell.arch)}.whl",
-            None,
-            None,
-            None,
-            PYTORCH,
+            name=name,
+            version=version,
+            file=f"{name}-{version}-{tag}-{tag}-manylinux_2_28_{wheel.machine_of(cell.arch)}.whl",
+            sha256=None,
+            size=None,
+            installed=None,
+            origin=PYTORCH,
         )
     if offer.place is None:
-        return Package(name, version, offer.file, offer.sha256, None, None, PYTORCH)
+        return Package(
+            name=name, version=version, file=offer.file, sha256=offer.sha256, size=None, installed=None, origin=PYTORCH
+        )
     size = installed = None
     try:
         size, installed = remote.read_wheel(index.host, offer.place, remote.sizes)
@@ -213,7 +222,9 @@ def _package(offer: "Offer | None", name: str, version: str, cell: Cell, index: 
         if not _is_known(offer, cell):
             raise
         index.unread(error)
-    return Package(name, version, offer.file, offer.sha256, size, installed, PYTORCH)
+    return Package(
+        name=name, version=version, file=offer.file, sha256=offer.sha256, size=size, installed=installed, origin=PYTORCH
+    )
 
 
 def _filled(package: Package, page: "list[Listed]", cell: Cell, index: pytorch.Index) -> Package:
@@ -257,7 +268,14 @@ def _pinned(found: "Iterable[Resolved]", cell: Cell, host: Host, known: dict[str
         installed = known.get(link.sha256)
         if installed is None:
             installed = remote.read_wheel(host, link.place, remote.unpacked)
-        return Package(release.name, release.version, link.file, link.sha256, link.size, installed)
+        return Package(
+            name=release.name,
+            version=release.version,
+            file=link.file,
+            sha256=link.sha256,
+            size=link.size,
+            installed=installed,
+        )
 
     return tuple(process.at_once(8, pin, found))
 

@@ -1,6 +1,7 @@
 """The bench's pure parts: what it counts, compares and prints."""
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 import subprocess
@@ -28,6 +29,7 @@ from bench import (
 )
 from bench.cells import Subject, Wheel
 from bench.cold import rewritten, stored
+from bench.measure import Command
 from bench.session import Wish
 from torchdev.util.errors import BuildError, EngineError, InputError
 from torchdev.wheels.host import Host
@@ -35,12 +37,19 @@ from torchdev.wheels.host import Host
 
 def wheel(name: str, version: str = "1", **more: Any) -> Wheel:
     """A locked wheel."""
-    return Wheel(name, version, f"{name}-{version}-py3-none-any.whl", "0" * 64, 10, more.get("installed", 100))
+    return Wheel(
+        name=name,
+        version=version,
+        file=f"{name}-{version}-py3-none-any.whl",
+        sha256="0" * 64,
+        size=10,
+        installed=more.get("installed", 100),
+    )
 
 
 def subject(cell: str, *wheels: Wheel) -> Subject:
     """A cell."""
-    return Subject(cell, "3.11", "cu130", wheels, "0.13.9")
+    return Subject(id=cell, python="3.11", flavour="cu130", wheels=wheels, uv="0.13.9")
 
 
 ONE = subject("one", wheel("torch", "2.14.1"), wheel("nvidia-cudnn-cu13"), wheel("pillow", "13"))
@@ -194,24 +203,27 @@ def test_the_memory_of_a_tree() -> None:
     assert measure.parents()[os.getpid()] == os.getppid()
 
 
+def python(program: str, env: "dict[str, str]") -> Command:
+    """A command that runs a program in a Python of its own."""
+    return Command(words=[sys.executable, "-c", program], env=env)
+
+
 def test_a_command_is_measured(tmp_path: Path) -> None:
     """Its time, the memory of its children, the bytes that came in meanwhile; a failure shows its last words."""
     child = "x = bytearray(200_000_000); x[::4096] = b'1' * len(x[::4096]); import time; time.sleep(1.2)"
     program = f"import subprocess, sys; print('out'); subprocess.run([sys.executable, '-c', {child!r}])"
     counts = iter((1000, 1500))
-    done = measure.run(
-        [sys.executable, "-c", program], tmp_path / "log", env=dict(os.environ), received=lambda: next(counts)
-    )
+    done = measure.run(python(program, dict(os.environ)), tmp_path / "log", received=lambda: next(counts))
     assert 1.2 < done.seconds < 20
     assert 200_000_000 < done.memory < 400_000_000
     assert (done.fetched, done.output) == (500, "out\n")
     assert 0 <= done.others < done.seconds * (os.cpu_count() or 1)
     with pytest.raises(BuildError, match="no good"):
-        measure.run([sys.executable, "-c", "import sys; sys.exit('no good')"], tmp_path / "log", env={})
-    three = [sys.executable, "-c", "print('out'); import sys; sys.exit(3)"]
-    assert measure.run(three, tmp_path / "log", env={}, allowed=(0, 3)).output == "out\n"
+        measure.run(python("import sys; sys.exit('no good')", {}), tmp_path / "log")
+    three = python("print('out'); import sys; sys.exit(3)", {})
+    assert measure.run(dataclasses.replace(three, allowed=(0, 3)), tmp_path / "log").output == "out\n"
     with pytest.raises(BuildError):
-        measure.run(three, tmp_path / "log", env={})
+        measure.run(three, tmp_path / "log")
 
 
 IGNORES, OBEYS = "trap '' INT; ", "trap 'exit 0' INT; "
@@ -223,9 +235,9 @@ def test_a_command_that_takes_too_long_is_stopped(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(measure, "PATIENCE", 0.3)
     program = f"(trap '' INT; exec sleep 600) & {answer} echo $$ $!; while :; do sleep 0.05; done"
     # Whatever has started these tests may have SIGINT ignored, which no shell could undo.
-    command = ["env", "--default-signal=INT", "sh", "-c", program]
+    words = ["env", "--default-signal=INT", "sh", "-c", program]
     with pytest.raises(BuildError, match="more than 2 s"):
-        measure.run(command, tmp_path / "log", env=dict(os.environ), limit=1.5)
+        measure.run(Command(words=words, env=dict(os.environ), limit=1.5), tmp_path / "log")
     pids = [int(pid) for pid in (tmp_path / "log.out").read_text().split()]
     assert len(pids) == 2
     until = time.monotonic() + 5  # what is killed is there until its parent, or init, has heard of it
@@ -245,7 +257,7 @@ def test_a_busy_machine_shows(tmp_path: Path) -> None:
     """What another program takes of the processors meanwhile is counted, and is not the command's."""
     busy = [sys.executable, "-c", "while True: pass"]
     with subprocess.Popen(busy) as other:
-        done = measure.run(["sleep", "1"], tmp_path / "log", env=dict(os.environ))
+        done = measure.run(Command(words=["sleep", "1"], env=dict(os.environ)), tmp_path / "log")
         other.kill()
     assert done.others > 0.2
 

@@ -15,7 +15,7 @@ from torchdev.util.errors import InputError
 
 def measured() -> Results:
     """What a run may come to."""
-    results = Results({"when": "2026-11-25"})
+    results = Results(about={"when": "2026-11-25"})
     for seconds in (100.0, 120.0, 90.0):
         results.add("cold", "seconds", "naive", 1, seconds)
     results.add("cold", "seconds", "torchdev", 1, 60.0)

@@ -73,7 +73,9 @@ def test_other_commands_pass_by_their_status(tmp_path: Path) -> None:
 def test_junit_is_counted() -> None:
     """A test whose fixture fails has failed, too; a reason is named once."""
     found = testgroups.counted("some", False, 1.5, JUNIT)
-    assert found == Group("some", False, 2, 5, 1.5, ("two[a]", "five"), ("no npm",))
+    assert found == Group(
+        name="some", passed=False, skipped=2, tests=5, seconds=1.5, failures=("two[a]", "five"), reasons=("no npm",)
+    )
 
 
 def test_groups_beside_others_say_nothing_until_they_are_waited_for(
@@ -117,7 +119,7 @@ def stage(root: Path, monkeypatch: pytest.MonkeyPatch, failing: str = "") -> "li
 
     def run(task: Task, root: Path, say: object) -> Group:
         ran.append(f"{task.name} {'without the heavy' if task.command[-3:-1] == check.LIGHT else ''}".strip())
-        return Group(task.name, task.name != failing)
+        return Group(name=task.name, passed=task.name != failing)
 
     class Beside:
         def __init__(self, tasks: "list[Task]", root: Path, say: object) -> None:
@@ -132,7 +134,14 @@ def stage(root: Path, monkeypatch: pytest.MonkeyPatch, failing: str = "") -> "li
     monkeypatch.setattr(check.testgroups, "run", run)
     monkeypatch.setattr(check, "beside", Beside)
     monkeypatch.setattr(check, "ensure_engine", lambda consent, say: None)
-    monkeypatch.setattr(check, "_cells", lambda *_: ([Group("cells", True, 1, 9, 1.0, (), ("no GPU",))], "two"))
+    monkeypatch.setattr(
+        check,
+        "_cells",
+        lambda *_: (
+            [Group(name="cells", passed=True, skipped=1, tests=9, seconds=1.0, failures=(), reasons=("no GPU",))],
+            "two",
+        ),
+    )
     return ran
 
 
@@ -187,13 +196,15 @@ def test_a_run_that_ends_early_is_not_written_down(tmp_path: Path, monkeypatch: 
 def test_cells_are_a_group_of_their_checks() -> None:
     """What failed and what was not run is named; a cell that could not be built has no checks, and has failed."""
     verdicts = [("a", Outcome.PASS, ""), ("b", Outcome.FAIL, "no"), ("c", Outcome.NOT_RUN, "no GPU")]
-    checked = tuple(Verdict("cell", name, outcome, why, 0.0) for name, outcome, why in verdicts)
+    checked = tuple(
+        Verdict(cell="cell", check=name, outcome=outcome, why=why, seconds=0.0) for name, outcome, why in verdicts
+    )
     results = [
-        Result("cell", State.FAILED, verdicts=checked, code=Exit.CHECK),
-        Result("other", State.FAILED, error="no", code=Exit.BUILD),
+        Result(cell="cell", state=State.FAILED, verdicts=checked, code=Exit.CHECK),
+        Result(cell="other", state=State.FAILED, error="no", code=Exit.BUILD),
     ]
     assert check.of_results("cells", results, 2.04) == Group(
-        "cells", False, 1, 3, 2.0, ("cell: b", "other"), ("no GPU",)
+        name="cells", passed=False, skipped=1, tests=3, seconds=2.0, failures=("cell: b", "other"), reasons=("no GPU",)
     )
     assert check.of_results("cells", [], 0).passed
 
@@ -202,10 +213,16 @@ def test_what_is_written_down_says_nothing_of_the_machine(tmp_path: Path, monkey
     """Neither where the checkout lies nor whom its package index knows; any text is a line."""
     monkeypatch.setenv("PIP_INDEX_URL", "https://me:a-secret-word@index.test/simple")
     reasons = (f"needs {tmp_path}/x", "pip: no a-secret-word", "two\nlines \x1b[1m", " ", "x" * 900)
-    found = check.cleaned([Group("a", True, reasons=reasons)], tmp_path)[0].reasons
+    found = check.cleaned([Group(name="a", passed=True, reasons=reasons)], tmp_path)[0].reasons
     assert found[0] == "needs x"
     assert "secret" not in str(found)
-    run = fullcheck.Run("2026-11-27", "abc", "a machine", 1.0, (Group("a", True, reasons=found),))
+    run = fullcheck.Run(
+        date="2026-11-27",
+        commit="abc",
+        machine="a machine",
+        seconds=1.0,
+        groups=(Group(name="a", passed=True, reasons=found),),
+    )
     fullcheck.write(tmp_path, run, "")
     assert fullcheck.read(tmp_path) == run
 
@@ -226,10 +243,14 @@ def test_all_is_run_for_each_release_by_a_workflow() -> None:
 
 def test_last_words_name_what_was_not_run() -> None:
     """A group in part, or whole; beside what failed, too."""
-    whole, part, none = Group("style", True), Group("engine tests", True, 12, 80), Group("the cpu cell", True, 1)
+    whole, part, none = (
+        Group(name="style", passed=True),
+        Group(name="engine tests", passed=True, skipped=12, tests=80),
+        Group(name="the cpu cell", passed=True, skipped=1),
+    )
     assert check.closing([whole], "torchdev's tests", ", with a built") == "all passed: torchdev's tests, with a built"
     said = check.closing([whole, part, none], "torchdev's tests", ", with a built")
     assert said == "passed: torchdev's tests, with a built, but not run: engine tests (12 of 80), the cpu cell"
-    failed = Group("types", False)
+    failed = Group(name="types", passed=False)
     assert check.closing([failed, whole], "x") == "failed: types"
     assert check.closing([failed, part], "x") == "failed: types; not run: engine tests (12 of 80)"

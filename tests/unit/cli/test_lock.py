@@ -53,7 +53,14 @@ def resolved(lock: Lock, monkeypatch: pytest.MonkeyPatch) -> "dict[str, Exceptio
             dataclasses.replace(p, file=p.file.replace("cp311", f"cp{tag}"))
             for p in (
                 *lock.packages,
-                locks.Package("setuptools", "80", "setuptools-80-py3-none-any.whl", "0" * 64, 1, 1),
+                locks.Package(
+                    name="setuptools",
+                    version="80",
+                    file="setuptools-80-py3-none-any.whl",
+                    sha256="0" * 64,
+                    size=1,
+                    installed=1,
+                ),
             )
         )
         listed = tuple(sorted(packages, key=lambda package: package.name))
@@ -365,7 +372,9 @@ def lacking(lock: Lock, cell: Cell) -> Lock:
     """The small lock as a cell's whose PyTorch has no hash yet, since nobody could ask its index."""
     torch, tag = f"{cell.torch}+{cell.flavour}", f"cp{cell.python.replace('.', '')}"
     file = f"torch-{torch}-{tag}-{tag}-manylinux_2_28_x86_64.whl"
-    own = locks.Package("torch", torch, file, None, None, None, locks.PYTORCH)
+    own = locks.Package(
+        name="torch", version=torch, file=file, sha256=None, size=None, installed=None, origin=locks.PYTORCH
+    )
     others = (dataclasses.replace(p, file=p.file.replace("cp311", tag)) for p in lock.packages if p.name != "torch")
     packages = tuple(
         sorted((own, *others, make_package("setuptools", "80", "py3-none-any")), key=lambda package: package.name)

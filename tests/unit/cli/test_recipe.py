@@ -44,7 +44,7 @@ def test_recipe_names_the_image_by_digest_where_it_is_known(
     lines: list[str] = []
     monkeypatch.setattr(recipe, "Engine", engine)
     cell, folder = project.matrix.aliases["latest"], tmp_path / "new"
-    recipe.write_recipe(project, cell, Wishes("kubernetes"), "", folder, lines.append)
+    recipe.write_recipe(project, cell, Wishes(kind="kubernetes"), "", folder, lines.append)
     job = yaml.safe_load((folder / "job.yaml").read_text())
     assert job["spec"]["template"]["spec"]["containers"][0]["image"] == image
     assert said in "\n".join(lines)
@@ -55,7 +55,7 @@ def test_named_image_is_taken_unasked(project: Project, tmp_path: Path, monkeypa
     """No engine is needed for it."""
     monkeypatch.setattr(recipe, "Engine", no_engine)
     cell, folder = project.matrix.aliases["latest"], tmp_path / "new"
-    recipe.write_recipe(project, cell, Wishes("docker"), "ghcr.io/me/torchdev:mine", folder, lambda line: None)
+    recipe.write_recipe(project, cell, Wishes(kind="docker"), "ghcr.io/me/torchdev:mine", folder, lambda line: None)
     assert "ghcr.io/me/torchdev:mine" in (folder / "run.sh").read_text()
 
 

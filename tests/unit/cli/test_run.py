@@ -45,7 +45,7 @@ Starter = Callable[..., tuple[list[str], list[str]]]
 
 def an_image(*pushed: str) -> Image:
     """An image with names in registries."""
-    return Image("sha256:0", 1, (), {}, pushed)
+    return Image(id="sha256:0", size=1, layers=(), labels={}, pushed=pushed)
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def test_own_builder_adds_nothing() -> None:
 
 def test_cache_has_a_tag_for_each_cell_and_for_what_is_shared() -> None:
     """Both are read; a cell writes its own, and the stage that others need writes the shared one."""
-    way = Way("far", "remote", cache_from=("r/a", "r/b"), cache_to="r/a")
+    way = Way(builder="far", driver="remote", cache_from=("r/a", "r/b"), cache_to="r/a")
     assert way.options == ["--builder=far"]
     target = way.target("cell", SHARED)
     assert target["cache-from"] == [
@@ -85,7 +85,7 @@ def test_classic_store_is_refused_a_cache() -> None:
     """Only its own builder; the others, and containerd's store, can write one."""
     assert "can't write its cache" in refusal(Way(cache_to="r/a"))
     assert refusal(Way(cache_to="r/a", containerd=True)) == ""
-    assert refusal(Way("far", "remote", cache_to="r/a")) == ""
+    assert refusal(Way(builder="far", driver="remote", cache_to="r/a")) == ""
     assert refusal(Way(cache_from=("r/a",))) == ""
 
 

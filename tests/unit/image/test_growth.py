@@ -40,7 +40,14 @@ def project_of(folder: Path, cells: int) -> Project:
         own = f"{tag}-{tag}-manylinux_2_28_x86_64"
         made = tuple(distinct(make_package(name, versions.get(name, "1.0"), tags.get(name, own))) for name in names)
         uv = distinct(make_package("uv", lock.UV, "py3-none-manylinux_2_17_x86_64"))
-        found = lock.Lock(cell.id, cell.python, cell.platform, lock.inputs_digest(cell), uv, made)
+        found = lock.Lock(
+            cell=cell.id,
+            python=cell.python,
+            platform=cell.platform,
+            inputs=lock.inputs_digest(cell),
+            uv=uv,
+            packages=made,
+        )
         (folder / "images" / cell.id).mkdir(parents=True)
         (folder / "images" / cell.id / "lock.json").write_text(lock.to_text(found))
     return Project(Paths(ROOT, path), load(path))

@@ -218,7 +218,7 @@ OLD_LAYOUT = ("scripts/sealed", "steps/guard", "files/uv", "wheels/torch/require
 def test_the_layout_of_a_folder_a_cell_is_left_behind(files: Files, images: Path) -> None:
     """What an earlier torchdev wrote there goes; what was edited since, and what is the user's own, stays."""
     old = {f"{CELL}/{name}": File(name.encode()) for name in OLD_LAYOUT}
-    trees.update(Tree(images, {**files, **old}))
+    trees.update(Tree(root=images, files={**files, **old}))
     (images / CELL / "steps" / "mine").write_text("mine")
     (images / CELL / "files" / "uv").write_text("edited")
     changes = trees.update(render.tree(files, images))

@@ -65,7 +65,7 @@ def session_of_push(
     """A session whose engine does nothing but push as it is told; every cell is built at once."""
 
     def make(push: "Callable[[str], None]", **options: object) -> "tuple[BuildSession, list[Event]]":
-        image = Image("sha256:0", 1, (), {}, ("registry/x@sha256:1",))
+        image = Image(id="sha256:0", size=1, layers=(), labels={}, pushed=("registry/x@sha256:1",))
         engine = SimpleNamespace(
             names=dict,
             image=lambda name: image,
@@ -79,7 +79,10 @@ def session_of_push(
         return session_of(engine, paths, options=how, lock_dir=tmp_path, report=events.append), events
 
     def built(session: BuildSession, state: BuildState, plans: "tuple[Plan, ...]") -> "list[Result]":
-        return [Result(plan.cell.id, State.BUILT, Image("sha256:0", 1, (), {})) for plan in plans]
+        return [
+            Result(cell=plan.cell.id, state=State.BUILT, image=Image(id="sha256:0", size=1, layers=(), labels={}))
+            for plan in plans
+        ]
 
     monkeypatch.setattr(run, "run", built)
     return make

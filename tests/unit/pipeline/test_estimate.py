@@ -30,7 +30,9 @@ def test_what_images_lack_is_not_stored(first: Plan) -> None:
 
 def test_of_other_versions_the_one_before_tells() -> None:
     """And of those before the first, the first."""
-    rule = slimming.Rule("stripped", "a", ("a.so",), {"1.0": 10, "1.10": 30, "1.9": 20}, "")
+    rule = slimming.Rule(
+        how="stripped", projects="a", paths=("a.so",), bytes={"1.0": 10, "1.10": 30, "1.9": 20}, why=""
+    )
     assert [rule.taken(version) for version in ("0.1", "1.0", "1.9.1", "1.10", "2.0")] == [10, 10, 20, 30, 30]
 
 

@@ -17,8 +17,8 @@ from torchdev.pipeline.verify import Outcome, Verdict
 from torchdev.util import imports
 from torchdev.util.positions import Place
 
-PASSED = Verdict("cell", "good", Outcome.PASS, "", 0.1)
-FAILED = Verdict("cell", "bad", Outcome.FAIL, "1 != 2", 0.1)
+PASSED = Verdict(cell="cell", check="good", outcome=Outcome.PASS, why="", seconds=0.1)
+FAILED = Verdict(cell="cell", check="bad", outcome=Outcome.FAIL, why="1 != 2", seconds=0.1)
 COPIED = ("torchdev", "tests/image", "tests/unit", "bench", "workloads", "templates", "examples")
 NOT_CODE = shutil.ignore_patterns("__pycache__", "*.pyc")
 Key = Callable[[], str]

@@ -49,7 +49,7 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> Checks:
 
     def verify(plan: Plan, image: str, gpu: str, paths: Paths, **more: object) -> "tuple[Verdict, ...]":
         outcome = found.get(plan.cell.id, Outcome.PASS)
-        return (Verdict(plan.cell.id, "a check", outcome, "", 0.0),)
+        return (Verdict(cell=plan.cell.id, check="a check", outcome=outcome, why="", seconds=0.0),)
 
     monkeypatch.setattr(memory.verify, "verify", verify)
     monkeypatch.setattr(memory, "code", lambda checkout: "code")

@@ -32,7 +32,7 @@ class FakeEngine:
     def image(self, name: str) -> "Image | None":
         """As the engine's."""
         id_ = name if name in self.images else self.tags.get(name, "")
-        return Image(id_, 1, (), {}, tuple(self.sent.get(id_, ()))) if id_ else None
+        return Image(id=id_, size=1, layers=(), labels={}, pushed=tuple(self.sent.get(id_, ()))) if id_ else None
 
     def tag(self, image: str, name: str) -> None:
         """As the engine's."""

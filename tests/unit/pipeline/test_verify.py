@@ -93,7 +93,10 @@ def test_what_is_no_number_of_processes_is_refused(said: str) -> None:
 
 def test_verdicts_are_in_the_order_of_the_source() -> None:
     """In whatever order two processes ended them; what the source does not name comes last."""
-    found = [Verdict("cell", name, Outcome.PASS, "", 0.1) for name in ("c", "b[2]", "a", "other", "b[1]")]
+    found = [
+        Verdict(cell="cell", check=name, outcome=Outcome.PASS, why="", seconds=0.1)
+        for name in ("c", "b[2]", "a", "other", "b[1]")
+    ]
     names = [verdict.check for verdict in verify.in_order(found, ["a", "b", "c"])]
     assert names == ["a", "b[2]", "b[1]", "c", "other"]
 
@@ -101,7 +104,10 @@ def test_verdicts_are_in_the_order_of_the_source() -> None:
 def test_the_slowest_checks_are_named() -> None:
     """With the sum over their parameters, after all seconds."""
     took = {"a[1]": 1.0, "a[2]": 2.5, "b": 3.0, **{f"c{n}": 0.1 for n in range(9)}}
-    text = slowest_text(Verdict("cell", name, Outcome.PASS, "", seconds) for name, seconds in took.items())
+    text = slowest_text(
+        Verdict(cell="cell", check=name, outcome=Outcome.PASS, why="", seconds=seconds)
+        for name, seconds in took.items()
+    )
     assert text.startswith("7.4 s of checks; most: a 3.5 s, b 3.0 s, c0 0.1 s")
     assert "c8" not in text
     assert slowest_text(()) == "0.0 s of checks; most: none"
@@ -149,18 +155,24 @@ def test_two_processes_leave_one_report(tmp_path: Path) -> None:
     assert {"test_workload_[records-0]", "test_workload_[a@b]", "test_each[y-2]"} <= {name for name, _ in found[2]}
 
 
-IMAGE = Image("sha256:0", 5_700_000_000, (), {})
-PASSED = Verdict("cell", "good", Outcome.PASS, "", 0.1)
-FAILED = Verdict("cell", "bad", Outcome.FAIL, "1 != 2", 0.1)
+IMAGE = Image(id="sha256:0", size=5_700_000_000, layers=(), labels={})
+PASSED = Verdict(cell="cell", check="good", outcome=Outcome.PASS, why="", seconds=0.1)
+FAILED = Verdict(cell="cell", check="bad", outcome=Outcome.FAIL, why="1 != 2", seconds=0.1)
 
 
 @pytest.mark.parametrize(
     ("results", "code"),
     [
-        ([Result("a", State.BUILT, IMAGE)], Exit.OK),
-        ([Result("a", State.FAILED, IMAGE, code=Exit.CHECK)], Exit.CHECK),
-        ([Result("a", State.FAILED, code=Exit.BUILD), Result("b", State.BUILT)], Exit.BUILD),
-        ([Result("a", State.FAILED, code=Exit.CHECK), Result("b", State.FAILED, code=Exit.BUILD)], Exit.BUILD),
+        ([Result(cell="a", state=State.BUILT, image=IMAGE)], Exit.OK),
+        ([Result(cell="a", state=State.FAILED, image=IMAGE, code=Exit.CHECK)], Exit.CHECK),
+        ([Result(cell="a", state=State.FAILED, code=Exit.BUILD), Result(cell="b", state=State.BUILT)], Exit.BUILD),
+        (
+            [
+                Result(cell="a", state=State.FAILED, code=Exit.CHECK),
+                Result(cell="b", state=State.FAILED, code=Exit.BUILD),
+            ],
+            Exit.BUILD,
+        ),
     ],
 )
 def test_exit_code_tells_a_failed_build_from_a_failed_check(results: list[Result], code: Exit) -> None:
@@ -170,7 +182,9 @@ def test_exit_code_tells_a_failed_build_from_a_failed_check(results: list[Result
 
 def test_table_shows_size_and_tags() -> None:
     """Bytes as GB, tags as given."""
-    text = results_text([Result("a", State.BUILT, IMAGE, ("t:a", "t:b"), (PASSED,), seconds=61.0)])
+    text = results_text(
+        [Result(cell="a", state=State.BUILT, image=IMAGE, tags=("t:a", "t:b"), verdicts=(PASSED,), seconds=61.0)]
+    )
     assert "5.70 GB" in text
     assert "t:a t:b" in text
     assert "built" in text
@@ -178,11 +192,17 @@ def test_table_shows_size_and_tags() -> None:
 
 def test_junit_keeps_what_each_check_came_to(tmp_path: Path) -> None:
     """Read again, the outcomes are the same; a suite is named by its cell; what XML can't hold is replaced."""
-    skipped = Verdict("a", "gpu", Outcome.NOT_RUN, "no GPU <here>", 0.0)
-    odd = Verdict("a", "odd", Outcome.FAIL, "\x1b[31mred", 0.2)
-    control = Verdict("a", "control", Outcome.PASS, "remembered: held on 2026-01-02", 0.0)
+    skipped = Verdict(cell="a", check="gpu", outcome=Outcome.NOT_RUN, why="no GPU <here>", seconds=0.0)
+    odd = Verdict(cell="a", check="odd", outcome=Outcome.FAIL, why="\x1b[31mred", seconds=0.2)
+    control = Verdict(
+        cell="a", check="control", outcome=Outcome.PASS, why="remembered: held on 2026-01-02", seconds=0.0
+    )
     path = tmp_path / "junit.xml"
-    path.write_text(results_junit([Result("a", State.FAILED, IMAGE, verdicts=(PASSED, FAILED, skipped, odd, control))]))
+    path.write_text(
+        results_junit(
+            [Result(cell="a", state=State.FAILED, image=IMAGE, verdicts=(PASSED, FAILED, skipped, odd, control))]
+        )
+    )
     found = [(v.check, v.outcome, v.why) for v in read_report("a", path)]
     assert found == [
         ("good", Outcome.PASS, ""),
@@ -196,7 +216,12 @@ def test_junit_keeps_what_each_check_came_to(tmp_path: Path) -> None:
 
 def test_table_says_why_a_cell_failed() -> None:
     """Beside those that did not."""
-    text = results_text([Result("a", State.FAILED, error="a: its wheel has another hash"), Result("b", State.SKIPPED)])
+    text = results_text(
+        [
+            Result(cell="a", state=State.FAILED, error="a: its wheel has another hash"),
+            Result(cell="b", state=State.SKIPPED),
+        ]
+    )
     assert "failed: a: its wheel has another hash" in text
     assert "skipped" in text
 
@@ -210,7 +235,7 @@ def test_shared_layers_are_counted_once() -> None:
 def test_shards_keep_one_cuda_set_together() -> None:
     """So that what they share is built once per shard."""
     cells = [
-        Cell(python, flavour, "2.8.0", (), Place("m", 1, 1))
+        Cell(python=python, flavour=flavour, torch="2.8.0", requirements=(), place=Place("m", 1, 1))
         for flavour in ("cu128", "cu130")
         for python in ("3.9", "3.11")
     ]

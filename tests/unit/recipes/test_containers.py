@@ -15,7 +15,13 @@ from torchdev.recipes.containers import CACHES, LIMITS, Granted, Start
 from torchdev.util.errors import EngineError, GpuError
 
 ALL = Start(
-    "torchdev:x", "7:8", Path("/here"), Path("/kept"), gpus=("--gpus", "all"), terminal=True, command=("a", "b c")
+    image="torchdev:x",
+    user="7:8",
+    folder=Path("/here"),
+    cache=Path("/kept"),
+    gpus=("--gpus", "all"),
+    terminal=True,
+    command=("a", "b c"),
 )
 
 
@@ -32,7 +38,7 @@ def test_everything_that_is_to_be_given_is_asked_for() -> None:
 
 def test_nothing_is_asked_for_that_can_not_be_given() -> None:
     """No GPU, no limit, no cache, no terminal; a shell is the image's own command."""
-    bare = Start("torchdev:x", "7:8", Path("/here"), None, limits=(), shm=2)
+    bare = Start(image="torchdev:x", user="7:8", folder=Path("/here"), cache=None, limits=(), shm=2)
     assert containers.arguments(bare) == [
         "run", "--rm", "--interactive", "--shm-size", "2g", "--user", "7:8", "--group-add", "0",
         "--mount", "type=bind,source=/here,target=/workspace", "torchdev:x",
@@ -118,7 +124,7 @@ def test_gpus_are_asked_for_as_the_engine_has_them() -> None:
 @pytest.fixture
 def script(plan: Plan, tmp_path: Path) -> Path:
     """run.sh of a recipe, in a folder with a docker command that tells its arguments."""
-    job = jobs.make_job(plan.cell, jobs.Wishes(jobs.DOCKER), "torchdev:x", {})
+    job = jobs.make_job(plan.cell, jobs.Wishes(kind=jobs.DOCKER), "torchdev:x", {})
     (tmp_path / "run.sh").write_bytes(files.make(job, ROOT / "templates")["run.sh"].data)
     (tmp_path / "docker").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     for name in ("run.sh", "docker"):
@@ -148,7 +154,9 @@ def test_script_and_run_ask_for_the_same(script: Path) -> None:
     owner = here.stat()
     user = containers.user_for((os.getuid(), os.getgid()), (owner.st_uid, owner.st_gid), rootless=False).ids
     cache = here / ".cache" / "torchdev" / "containers"
-    start = Start("torchdev:x", user, here, cache, gpus=("--gpus", "all"), command=("python", "a b"))
+    start = Start(
+        image="torchdev:x", user=user, folder=here, cache=cache, gpus=("--gpus", "all"), command=("python", "a b")
+    )
     assert told(script, "python", "a b") == containers.arguments(start)
     assert cache.is_dir()
 
@@ -162,7 +170,7 @@ def test_script_can_be_told_to_ask_for_less(script: Path) -> None:
 
 def test_command_of_a_recipe_is_the_scripts_own(plan: Plan, script: Path) -> None:
     """With torchrun for several GPUs, and another command in its place where one is named."""
-    wishes = jobs.Wishes(jobs.DOCKER, gpus=2, command="my.py 'a b'")
+    wishes = jobs.Wishes(kind=jobs.DOCKER, gpus=2, command="my.py 'a b'")
     job = jobs.make_job(plan.cell, wishes, "torchdev:x", {})
     script.write_bytes(files.make(job, ROOT / "templates")["run.sh"].data)
     assert told(script)[-5:] == ["torchrun", "--standalone", "--nproc_per_node=2", "my.py", "a b"]

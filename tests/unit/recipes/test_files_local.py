@@ -23,10 +23,10 @@ def compose_schema() -> Any:
 
 
 COMPOSE = [
-    Wishes(jobs.COMPOSE),
-    Wishes(jobs.COMPOSE, gpus=0),
-    Wishes(jobs.COMPOSE, nodes=2, gpus=2, shm=16),
-    Wishes(jobs.COMPOSE, command="sh -c 'echo $HOME: {}'", name="mine"),
+    Wishes(kind=jobs.COMPOSE),
+    Wishes(kind=jobs.COMPOSE, gpus=0),
+    Wishes(kind=jobs.COMPOSE, nodes=2, gpus=2, shm=16),
+    Wishes(kind=jobs.COMPOSE, command="sh -c 'echo $HOME: {}'", name="mine"),
 ]
 
 
@@ -46,7 +46,7 @@ def test_compose_file_is_valid(plan: Plan, wishes: Wishes) -> None:
 )
 def test_compose_schema_sees_mistakes(plan: Plan, key: str, value: Any) -> None:
     """So the test above can fail."""
-    found = yaml.safe_load(make(plan, Wishes(jobs.COMPOSE))["compose.yaml"])
+    found = yaml.safe_load(make(plan, Wishes(kind=jobs.COMPOSE))["compose.yaml"])
     found["services"]["train-0"][key] = value
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft202012Validator(compose_schema()).validate(found)
@@ -54,7 +54,7 @@ def test_compose_schema_sees_mistakes(plan: Plan, key: str, value: Any) -> None:
 
 def test_compose_nodes_have_gpus_of_their_own(plan: Plan) -> None:
     """No GPU is given to two; the first is where they meet; `$` is Compose's unless it is doubled."""
-    files = make(plan, Wishes(jobs.COMPOSE, nodes=3, gpus=2, command="my.py '$HOME'"))
+    files = make(plan, Wishes(kind=jobs.COMPOSE, nodes=3, gpus=2, command="my.py '$HOME'"))
     services = yaml.safe_load(files["compose.yaml"])["services"]
     devices = [service["deploy"]["resources"]["reservations"]["devices"][0] for service in services.values()]
     assert [device["device_ids"] for device in devices] == [["0", "1"], ["2", "3"], ["4", "5"]]
@@ -78,7 +78,7 @@ KNOWN = {
 @pytest.mark.parametrize(("gpus", "asked"), [(None, {"gpu": "optional"}), (0, None), (2, {"gpu": True})])
 def test_dev_container_is_as_it_should_be(plan: Plan, gpus: "int | None", asked: Any) -> None:
     """The user, the workspace, a GPU as wished, and no property that is not known."""
-    found = without_comments(make(plan, Wishes(jobs.DEVCONTAINER, gpus=gpus))[".devcontainer/devcontainer.json"])
+    found = without_comments(make(plan, Wishes(kind=jobs.DEVCONTAINER, gpus=gpus))[".devcontainer/devcontainer.json"])
     assert set(found) <= KNOWN
     assert found.get("hostRequirements") == asked
     assert (found["remoteUser"], found["updateRemoteUserUID"], found["image"]) == ("dev", True, DIGEST)

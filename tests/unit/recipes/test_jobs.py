@@ -12,12 +12,14 @@ from torchdev.util.errors import Exit, InputError
 from torchdev.util.positions import Place
 
 USUAL = {"train.py": b"pass\n", "digits.csv.gz": b"\x1f\x8b"}
-CPU = Cell("3.11", "cpu", "2.13.0", ("torch==2.13.0",), Place("matrix.yaml", 6, 5))
+CPU = Cell(
+    python="3.11", flavour="cpu", torch="2.13.0", requirements=("torch==2.13.0",), place=Place("matrix.yaml", 6, 5)
+)
 
 
 def job_of(cell: Cell, kind: str, **wishes: Any) -> Job:
     """The job of some wishes."""
-    return jobs.make_job(cell, Wishes(kind, **wishes), "torchdev:x", USUAL)
+    return jobs.make_job(cell, Wishes(kind=kind, **wishes), "torchdev:x", USUAL)
 
 
 @pytest.mark.parametrize(

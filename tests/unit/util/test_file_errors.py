@@ -19,7 +19,9 @@ from torchdev.util.errors import TorchdevError
 from torchdev.util.positions import Place
 from torchdev.wheels import lockfile, logins, uv_settings
 
-CELL = Cell("3.11", "cpu", "2.13.0", ("torch==2.13.0",), Place("matrix.yaml", 3, 5))
+CELL = Cell(
+    python="3.11", flavour="cpu", torch="2.13.0", requirements=("torch==2.13.0",), place=Place("matrix.yaml", 3, 5)
+)
 LOCK = ROOT / "tests" / "cpu" / "images" / "py311-cpu-torch2.13.0" / "lock.json"
 
 

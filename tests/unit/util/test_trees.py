@@ -20,7 +20,7 @@ LESS = {"page.md": FILES["page.md"]}
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A folder with just these files."""
-    trees.update(Tree(tmp_path / "root", FILES))
+    trees.update(Tree(root=tmp_path / "root", files=FILES))
     return tmp_path / "root"
 
 
@@ -32,7 +32,7 @@ def below(root: Path) -> set[str]:
 
 def test_what_was_written_does_not_differ(root: Path) -> None:
     """Scripts can be run, other files can't; the list has all, as sha256sum reads it."""
-    assert trees.compare(Tree(root, FILES)) == Changes()
+    assert trees.compare(Tree(root=root, files=FILES)) == Changes()
     assert [(root / name).stat().st_mode & 0o777 for name in FILES] == [0o755, 0o644, 0o644]
     assert [line.split("  ")[1] for line in (root / LIST).read_text().splitlines()] == [
         "a/b.bin",
@@ -43,12 +43,12 @@ def test_what_was_written_does_not_differ(root: Path) -> None:
 
 def test_each_difference_is_seen_and_mended(root: Path) -> None:
     """Another text, a missing file, one that can't be run, one that was made before; not what others own."""
-    trees.update(Tree(root, {**FILES, "a/c/stale": File(b"")}))
+    trees.update(Tree(root=root, files={**FILES, "a/c/stale": File(b"")}))
     (root / "page.md").write_text("other")
     (root / "a" / "b.bin").unlink()
     (root / "a" / "run.sh").chmod(0o644)
     (root / "a" / "model.pt").write_text("")
-    changes = trees.update(Tree(root, FILES))
+    changes = trees.update(Tree(root=root, files=FILES))
     kept = changes.kept["page.md"]
     assert changes == Changes(
         write=("a/b.bin", "a/run.sh", "page.md", LIST),
@@ -59,13 +59,13 @@ def test_each_difference_is_seen_and_mended(root: Path) -> None:
     assert kept.read_text() == "other"
     assert below(root) == {*FILES, "a/model.pt"}
     assert not (root / "a" / "c").exists()
-    assert trees.update(Tree(root, FILES)) == Changes()
+    assert trees.update(Tree(root=root, files=FILES)) == Changes()
 
 
 def test_pages_have_no_list(tmp_path: Path) -> None:
     """README.md is generated in part, and there before anything is written."""
     (tmp_path / "page.md").write_text("mine")
-    changes = trees.update(Tree(tmp_path, LESS, listed=False, kept=tmp_path / "kept"))
+    changes = trees.update(Tree(root=tmp_path, files=LESS, listed=False, kept=tmp_path / "kept"))
     assert changes.write == ("page.md",)
     assert changes.kept["page.md"].read_text() == "mine"
     assert below(tmp_path) == {"page.md", changes.kept["page.md"].relative_to(tmp_path).as_posix()}
@@ -76,7 +76,7 @@ def test_without_a_list_nothing_is_removed(root: Path) -> None:
     """A folder of an earlier torchdev: what is still made is taken over, whatever it was."""
     (root / LIST).unlink()
     (root / "page.md").write_text("of an earlier version")
-    changes = trees.update(Tree(root, LESS))
+    changes = trees.update(Tree(root=root, files=LESS))
     assert changes == Changes(write=("page.md", LIST), kept=changes.kept)
     assert {name: copy.read_text() for name, copy in changes.kept.items()} == {"page.md": "of an earlier version"}
     assert below(root) == set(FILES)
@@ -85,22 +85,22 @@ def test_without_a_list_nothing_is_removed(root: Path) -> None:
 def test_what_was_changed_is_not_removed_and_said_once(root: Path) -> None:
     """It is whose who changed it, from then on."""
     (root / "a" / "b.bin").write_text("mine now")
-    changes = trees.update(Tree(root, LESS))
+    changes = trees.update(Tree(root=root, files=LESS))
     assert changes.left == {"a/b.bin": "it was changed since it was written"}
     assert below(root) == {"page.md", "a/b.bin"}
-    assert trees.update(Tree(root, LESS)) == Changes()
+    assert trees.update(Tree(root=root, files=LESS)) == Changes()
 
 
 def test_an_edit_is_told_from_what_is_out_of_date(root: Path) -> None:
     """By the hashes of what was written there: an edit, both sides of a merge; not a new text, a lost bit or file."""
-    assert trees.compare(Tree(root, {**FILES, "page.md": File(b"# Next\n")})).edited == ()
+    assert trees.compare(Tree(root=root, files={**FILES, "page.md": File(b"# Next\n")})).edited == ()
     for text in ("# Page\n# mine\n", "<<<<<<< ours\n# Page\n=======\n>>>>>>> theirs\n", "", "# Page\r\n"):
         (root / "page.md").write_bytes(text.encode())
-        assert trees.update(Tree(root, FILES)).edited == ("page.md",)
-        assert trees.update(Tree(root, FILES)) == Changes()
+        assert trees.update(Tree(root=root, files=FILES)).edited == ("page.md",)
+        assert trees.update(Tree(root=root, files=FILES)) == Changes()
     (root / "a" / "b.bin").unlink()
     (root / "a" / "run.sh").chmod(0o644)
-    assert trees.update(Tree(root, FILES)).edited == ()
+    assert trees.update(Tree(root=root, files=FILES)).edited == ()
 
 
 def test_what_a_user_wrote_is_kept_before_it_is_written_over(root: Path) -> None:
@@ -108,13 +108,13 @@ def test_what_a_user_wrote_is_kept_before_it_is_written_over(root: Path) -> None
     texts = ["# Page\n# mine\n", "", "\r", "# Page\n# mine\n", "<<<<<<< ours\n# Page\n=======\n>>>>>>> theirs\n"]
     for text in texts:
         (root / "page.md").write_text(text, newline="")
-        assert trees.update(Tree(root, FILES)).kept["page.md"].read_bytes() == text.encode()
+        assert trees.update(Tree(root=root, files=FILES)).kept["page.md"].read_bytes() == text.encode()
     copies = [path for path in (root.parent / ".torchdev" / "replaced").rglob("*") if path.is_file()]
     assert sorted(path.read_bytes() for path in copies) == sorted({text.encode() for text in texts})
     (root / "page.md").write_bytes(b"# Page\r\n")
     (root / "a" / "run.sh").chmod(0o600)
-    assert trees.update(Tree(root, FILES)).kept == {}
-    assert trees.update(Tree(root, {**FILES, "page.md": File(b"# Next\n")})).kept == {}
+    assert trees.update(Tree(root=root, files=FILES)).kept == {}
+    assert trees.update(Tree(root=root, files={**FILES, "page.md": File(b"# Next\n")})).kept == {}
 
 
 def test_where_no_copy_can_be_kept_nothing_is_written_over(root: Path, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_where_no_copy_can_be_kept_nothing_is_written_over(root: Path, tmp_path:
     (root / "a" / "b.bin").unlink()
     (tmp_path / "full").write_text("")
     with pytest.raises(InputError, match="can't be written"):
-        trees.update(Tree(root, FILES, kept=tmp_path / "full"))
+        trees.update(Tree(root=root, files=FILES, kept=tmp_path / "full"))
     assert (root / "page.md").read_text() == "mine"
     assert not (root / "a" / "b.bin").exists()
 
@@ -143,7 +143,7 @@ def test_what_stands_in_the_way_is_refused_before_anything_is_written(
     }
     make[what]()
     with pytest.raises(InputError, match="new") as caught:
-        trees.update(Tree(root, {**FILES, "new": File(b"x"), "also": File(b"y")}))
+        trees.update(Tree(root=root, files={**FILES, "new": File(b"x"), "also": File(b"y")}))
     assert "nothing was" in caught.value.what
     assert not (root / "also").exists()
 
@@ -151,7 +151,7 @@ def test_what_stands_in_the_way_is_refused_before_anything_is_written(
 def test_a_file_that_is_there_and_is_as_it_should_be_is_taken_over(root: Path) -> None:
     """As after a merge."""
     (root / "new").write_bytes(b"x")
-    trees.update(Tree(root, {**FILES, "new": File(b"x")}))
+    trees.update(Tree(root=root, files={**FILES, "new": File(b"x")}))
     assert "  new\n" in (root / LIST).read_text()
 
 
@@ -160,7 +160,7 @@ def test_nothing_is_written_or_removed_through_a_link(tmp_path: Path, link: str)
     """The folder itself, a cell's, or one in it: what a link leads to is elsewhere."""
     root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
     made = {"a/sub/x": File(b"x"), "b/y": File(b"y")}
-    trees.update(Tree(root, made))
+    trees.update(Tree(root=root, files=made))
     (root / link).rename(elsewhere)
     (root / link).symlink_to(elsewhere)
     before = {path: path.read_bytes() for path in elsewhere.rglob("*") if path.is_file()}
@@ -168,13 +168,13 @@ def test_nothing_is_written_or_removed_through_a_link(tmp_path: Path, link: str)
         more = {**made, name: File(b"another")}
         if link == "" or name.startswith(link):
             with pytest.raises(InputError, match="is a link"):
-                trees.update(Tree(root, more))
+                trees.update(Tree(root=root, files=more))
     if link:
-        changes = trees.update(Tree(root, {"b/y": File(b"y")}))
+        changes = trees.update(Tree(root=root, files={"b/y": File(b"y")}))
         assert "is a link" in changes.left["a/sub/x"]
     else:
         with pytest.raises(InputError, match="is a link"):
-            trees.update(Tree(root, {"b/z": File(b"y")}))
+            trees.update(Tree(root=root, files={"b/z": File(b"y")}))
     assert {path: path.read_bytes() for path in elsewhere.rglob("*") if path.is_file()} == before
 
 
@@ -185,7 +185,7 @@ def test_a_link_in_a_files_place_is_replaced_and_not_followed(root: Path, tmp_pa
     (root / "page.md").symlink_to(tmp_path / "elsewhere")
     (root / "a" / "b.bin").unlink()
     (root / "a" / "b.bin").symlink_to(tmp_path / "elsewhere")
-    trees.update(Tree(root, LESS))
+    trees.update(Tree(root=root, files=LESS))
     assert not (root / "page.md").is_symlink()
     assert (root / "a" / "b.bin").is_symlink()
     assert (tmp_path / "elsewhere").exists()
@@ -193,10 +193,10 @@ def test_a_link_in_a_files_place_is_replaced_and_not_followed(root: Path, tmp_pa
 
 def test_another_spelling_of_a_file_is_not_removed(root: Path) -> None:
     """Where case does not matter, it is the same file; here a hard link is."""
-    trees.update(Tree(root, {**FILES, "Page.md": FILES["page.md"]}))
+    trees.update(Tree(root=root, files={**FILES, "Page.md": FILES["page.md"]}))
     (root / "Page.md").unlink()
     os.link(root / "page.md", root / "Page.md")
-    trees.update(Tree(root, FILES))
+    trees.update(Tree(root=root, files=FILES))
     assert (root / "Page.md").exists()
 
 
@@ -211,7 +211,7 @@ def test_hostile_list_is_refused_with_its_line(root: Path, name: str) -> None:
     """Nothing is removed by it."""
     (root / LIST).write_text((root / LIST).read_text() + f"{'ab' * 32}  {name}\n")
     with pytest.raises(InputError, match="is not a line of sha256") as caught:
-        trees.update(Tree(root, LESS, others=lambda name: name.endswith("lock.json")))
+        trees.update(Tree(root=root, files=LESS, others=lambda name: name.endswith("lock.json")))
     assert caught.value.where == f"{root / LIST}:4"
     assert below(root) == set(FILES)
 
@@ -221,7 +221,7 @@ def test_what_is_no_list_is_refused(root: Path, text: bytes) -> None:
     """With its line, too."""
     (root / LIST).write_bytes(text)
     with pytest.raises(InputError, match="is not a line of sha256"):
-        trees.compare(Tree(root, FILES))
+        trees.compare(Tree(root=root, files=FILES))
 
 
 def test_lists_that_git_has_merged_are_read(root: Path) -> None:
@@ -230,7 +230,7 @@ def test_lists_that_git_has_merged_are_read(root: Path) -> None:
     lines = own.splitlines(keepends=True)
     other = f"{'ab' * 32}  page.md\n"
     (root / LIST).write_text("<<<<<<< HEAD\n" + lines[0] + "=======\r\n" + other + ">>>>>>> x\n" + lines[1] + lines[2])
-    assert trees.update(Tree(root, FILES)) == Changes(write=(LIST,))
+    assert trees.update(Tree(root=root, files=FILES)) == Changes(write=(LIST,))
     assert (root / LIST).read_text() == own
 
 
@@ -247,10 +247,10 @@ def test_a_killed_run_leaves_nothing_that_seems_to_be_of_others(root: Path, monk
     monkeypatch.setattr(files, "write", killed)
     new = {**FILES, "c/first": File(b"1"), "c/second": File(b"2")}
     with pytest.raises(KeyboardInterrupt):
-        trees.update(Tree(root, new, closed=("c",)))
+        trees.update(Tree(root=root, files=new, closed=("c",)))
     monkeypatch.undo()
     other = {**new, "c/first": File(b"another")}
-    assert trees.update(Tree(root, other, closed=("c",))).remove == ("c/.second.abcd1234.unfinished",)
+    assert trees.update(Tree(root=root, files=other, closed=("c",))).remove == ("c/.second.abcd1234.unfinished",)
     assert below(root) == set(other)
 
 
@@ -260,7 +260,7 @@ def test_closed_folders_hold_nothing_else(root: Path) -> None:
     (root / "a" / "deep" / "mine").write_text("")
     (root / "a" / "link").symlink_to(root)
     os.mkfifo(root / "a" / "pipe")
-    strays = trees.update(Tree(root, FILES, closed=("a",))).strays
+    strays = trees.update(Tree(root=root, files=FILES, closed=("a",))).strays
     assert strays == ("a/deep/mine", "a/link", "a/pipe")
     assert below(root) == {*FILES, *strays}
 
@@ -268,7 +268,8 @@ def test_closed_folders_hold_nothing_else(root: Path) -> None:
 def test_several_writers_come_one_after_another(tmp_path: Path) -> None:
     """Each speaks of a folder of its own: the list has the files of all."""
     made = [
-        Tree(tmp_path, {f"{n}/x": File(b"x")}, speaks=lambda name, n=n: name.startswith(f"{n}/")) for n in range(20)
+        Tree(root=tmp_path, files={f"{n}/x": File(b"x")}, speaks=lambda name, n=n: name.startswith(f"{n}/"))
+        for n in range(20)
     ]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(trees.update, made))
@@ -280,7 +281,7 @@ def test_what_can_not_be_read_is_an_error(root: Path) -> None:
     """And no traceback."""
     (root / "page.md").chmod(0)
     with pytest.raises(InputError, match="Permission denied"):
-        trees.compare(Tree(root, FILES))
+        trees.compare(Tree(root=root, files=FILES))
 
 
 def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
@@ -288,7 +289,7 @@ def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "root").write_text("mine")
     for place in (tmp_path / "root", tmp_path / "root" / "sub"):
         with pytest.raises(InputError, match=r"can't be written|is not a folder"):
-            trees.update(Tree(place, FILES))
+            trees.update(Tree(root=place, files=FILES))
     assert (tmp_path / "root").read_text() == "mine"
 
 
@@ -300,7 +301,7 @@ def test_new_folder_has_the_files(tmp_path: Path, before: str) -> None:
         folder.mkdir()
     trees.create(FILES, folder)
     assert below(folder) == set(FILES)
-    assert trees.compare(Tree(folder, FILES, listed=False)) == Changes()
+    assert trees.compare(Tree(root=folder, files=FILES, listed=False)) == Changes()
     assert [path.name for path in folder.parent.iterdir()] == ["new"]
     assert folder.stat().st_mode & 0o777 == 0o755
 

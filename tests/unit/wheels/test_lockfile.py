@@ -291,7 +291,9 @@ def test_torch_of_the_package_index_is_not_any_flavour(tmp_path: Path, cell: Cel
 def test_a_wheel_of_the_pytorch_index_may_lack_its_hash(tmp_path: Path, cell: Cell, lock: Lock) -> None:
     """As long as nobody could ask that index."""
     file = TORCH.replace("2.13.0", "2.13.0+cu130")
-    torch = locks.Package("torch", "2.13.0+cu130", file, None, None, None, PYTORCH)
+    torch = locks.Package(
+        name="torch", version="2.13.0+cu130", file=file, sha256=None, size=None, installed=None, origin=PYTORCH
+    )
     path, packages = tmp_path / "lock.json", tuple(torch if p.name == "torch" else p for p in lock.packages)
     path.write_text(locks.to_text(dataclasses.replace(lock, packages=packages)))
     assert lockfile.read_lock(path, cell).unresolved == (torch,)

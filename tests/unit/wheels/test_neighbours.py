@@ -24,7 +24,7 @@ def release(name: str, version: str, year: int = 0) -> Resolved:
     """A release with one wheel, uploaded in a year, or no one knows when."""
     uploaded = datetime(year, 1, 1, tzinfo=UTC) if year else None
     file = f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
-    return Resolved(name, version, (Link(file, file, "0" * 64, 1, uploaded),))
+    return Resolved(name, version, (Link(file=file, place=file, sha256="0" * 64, size=1, uploaded=uploaded),))
 
 
 @pytest.mark.parametrize(

@@ -43,18 +43,26 @@ def pairs(draw: st.DrawFn) -> "tuple[Cell, Lock]":
     runtime = draw(packages("nvidia-cuda-runtime", "12.6.77" if flavoured else "13.0.96", python, arch))
     asked = tuple(f"{p.name}=={p.version}" for p in found if draw(st.booleans()))
     cell = Cell(
-        python, "cu126" if flavoured else "cu130", "2.13.0", ("torch==2.13.0", *asked), Place("m", 1, 1), arch=arch
+        python=python,
+        flavour="cu126" if flavoured else "cu130",
+        torch="2.13.0",
+        requirements=("torch==2.13.0", *asked),
+        place=Place("m", 1, 1),
+        arch=arch,
     )
     listed = tuple(sorted((*found, own, runtime), key=lambda package: package.name))
     uv = draw(packages("uv", UV, python, arch))
-    return cell, Lock(cell.id, python, cell.platform, inputs_digest(cell), uv, listed)
+    return cell, Lock(
+        cell=cell.id, python=python, platform=cell.platform, inputs=inputs_digest(cell), uv=uv, packages=listed
+    )
 
 
 def packages(name: str, version: str, python: str, arch: str) -> "st.SearchStrategy[Package]":
     """Wheels of a project for a cell."""
     tags = st.sampled_from(TAGS[arch]).map(lambda tag: tag.format(p=f"cp{python.replace('.', '')}"))
     files = tags.map(lambda tag: f"{name.replace('-', '_')}-{version}-{tag}.whl")
-    return st.builds(Package, st.just(name), st.just(version), files, SHA256, SIZES, SIZES)
+    of_name = {"name": st.just(name), "version": st.just(version), "file": files}
+    return st.builds(Package, **of_name, sha256=SHA256, size=SIZES, installed=SIZES)
 
 
 @given(pair=pairs())
@@ -119,7 +127,7 @@ def test_any_other_bytes_are_refused_or_make_no_difference(
 @example(b'{"a": 1, "a": 2}')
 def test_what_is_no_lock_is_refused(tmp_path: Path, content: bytes) -> None:
     """Any bytes, any JSON."""
-    cell = Cell("3.11", "cu130", "2.13.0", ("torch==2.13.0",), Place("m", 1, 1))
+    cell = Cell(python="3.11", flavour="cu130", torch="2.13.0", requirements=("torch==2.13.0",), place=Place("m", 1, 1))
     path = tmp_path / "lock.json"
     path.write_bytes(content)
     assert isinstance(said_of(path, cell), InputError)

@@ -1,5 +1,6 @@
 """What the PyTorch index answers, or does not, is told as it is: silence, a wrong answer, a page that lists others."""
 
+import dataclasses
 import html
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,9 @@ WRONG = [fault for fault, (_, kind) in test_remote.BAD.items() if kind is Untrue
 @pytest.fixture
 def cell() -> Cell:
     """A cell whose flavour is only on the PyTorch index."""
-    return Cell("3.9", "cu118", "2.7.1", ("torch==2.7.1",), Place("matrix.yaml", 3, 5))
+    return Cell(
+        python="3.9", flavour="cu118", torch="2.7.1", requirements=("torch==2.7.1",), place=Place("matrix.yaml", 3, 5)
+    )
 
 
 @pytest.fixture
@@ -211,6 +214,7 @@ def test_a_wrong_answer_while_a_lock_completes_itself(cell: Cell, lock: Lock, in
     """The build says what came, too."""
     index.broken["cu118/torch"] = "error"
     package = next(p for p in lock.packages if p.name == "torch")
-    unresolved = type(package)("torch", "2.7.1+cu118", GOOD, None, None, None, "pytorch")
+    unknown = {"sha256": None, "size": None, "installed": None, "origin": "pytorch"}
+    unresolved = dataclasses.replace(package, version="2.7.1+cu118", file=GOOD, **unknown)
     with pytest.raises(BuildError, match=r"refuses, .*500 Server Error.*cu118/torch/"):
         resolve.complete(type(lock)(**{**vars(lock), "packages": (unresolved,)}), cell, Host(pytorch_index=index.url))

@@ -147,7 +147,9 @@ def test_known_hashes_of_the_last_cuda_11_release() -> None:
 def legacy() -> Cell:
     """A cell whose flavour is only on the PyTorch index."""
     requirements = ("torch==2.7.1", "torchvision==0.22.1")
-    return Cell("3.9", "cu118", "2.7.1", requirements, Place("matrix.yaml", 3, 5))
+    return Cell(
+        python="3.9", flavour="cu118", torch="2.7.1", requirements=requirements, place=Place("matrix.yaml", 3, 5)
+    )
 
 
 @pytest.fixture
@@ -157,8 +159,18 @@ def incomplete(lock: Lock) -> Lock:
     files = [f"{name}-cp39-cp39-manylinux_2_28_x86_64.whl" for name in names]
     known = hashlib.sha256(b"torch").hexdigest()
     packages = (
-        Package("torch", "2.7.1+cu118", files[0], known, None, None, PYTORCH),
-        Package("torchvision", "0.22.1+cu118", files[1], None, None, None, PYTORCH),
+        Package(
+            name="torch", version="2.7.1+cu118", file=files[0], sha256=known, size=None, installed=None, origin=PYTORCH
+        ),
+        Package(
+            name="torchvision",
+            version="0.22.1+cu118",
+            file=files[1],
+            sha256=None,
+            size=None,
+            installed=None,
+            origin=PYTORCH,
+        ),
     )
     return dataclasses.replace(lock, packages=packages)
 
