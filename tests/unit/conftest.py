@@ -16,7 +16,7 @@ from torchdev.catalog.bases import bases_of
 from torchdev.image.plan import Plan, make_plan
 from torchdev.matrix.load import Cell, Matrix, load
 from torchdev.util.positions import Place
-from torchdev.wheels import remote
+from torchdev.wheels import pip_settings, remote
 from torchdev.wheels.lock import Lock, Package, inputs_digest
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +42,14 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.enviro
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test waits for an index to answer at the second try."""
     monkeypatch.setattr(remote, "RETRIES", 0)
+
+
+@pytest.fixture
+def forked_pip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have pip say in a fork of this process how it is configured: it takes as long to start as a test may run."""
+    from tests.unit.forked import Pip
+
+    monkeypatch.setattr(pip_settings, "_start", Pip)
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ def with_steps(plan: Plan, sources: "Sources") -> Plan:
 
 
 @cache
-def environment(templates: Path) -> Environment:
+def environment(templates: Path, filters: "tuple[tuple[str, Callable[..., str]], ...]" = ()) -> Environment:
     """How templates are read, and compiled once a run: a name that does not exist is an error."""
     made = Environment(
         loader=FileSystemLoader(templates),
@@ -96,6 +96,7 @@ def environment(templates: Path) -> Environment:
     )
     made.filters["megabytes"] = lambda count: f"{count / 1e6:,.0f} MB"
     made.filters["label"] = label
+    made.filters.update(filters)
     return made
 
 

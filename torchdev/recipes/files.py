@@ -28,6 +28,12 @@ CONFIG = "files.yaml"
 """The ConfigMap that brings a job's files into Pods."""
 TEMPLATE_ID = "torchdev"
 """The name of the dev container template, and of its folder (the convention of their collections: src/ID)."""
+FILTERS = (
+    ("quoted", lambda text: json.dumps(text, ensure_ascii=False)),
+    ("shell", shlex.join),
+    ("comment", lambda text: text.replace("\n", "\n# ")),
+)
+"""What their templates write texts with, for JSON, for shells and as comments."""
 USER = 1000
 """The image's user, by number: Kubernetes can't tell by a name that it is not root."""
 
@@ -95,12 +101,7 @@ def is_plain(data: bytes) -> bool:
 
 
 def _rendered(names: "Iterable[str]", folder: str, templates: Path, values: "Mapping[str, object]") -> Files:
-    environment = render.environment(templates)
-    environment.filters |= {
-        "quoted": lambda text: json.dumps(text, ensure_ascii=False),
-        "shell": shlex.join,
-        "comment": lambda text: text.replace("\n", "\n# "),
-    }
+    environment = render.environment(templates, FILTERS)
     return {n: render.made(environment, templates, f"{folder}/{Path(n).name}.j2", values) for n in names}
 
 

@@ -66,9 +66,10 @@ def ca_bundle(environment: Mapping[str, str], pip: Settings) -> "Path | None":
     """The first CA bundle that is named, or the system's; every one that is named must be one."""
     named = [Place(value, name) for name in CA_VARIABLES if (value := environment.get(name))]
     named += [pip.cert] if pip.cert else []
+    refused = {text: _no_bundle(Path(text)) for text in {place.text for place in named}}  # many name the same file
     for place in named:
-        if refused := _no_bundle(Path(place.text)):
-            raise refusal(f"{texts.quoted(place.text)} {refused}", place.where)
+        if refused[place.text]:
+            raise refusal(f"{texts.quoted(place.text)} {refused[place.text]}", place.where)
     found = Path(named[0].text).absolute() if named else SYSTEM_CA
     return found if found.is_file() else None
 

@@ -42,13 +42,15 @@ JUNIT = """\
 <testcase name="five"><error message="no"/></testcase></testsuite></testsuites>
 """
 PYTEST_HERE = [*PYTEST, "-p", "no:cacheprovider", "-o", "markers=full", "test_some.py"]
+PLAIN = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+"""Without other plugins, which take most of its time to start."""
 
 
 @pytest.mark.parametrize("holds", [True, False])
 def test_what_pytest_did_not_run_is_counted(tmp_path: Path, holds: bool, capfd: pytest.CaptureFixture[str]) -> None:
     """By a real run of it, which gives the reasons."""
     (tmp_path / "test_some.py").write_text(TESTS.format(holds=holds))
-    found = testgroups.run(Task("some", PYTEST_HERE), tmp_path, print)
+    found = testgroups.run(Task("some", PYTEST_HERE, PLAIN), tmp_path, print)
     assert (found.name, found.passed, found.skipped, found.tests) == ("some", holds, 2, 4)
     assert found.failures == (() if holds else ("test_fails",))
     assert found.reasons == ("needs a rainbow",)
@@ -58,7 +60,7 @@ def test_what_pytest_did_not_run_is_counted(tmp_path: Path, holds: bool, capfd: 
 def test_what_only_a_full_run_has_is_no_part_of_another(tmp_path: Path) -> None:
     """It is neither run nor counted as not run."""
     (tmp_path / "test_some.py").write_text(TESTS.format(holds=False))
-    found = testgroups.run(Task("some", [*PYTEST_HERE, *check.LIGHT]), tmp_path, print)
+    found = testgroups.run(Task("some", [*PYTEST_HERE, *check.LIGHT], PLAIN), tmp_path, print)
     assert (found.passed, found.skipped, found.tests) == (True, 2, 3)
 
 
@@ -67,7 +69,7 @@ def test_other_commands_pass_by_their_status(tmp_path: Path) -> None:
     for status in (0, 3):
         found = testgroups.run(Task("other", [sys.executable, "-c", f"raise SystemExit({status})"]), tmp_path, print)
         assert (found.name, found.passed, found.skipped, found.tests) == ("other", status == 0, 0, 0)
-    assert not testgroups.run(Task("none", [*PYTEST, "--no-such-option"]), tmp_path, print).passed
+    assert not testgroups.run(Task("none", [*PYTEST, "--no-such-option"], PLAIN), tmp_path, print).passed
 
 
 def test_junit_is_counted() -> None:
@@ -145,6 +147,7 @@ def stage(root: Path, monkeypatch: pytest.MonkeyPatch, failing: str = "") -> "li
     return ran
 
 
+@pytest.mark.usefixtures("forked_pip")
 @pytest.mark.parametrize("failing", ["", "style", "sabotage"])
 def test_a_full_run_is_written_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], failing: str

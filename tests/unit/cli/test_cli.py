@@ -36,7 +36,7 @@ def test_list_for_programs() -> None:
 
 def test_generated_files_are_current() -> None:
     """What is committed under images/ is what would be rendered."""
-    done = build_py("render", "--check")
+    done = forked.build_py("render", "--check")
     assert done.returncode == 0, done.stderr
 
 
@@ -124,7 +124,7 @@ def test_recipe_that_can_not_be_writes_nothing(arguments: tuple[str, ...], said:
 
 def test_recipe_is_written_where_no_engine_is(tmp_path: Path) -> None:
     """With the image by tag, which is said; a second time it is refused, since the folder is there."""
-    done = build_py("recipe", "latest", "--for", "kubernetes", folder=tmp_path)
+    done = forked.build_py("recipe", "latest", "--for", "kubernetes", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "recipe-kubernetes").iterdir()} == {
         "job.yaml",
@@ -133,14 +133,14 @@ def test_recipe_is_written_where_no_engine_is(tmp_path: Path) -> None:
     }
     assert "image by tag, since its digest is not known: no Docker Engine answers" in done.stderr
     before = (tmp_path / "recipe-kubernetes" / "job.yaml").read_text()
-    assert build_py("recipe", "latest", "--for", "kubernetes", "--nodes", "2", folder=tmp_path).returncode == 2
+    assert forked.build_py("recipe", "latest", "--for", "kubernetes", "--nodes", "2", folder=tmp_path).returncode == 2
     assert (tmp_path / "recipe-kubernetes" / "job.yaml").read_text() == before
 
 
 def test_doctor_says_that_the_engine_is_missing() -> None:
     """And ends with the engine's code."""
     closed = {"HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9", "UV_HTTP_RETRIES": "0"}
-    done = build_py("doctor", "--json", **closed)
+    done = forked.build_py("doctor", "--json", **closed)
     assert done.returncode == 5
     findings = {finding["subject"]: finding for finding in json.loads(done.stdout)}
     assert findings["engine"]["state"] == "missing"
@@ -151,7 +151,7 @@ def test_lock_without_a_network_says_so(tmp_path: Path) -> None:
     """A closed proxy stands for no network."""
     matrix = tmp_path / "matrix.yaml"
     matrix.write_text('image: t\nrows:\n  - {python: "3.11", cuda: cpu, torch: "2.13.0"}\n')
-    done = build_py("lock", "--matrix-file", str(matrix), HTTPS_PROXY="http://127.0.0.1:9", UV_HTTP_RETRIES="0")
+    done = forked.build_py("lock", "--matrix-file", str(matrix), HTTPS_PROXY="http://127.0.0.1:9", UV_HTTP_RETRIES="0")
     assert done.returncode == 3, done.stderr
     assert "the package index can't be reached" in done.stderr
     assert "Traceback" not in done.stderr

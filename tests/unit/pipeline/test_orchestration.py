@@ -335,6 +335,7 @@ def test_cells_share_layers_only_where_the_same_tool_made_them(first: Plan) -> N
 ENV, PIP, UV = "https://env.example", "https://pip.example", "https://uv.example"
 
 
+@pytest.mark.usefixtures("forked_pip")
 @pytest.mark.parametrize(
     ("files", "variables", "index", "extra"),
     [

@@ -144,10 +144,21 @@ def test_two_processes_leave_one_report(tmp_path: Path) -> None:
     (tmp_path / "test_some.py").write_text(CHECKS)
     found = {}
     for number in (1, 2):
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *verify.side_by_side(number)]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "xdist",
+            *verify.side_by_side(number),
+        ]
         report = tmp_path / f"{number}.xml"
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        subprocess.run([*command, "--junitxml", str(report)], cwd=tmp_path, env=environment, capture_output=True)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        command += [*verify.side_by_side(number), "--junitxml", str(report)]
+        subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True)
         found[number] = sorted((v.check, v.outcome) for v in read_report("cell", report))
         assert (tmp_path / "made").read_text().split() == ["facts"] * number
     assert found[1] == found[2]

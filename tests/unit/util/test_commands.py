@@ -7,16 +7,19 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+from tests.unit import forked
 from tests.unit.conftest import ROOT
 from torchdev.cli import arguments
 from torchdev.util import commands
 from torchdev.util.commands import STARTED, Started, build_py, written
 from torchdev.util.errors import InputError
 
+BUILD = ROOT / "build.py"
 MATRIX = 'image: t\nrows:\n  - {python: "3.11", cuda: cpu, torch: "2.13.0"}\n'
 PROSE = {"cli/arguments", "catalog/builds", "docgen/checkpage", "docgen/fullcheck", "docgen/pages", "image/render"}
 """Modules that may write `python build.py`: in --help, and in files that are the same however they were made."""
@@ -59,8 +62,21 @@ def test_every_word_survives_a_shell(name: str) -> None:
 def test_the_next_command_of_a_message_runs(name: str, tmp_path: Path) -> None:
     """Typed into a shell, where build.py was started, it does not fail for its own words."""
     (tmp_path / name).write_text(MATRIX)
-    command = [sys.executable, str(ROOT / "build.py"), "nosuch", f"--matrix-file={name}"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="surrogateescape")
+    done = forked.build_py("nosuch", f"--matrix-file={name}", folder=tmp_path)
+    assert done.returncode == 2, done.stderr
+    step = done.stderr.partition("next: ")[2]
+    split = subprocess.run(["bash", "-c", f"printf '%s\\0' {step}"], cwd=tmp_path, capture_output=True, check=True)
+    python, program, *words = map(os.fsdecode, split.stdout.split(b"\0")[:-1])
+    assert [(tmp_path / python).resolve(), (tmp_path / program).resolve()] == [Path(sys.executable).resolve(), BUILD]
+    again = forked.build_py(*words, folder=tmp_path)
+    assert again.returncode == 0, (step, again.stderr)
+    assert "py311-cpu-torch2.13.0" in again.stdout
+
+
+def test_the_next_command_of_a_message_runs_in_a_shell(tmp_path: Path) -> None:
+    """Where it starts the Python that was typed, and build.py."""
+    (tmp_path / "a b's.yaml").write_text(MATRIX)
+    done = forked.build_py("nosuch", "--matrix-file=a b's.yaml", folder=tmp_path)
     assert done.returncode == 2, done.stderr
     step = done.stderr.partition("next: ")[2]
     again = subprocess.run(["bash", "-c", step], cwd=tmp_path, capture_output=True, text=True)
@@ -68,10 +84,16 @@ def test_the_next_command_of_a_message_runs(name: str, tmp_path: Path) -> None:
     assert "py311-cpu-torch2.13.0" in again.stdout
 
 
+@cache
+def syntax_trees() -> "dict[Path, ast.Module]":
+    """Every module of the package."""
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "torchdev").rglob("*.py")}
+
+
 def named_commands() -> "Iterator[tuple[str, list[str]]]":
     """Every call of build_py in the package: its module, and its words, with an id for each that is not written out."""
-    for path in (ROOT / "torchdev").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path, tree in syntax_trees().items():
+        for node in ast.walk(tree):
             own = path.stem == "arguments"  # which names the stage that refuses
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("build_py") and not own:
                 yield f"{path.stem}:{node.lineno}", [_word(argument) for argument in node.args]
@@ -79,8 +101,8 @@ def named_commands() -> "Iterator[tuple[str, list[str]]]":
 
 def test_a_command_ends_its_sentence() -> None:
     """So that a line's end, marked with a mouse, is what is to be typed."""
-    for path in (ROOT / "torchdev").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path, tree in syntax_trees().items():
+        for node in ast.walk(tree):
             if isinstance(node, ast.Tuple):
                 assert not any(ast.unparse(part).startswith("build_py(") for part in node.elts[:-1]), (
                     f"{path}:{node.lineno}"
@@ -114,8 +136,8 @@ def test_every_command_that_a_message_names_parses() -> None:
 
 def test_commands_are_no_text() -> None:
     """No other module spells one out, so that none can be without the matrix file."""
-    for path in (ROOT / "torchdev").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path, tree in syntax_trees().items():
+        for node in ast.walk(tree):
             if (
                 isinstance(node, ast.Constant)
                 and isinstance(node.value, str)

@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.unit import forked
 from tests.unit.conftest import ROOT
 from torchdev.util import faults
 from torchdev.util.errors import Exit, InputError
@@ -26,56 +28,104 @@ def run():
     return 0
 sys.exit(faults.ended(run, Path({root!r}), lambda: Path({logs!r})))
 """
+Begin = Callable[[], object]
 
 
-def shell(line: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+def shell(line: str) -> "subprocess.CompletedProcess[str]":
     """Run a line of bash, in which $B is build.py; the exit code is that of build.py."""
     command = ["bash", "-o", "pipefail", "-c", line.replace("$B", PROGRAM)]
-    return subprocess.run(command, capture_output=True, text=True, errors="replace", env={**os.environ, **variables})
+    return subprocess.run(command, capture_output=True, text=True, errors="replace")
 
 
 def ending(code: str, logs: Path) -> "subprocess.CompletedProcess[str]":
     """A process whose work is some code."""
-    program = RAISING.format(root=str(ROOT), code=code, logs=str(logs))
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    return forked.python(RAISING.format(root=str(ROOT), code=code, logs=str(logs)))
 
 
-@pytest.mark.parametrize(
-    ("line", "code", "said"),
-    [
-        ("$B explain py39-cu130 | true", Exit.CLOSED, ""),
-        ("$B list --json | head -c 1", Exit.CLOSED, "["),
-        ("$B nosuch 2>&1 | true", Exit.INPUT, ""),
-        ("$B --help | true", Exit.OK, ""),
-        ("$B list > /dev/full", Exit.INPUT, "standard output: No space left on device"),
-        ("$B --help > /dev/full", Exit.INPUT, "standard output: No space left on device"),
-        ("$B nosuch 2> /dev/full", Exit.INPUT, ""),
-        ("$B list >&- 2>&- <&-", Exit.INPUT, ""),
-        ("$B list >&-", Exit.INPUT, "standard output: it is closed"),
-        ("$B list --json >&-", Exit.INPUT, "standard output: it is closed"),
-        ("$B explain py39-cu130 >&-", Exit.INPUT, "standard output: it is closed"),
-        ("$B --help >&-", Exit.INPUT, "standard output: it is closed"),
-        ("$B nosuch >&-", Exit.INPUT, "nosuch"),
-        ("$B nosuch 2>&-", Exit.INPUT, ""),
-        ("$B list 2>&-", Exit.OK, "py311"),
-        ("$B list --matrix-file /proc/self/mem", Exit.INPUT, "/proc/self/mem"),
-        ("$B list --matrix-file /", Exit.INPUT, "not a file"),
-        ("$B list --matrix-file build.py/matrix.yaml", Exit.INPUT, "no such file"),
-        ("$B list --matrix-file $'\\xff.yaml'", Exit.INPUT, "no such file"),
-        ("PYTHONIOENCODING=ascii $B list --matrix-file \u00e9.yaml", Exit.INPUT, "no such file"),
-        ("PYTHONIOENCODING=latin-1 PYTHONUNBUFFERED=1 $B explain $'\\xe2\\x82\\xac'", Exit.INPUT, "cell's id"),
-        ("LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 $B list | cat", Exit.OK, "py311"),
-    ],
-)
-def test_no_end_is_a_traceback(line: str, code: Exit, said: str) -> None:
-    """A closed pipe, a full disk, no files left, an encoding without the character."""
-    done = shell(line)
-    if code is not Exit.OK or "| true" not in line:  # who wins the race is the kernel's to say
-        assert done.returncode in (code, *((Exit.OK, Exit.NO) if code is Exit.CLOSED else ())), done.stderr
-    assert done.returncode != 1 or "py39" in line
+def closed(*streams: int) -> Begin:
+    """What `>&-` does in a shell."""
+    return lambda: [os.close(stream) for stream in streams]
+
+
+def full(stream: int) -> Begin:
+    """What `> /dev/full` does in a shell."""
+    return lambda: os.dup2(os.open("/dev/full", os.O_WRONLY), stream)
+
+
+def unread(*streams: int) -> Begin:
+    """What `| true` does in a shell, if the reader ends first."""
+
+    def begin() -> None:
+        reading, writing = os.pipe()
+        os.close(reading)
+        for stream in streams:
+            os.dup2(writing, stream)
+
+    return begin
+
+
+def holds(done: "subprocess.CompletedProcess[str]", codes: "tuple[int, ...]", said: str) -> None:
+    """It ended with one of these codes, said something, and showed no sign of a traceback."""
+    assert done.returncode in codes, done.stderr
     assert said in done.stdout + done.stderr
     for sign in ("Traceback", "Exception ignored", "BrokenPipe", "UnicodeEncodeError"):
         assert sign not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "codes", "said"),
+    [
+        ("$B list --json | head -c 1", (Exit.CLOSED, Exit.OK), "["),  # who wins the race is the kernel's to say
+        ("$B --help | true", (Exit.CLOSED, Exit.OK), ""),
+        ("$B --help > /dev/full", (Exit.INPUT,), "standard output: No space left on device"),
+        ("$B list >&- 2>&- <&-", (Exit.INPUT,), ""),
+        ("$B --help >&-", (Exit.INPUT,), "standard output: it is closed"),
+        ("PYTHONIOENCODING=ascii $B list --matrix-file \u00e9.yaml", (Exit.INPUT,), "no such file"),
+        ("PYTHONIOENCODING=latin-1 PYTHONUNBUFFERED=1 $B explain $'\\xe2\\x82\\xac'", (Exit.INPUT,), "cell's id"),
+        ("LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 $B list | cat", (Exit.OK,), "py311"),
+    ],
+)
+def test_no_end_is_a_traceback(line: str, codes: "tuple[int, ...]", said: str) -> None:
+    """A closed pipe, a full disk, closed streams, an encoding without the character, as a shell makes them."""
+    holds(shell(line), codes, said)
+
+
+@pytest.mark.parametrize(
+    ("words", "begin", "code", "said"),
+    [
+        ("--help", closed(1), Exit.INPUT, "standard output: it is closed"),
+        ("--help", full(1), Exit.INPUT, "standard output: No space left on device"),
+        ("--help", unread(1), Exit.CLOSED, ""),
+        ("explain py39-cu130", unread(1), Exit.CLOSED, ""),
+        ("list --json", unread(1), Exit.CLOSED, ""),
+        ("nosuch", unread(1, 2), Exit.INPUT, ""),
+        ("list", full(1), Exit.INPUT, "standard output: No space left on device"),
+        ("nosuch", full(2), Exit.INPUT, ""),
+        ("list", closed(0, 1, 2), Exit.INPUT, ""),
+        ("list", closed(1), Exit.INPUT, "standard output: it is closed"),
+        ("list --json", closed(1), Exit.INPUT, "standard output: it is closed"),
+        ("explain py39-cu130", closed(1), Exit.INPUT, "standard output: it is closed"),
+        ("nosuch", closed(1), Exit.INPUT, "nosuch"),
+        ("nosuch", closed(2), Exit.INPUT, ""),
+        ("list", closed(2), Exit.OK, "py311"),
+        ("list --matrix-file /proc/self/mem", closed(), Exit.INPUT, "/proc/self/mem"),
+        ("list --matrix-file /", closed(), Exit.INPUT, "not a file"),
+        ("list --matrix-file build.py/matrix.yaml", closed(), Exit.INPUT, "no such file"),
+        ("list --matrix-file \udcff.yaml", closed(), Exit.INPUT, "no such file"),
+    ],
+)
+def test_no_command_ends_with_a_traceback(words: str, begin: Begin, code: Exit, said: str) -> None:
+    """The same of every kind of command; those that are in both lists end in a fork as they do in a shell."""
+    holds(forked.build_py(*words.split(), begin=begin), (code,), said)
+
+
+GONE = "error: the current folder is gone\n  next: cd to one that exists\n"
+
+
+def gone(folder: Path, words: str) -> "subprocess.CompletedProcess[str]":
+    """Run build.py in a folder that was there when its shell, if it had one, went into it."""
+    folder.mkdir()
+    return forked.build_py(*words.split(), folder=folder, begin=lambda: folder.rmdir())
 
 
 @pytest.mark.parametrize(
@@ -92,15 +142,22 @@ def test_no_end_is_a_traceback(line: str, code: Exit, said: str) -> None:
 )
 def test_a_current_folder_that_is_gone_is_told(words: str, tmp_path: Path) -> None:
     """Whatever asks first where it is."""
-    done = shell(f"mkdir {tmp_path}/gone && cd {tmp_path}/gone && rmdir {tmp_path}/gone && $B {words}")
+    done = gone(tmp_path / "gone", words)
     assert "a fault of torchdev" not in done.stderr
     assert (done.returncode, done.stdout) == (Exit.INPUT, "")
-    assert done.stderr.endswith("error: the current folder is gone\n  next: cd to one that exists\n")
+    assert done.stderr.endswith(GONE)
+
+
+def test_python_starts_in_a_folder_that_is_gone(tmp_path: Path) -> None:
+    """A shell leaves its name in a variable; Python itself may ask for it, and so does what is imported."""
+    done = shell(f"mkdir {tmp_path}/gone && cd {tmp_path}/gone && rmdir {tmp_path}/gone && $B lock latest")
+    assert (done.returncode, done.stdout) == (Exit.INPUT, "")
+    assert done.stderr.endswith(GONE)
 
 
 def test_a_current_folder_that_is_gone_is_not_asked_for_in_vain(tmp_path: Path) -> None:
     """What needs none goes on."""
-    done = shell(f"mkdir {tmp_path}/gone && cd {tmp_path}/gone && rmdir {tmp_path}/gone && $B list")
+    done = gone(tmp_path / "gone", "list")
     assert (done.returncode, done.stderr) == (Exit.OK, "")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.forked import Pip
 from torchdev.util.errors import Exit, InputError
 from torchdev.wheels import pip_settings
 from torchdev.wheels.settings import Settings
@@ -17,6 +18,20 @@ def read(tmp_path: Path, text: str, **variables: str) -> Settings:
     return pip_settings.read({"HOME": str(tmp_path), "PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), **variables})
 
 
+@pytest.mark.parametrize(("word", "text", "code"), [
+    ("list", "[global]\nindex-url = https://a.example\n[install]\nno-index = 1\n", 0), ("list", "nonsense\n", 2),
+    ("debug", "[global]\ntimeout = 9\n", 0),
+])  # fmt: skip
+def test_pip_answers_in_a_fork_as_it_does_alone(tmp_path: Path, word: str, text: str, code: int) -> None:
+    """So that other tests may save its start."""
+    (tmp_path / "pip.conf").write_text(text)
+    variables = {"HOME": str(tmp_path), "PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), "PIP_RETRIES": "3"}
+    alone, fork = pip_settings._start(word, variables), Pip(word, variables)
+    assert (*alone.communicate(timeout=60), alone.returncode) == (*fork.communicate(), code)
+    assert fork.returncode == code
+
+
+@pytest.mark.usefixtures("forked_pip")
 def test_sections_and_variables_are_put_together(tmp_path: Path) -> None:
     """As `pip install` does: its own section over global, the environment over both; several lines are several."""
     text = """
@@ -40,6 +55,7 @@ extra-index-url =
     assert (changed.index and changed.index.text, changed.no_index) == ("https://e.example", True)
 
 
+@pytest.mark.usefixtures("forked_pip")
 def test_the_file_that_is_named_is_read_instead_of_the_users(tmp_path: Path) -> None:
     """As pip does it; without one, the user's holds."""
     (tmp_path / ".config" / "pip").mkdir(parents=True)
@@ -59,6 +75,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.usefixtures("forked_pip")
 @pytest.mark.parametrize("name", list(BROKEN))
 def test_a_file_that_pip_can_not_read_is_refused(tmp_path: Path, name: str) -> None:
     """Exit 2, the file or its section is named, and no word of a secret."""
@@ -101,6 +118,7 @@ def test_a_proxy_that_holds_for_all_tools_is_none_for_pip_alone() -> None:
     pip_settings.parse(f"global.proxy={same!r}\n", {"HTTP_PROXY": same, "https_proxy": same})
 
 
+@pytest.mark.usefixtures("forked_pip")
 def test_a_file_that_is_named_and_missing_is_refused() -> None:
     """Pip itself goes on without it, and asks PyPI; /dev/null is its word for none."""
     with pytest.raises(InputError, match="PIP_CONFIG_FILE=/nowhere"):
