@@ -15,13 +15,14 @@ from tests.image.conftest import Engine
 from torchdev.catalog.facts import NOT_KNOWN
 from torchdev.image.plan import Plan
 from torchdev.image.slimming import LEFT_OUT, STRIPPED, rules
+from torchdev.util.version import numbers, version
 
 Contract = dict[str, Any]
-OF_BASES = (
+OF_BUILDS = (
     "org.opencontainers.image.base.", "io.torchdev.base.", "io.torchdev.bootstrap.", "io.torchdev.inputs",
-    "io.torchdev.layers",
+    "io.torchdev.layers", "io.torchdev.version",
 )  # fmt: skip
-"""Labels that depend on the bases an image was really built from."""
+"""Labels that a build adds: the bases an image was really built from, its inputs and layers, torchdev's version."""
 FROM_BASE = "pip"
 """The one distribution that no lock names: the contract has it apart from them."""
 BESIDE = {FROM_BASE, "uv"}
@@ -234,9 +235,19 @@ def test_environment_is_that_and_no_other(contract: Contract, config: dict[str, 
 
 @pytest.mark.proves("labels")
 def test_labels_say_what_is_inside(contract: Contract, config: dict[str, Any]) -> None:
-    """Labels are those of the contract and no others, but for those that name the bases."""
-    found = {key: value for key, value in config["Labels"].items() if not key.startswith(OF_BASES)}
+    """Labels are those of the contract and no others, but for those that a build adds."""
+    found = {key: value for key, value in config["Labels"].items() if not key.startswith(OF_BUILDS)}
     assert found == contract["labels"]
+
+
+def test_label_names_the_torchdev_that_built_the_image(config: dict[str, Any]) -> None:
+    """It is a version of torchdev's; not-run where it is newer than the one that checks, or where there is none."""
+    label = config["Labels"].get("io.torchdev.version")
+    if label is None:
+        pytest.skip("built before images named torchdev's version; build --rebuild adds it")
+    assert numbers(label), label
+    if numbers(label) > numbers(version()):
+        pytest.skip(f"built by torchdev {label}, which is newer than {version()}")
 
 
 @pytest.mark.proves("entrypoint")

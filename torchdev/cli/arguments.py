@@ -11,8 +11,9 @@ from typing import Any, NoReturn
 
 from torchdev.catalog.axes import AXES
 from torchdev.cli import values
-from torchdev.util import texts
+from torchdev.util import streams, texts
 from torchdev.util.commands import WITHOUT_MATRIX, build_py
+from torchdev.util.version import version
 
 RAW = argparse.RawDescriptionHelpFormatter
 AT_ONCE = min(4, os.cpu_count() or 1)
@@ -72,11 +73,21 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {texts.shown(message, 1000)}\n  next: {step}\n")
 
 
+class Version(argparse.Action):
+    """An option that prints torchdev's version, which is read when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Print the version, and end."""
+        streams.show(f"torchdev {version()}")
+        parser.exit()
+
+
 class Line:
     """The command line while it is put together: commands, and the options that several of them have."""
 
     def __init__(self, matrix: Path) -> None:
         self.top = Parser(prog="build.py", description=DESCRIPTION, epilog=EPILOG, formatter_class=RAW)
+        self.top.add_argument("--version", action=Version, nargs=0, help="print torchdev's version, and end")
         self.commands = self.top.add_subparsers(dest="subcommand", metavar="COMMAND", title="commands")
         self.matrix = matrix
 

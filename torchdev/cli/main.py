@@ -27,7 +27,7 @@ def main(root: Path, words: "list[str]") -> int:
     matrix = root / "matrix.yaml"
     top, commands = arguments.parser(matrix)
     words = words or ["--help"]
-    if words[0] not in (*commands, "-h", "--help"):
+    if words[0] not in (*commands, "-h", "--help", "--version"):
         words = ["build", *words]
     own, behind = arguments.split(words)
     options = top.parse_args(own, argparse.Namespace(words=behind))

@@ -14,12 +14,20 @@ from torchdev.image.paths import Paths
 from torchdev.image.plan import SHARED, Plan, base_labels
 from torchdev.image.render import bake_text
 from torchdev.pipeline.estimate import chain
-from torchdev.pipeline.inventory import BOOTSTRAPPED, INPUTS_LABEL, LAYERS_LABEL, Inputs, context_files
+from torchdev.pipeline.inventory import (
+    BOOTSTRAPPED,
+    INPUTS_LABEL,
+    LAYERS_LABEL,
+    VERSION_LABEL,
+    Inputs,
+    context_files,
+)
 from torchdev.pipeline.progress import Line
 from torchdev.pipeline.run_lock import alone
 from torchdev.pipeline.session import BuildSession
 from torchdev.util import process, streams
 from torchdev.util.errors import BuildError
+from torchdev.util.version import version
 from torchdev.wheels.host import Host, find_wheels, link_or_copy
 
 LOST_STEP = "no active sessions"
@@ -109,7 +117,11 @@ def bake_file(session: BuildSession, inputs: Inputs, plans: "Iterable[Plan]", fo
 def override(session: BuildSession, inputs: Inputs, plan: Plan) -> dict[str, Any]:
     """What this machine adds to a cell's target in the committed bake file, but for the context."""
     stands = session.stands(plan)
-    labels = {INPUTS_LABEL: inputs.of(plan, stands), LAYERS_LABEL: " ".join(chain(plan))}
+    labels = {
+        INPUTS_LABEL: inputs.of(plan, stands),
+        LAYERS_LABEL: " ".join(chain(plan)),
+        VERSION_LABEL: version(),
+    }
     target: dict[str, Any] = {"labels": labels}
     if stands:
         target["contexts"] = {ref: stand.context for ref, stand in stands.items()}

@@ -21,6 +21,8 @@ from torchdev.util.files import UNFINISHED
 INPUTS_LABEL = "io.torchdev.inputs"
 LAYERS_LABEL = "io.torchdev.layers"
 """Names of the layers that an image was made of, as the forecast has them."""
+VERSION_LABEL = "io.torchdev.version"
+"""The torchdev that built an image. It is no input: a new version makes no image stale."""
 ORIGIN_LABEL, OFFICIAL, BOOTSTRAPPED = "io.torchdev.base.origin", "official", "bootstrapped"
 
 

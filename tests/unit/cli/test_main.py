@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+import tomllib
 from collections.abc import Mapping
 
 import pytest
@@ -21,6 +22,13 @@ def test_help_needs_the_standard_library_alone(words: "list[str]") -> None:
     done = subprocess.run([*BARE, *words], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("usage: build.py")
+
+
+def test_the_version_is_told_without_the_environment() -> None:
+    """It is the one of pyproject.toml, and that alone is written."""
+    done = subprocess.run([*BARE, "--version"], capture_output=True, text=True, timeout=60)
+    written = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"torchdev {written}\n", "")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import subprocess
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from torchdev.pipeline.report import State
 from torchdev.pipeline.session import BuildSession, Options, Teller, begin, open_session
 from torchdev.pipeline.verify import Outcome, Verdict
 from torchdev.recipes import jobs
+from torchdev.util import version
 from torchdev.util.errors import EngineError, Exit, InputError
 from torchdev.wheels import neighbours, pytorch, resolve
 from torchdev.wheels.host import Host, host_of, read_host
@@ -86,6 +88,22 @@ def test_cells_are_built_checked_tagged_and_then_skipped(
     assert set(engine.images) == {tag for plan in plans for tag in plan.tags}
     assert states(opened, plans) == [State.SKIPPED] * 2
     assert len(engine.built) == 3
+
+
+def test_images_name_the_torchdev_that_built_them(
+    opened: BuildSession, engine: FakeEngine, plans: "tuple[Plan, ...]", monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As `--version` prints it; another version makes no cell stale, and its label stays."""
+    done = subprocess.run([sys.executable, ROOT / "build.py", "--version"], capture_output=True, text=True, check=True)
+    batches.run(opened, plans)
+    newer = tmp_path / "pyproject.toml"
+    newer.write_text('[project]\nversion = "99.0.0"\n')
+    monkeypatch.setattr(version, "FILE", newer)
+    assert states(opened, plans) == [State.SKIPPED] * 2
+    for plan in plans:
+        image = engine.image(plan.tags[0])
+        assert image
+        assert f"torchdev {image.labels['io.torchdev.version']}\n" == done.stdout
 
 
 def test_a_cell_whose_checks_fail_is_not_tagged(
