@@ -81,7 +81,7 @@ def measure(options: argparse.Namespace) -> int:
 
     with alone(), network() as net:
         clear(options.work)
-        disk.check(options.work, disk.needed(built, wish.measures))
+        disk.check(options.work, disk.needed(built, wish.measures, wish.contenders))
         with folder(options.work) as work:
             site = Site(work, net, source.variables(host, local=options.local_wheels))
             matrix = own_matrix(options.matrix_file, work / "matrix", subjects, entries)

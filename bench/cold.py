@@ -4,18 +4,18 @@ from collections.abc import Iterable, Mapping
 
 from bench import contenders
 from bench.cells import Subject
-from bench.contenders import BUILDERS, Setting
+from bench.contenders import Setting
 from bench.engine import Engine
 from bench.measure import Measured
-from bench.results import Results
+from bench.results import BUILDERS, Results
 
 
-def note(results: Results, contender: str, cells: int, cost: Measured) -> None:
-    """Write down what a cold build cost."""
-    results.add("cold", "seconds", contender, cells, cost.seconds)
-    results.add("cold", "memory", contender, cells, cost.memory)
-    results.add("cold", "fetched", contender, cells, cost.fetched)
-    results.add("cold", "others", contender, cells, cost.others)
+def note(results: Results, contender: str, cells: int, cost: Measured, *, measure: str = "cold") -> None:
+    """Write down what a cold build cost, or another measure that starts from nothing."""
+    results.add(measure, "seconds", contender, cells, cost.seconds)
+    results.add(measure, "memory", contender, cells, cost.memory)
+    results.add(measure, "fetched", contender, cells, cost.fetched)
+    results.add(measure, "others", contender, cells, cost.others)
 
 
 def note_images(results: Results, engine: Engine, contender: str, subjects: "tuple[Subject, ...]") -> None:

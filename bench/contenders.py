@@ -6,17 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import floor, naive
+from bench import expert, floor, naive
 from bench.bases import Bases
 from bench.cells import IMAGE, Subject
 from bench.engine import Engine, Site
 from bench.measure import Measured
 from torchdev.util.errors import BuildError
 from torchdev.wheels.host import Host
-
-CONTENDERS = ("naive", "uv", "torchdev", "floor")
-BUILDERS = CONTENDERS[:3]
-"""Those that leave images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +45,9 @@ def build(
         return build_py(setting, engine, setting.matrix, subjects)
     if contender == "floor":
         return _floor(setting, engine, subjects)
+    if contender == "expert":
+        file = expert.write(setting.site.fresh("expert"), subjects, setting.bases.froms, setting.host)
+        return engine.run(expert.command(file, setting.host))
     return together(_naive(setting, engine, contender, subject, package) for subject in subjects)
 
 

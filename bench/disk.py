@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench.cells import Subject
+from bench.cells import Subject, unique
 from torchdev.util.errors import EngineError
 
 BESIDE = 450_000_000
@@ -19,14 +19,20 @@ RESERVE = 5_000_000_000
 """Bytes that stay free: BuildKit's own, downloads while they are unpacked, logs."""
 
 
-def needed(subjects: "Iterable[Subject]", measures: "Iterable[str]") -> int:
+def needed(subjects: "Iterable[Subject]", measures: "Iterable[str]", contenders: "Iterable[str]" = ()) -> int:
     """Bytes that are used at once, at most: by the images of one contender, and by what follows on them."""
-    measures, images = set(measures), [subject.unpacked + BESIDE for subject in subjects]
+    subjects, measures = tuple(subjects), set(measures)
+    images = [subject.unpacked + BESIDE for subject in subjects]
     pushed = PACKED if "registry" in measures else 0
     naive = sum(images) * (1 + pushed)
     changes = sum(REWRITTEN.get(measure, 0) for measure in measures) * len(images)
     beside = images[0] if "import" in measures else 0
-    return int(max(naive, SHARED * sum(images) * (1 + pushed) + changes + beside)) + RESERVE
+    own = SHARED * sum(images) * (1 + pushed) + changes + beside
+    # The expert's cache has each wheel unpacked once; a machine with nothing has wheels, bases and an engine, too.
+    cached = sum(wheel.installed for _, wheels in unique(subjects) for wheel in wheels)
+    expert = sum(images) + cached if "expert" in contenders else 0
+    machine = 2 * images[0] if "quickstart" in measures else 0
+    return int(max(naive, own, expert, machine)) + RESERVE
 
 
 def check(folder: Path, need: int) -> None:

@@ -160,7 +160,7 @@ def _started(site: Site, folder: Path, data: Path) -> Iterator["subprocess.Popen
     config = folder / "daemon.json"
     config.write_text(json.dumps({**CONFIG, "mtu": site.network.mtu}))
     resolv = folder / "resolv.conf"
-    resolv.write_text(_resolv())
+    resolv.write_text(name_servers())
     command = [
         "dockerd",
         f"--config-file={config}",
@@ -196,7 +196,7 @@ def _wait(site: Site, process: "subprocess.Popen[bytes]", log: Path) -> None:
         time.sleep(0.2)
 
 
-def _resolv() -> str:
+def name_servers() -> str:
     """The name servers that can be reached from another network namespace: none on the loopback."""
     for name in RESOLV:
         path = Path(name)

@@ -6,7 +6,7 @@ from pathlib import Path
 from bench.cells import Subject
 from torchdev.wheels.host import Host, find_wheels, link_or_copy
 
-REPOSITORY = {"naive": "torchdev-bench-naive", "uv": "torchdev-bench-uv"}
+REPOSITORY = {"naive": "torchdev-bench-naive", "uv": "torchdev-bench-uv", "expert": "torchdev-bench-expert"}
 """Repository names of the images."""
 NOTHING = ""
 
@@ -24,16 +24,21 @@ def dockerfile(contender: str, subject: Subject, base: str, host: Host, *, packa
     above = f"RUN apt-get update && apt-get install -y {package} && rm -rf /var/lib/apt/lists/*\n" if package else ""
     mounts = " ".join(_mounts(host))
     names = " ".join(subject.asked)
-    pip = f"RUN {mounts} {_variables(host)} pip install --no-cache-dir"
+    pip = f"RUN {mounts} {variables(host)} pip install --no-cache-dir"
     if contender == "naive":
         return f"FROM {base}\n{above}{pip} -c /constraints.txt {names}\n"
-    uv = f"RUN {mounts} {_variables(host)} uv pip install --system --no-cache --compile-bytecode"
+    uv = f"RUN {mounts} {variables(host)} uv pip install --system --no-cache --compile-bytecode"
     return f"FROM {base}\n{above}{pip} uv=={subject.uv}\n{uv} -c /constraints.txt {names}\n"
 
 
 def _mounts(host: Host) -> Iterable[str]:
     yield "--mount=type=bind,source=constraints.txt,target=/constraints.txt"
     yield "--mount=type=bind,source=wheels,target=/wheels"
+    yield from secret_mounts(host)
+
+
+def secret_mounts(host: Host) -> Iterable[str]:
+    """What a step needs to see of this machine's settings for downloads."""
     yield "--mount=type=secret,id=pip.conf,target=/etc/pip.conf"
     yield "--mount=type=secret,id=uv.toml,target=/etc/uv/uv.toml"
     if host.ca_bundle:
@@ -42,7 +47,8 @@ def _mounts(host: Host) -> Iterable[str]:
         yield "--mount=type=secret,id=netrc,target=/run/secrets/netrc"
 
 
-def _variables(host: Host) -> str:
+def variables(host: Host) -> str:
+    """The variables that a step needs for its downloads on this machine."""
     found = {"PIP_DEFAULT_TIMEOUT": "300", "UV_HTTP_TIMEOUT": "300"}
     if host.ca_bundle:
         found |= {"PIP_CERT": "/run/secrets/ca", "SSL_CERT_FILE": "/run/secrets/ca"}
@@ -61,10 +67,25 @@ def write(folder: Path, text: str, subject: Subject, host: Host) -> None:
     context.mkdir(parents=True)
     (context / "Dockerfile").write_text(text)
     (context / "constraints.txt").write_text(subject.pins)
+    write_secrets(folder, host)
+    link_wheels(context / "wheels", subject, host)
+
+
+def write_secrets(folder: Path, host: Host) -> None:
+    """Write the files that `secret_files` names."""
     (folder / "pip.conf").write_text(host.pip_conf())
     (folder / "uv.toml").write_text(host.uv_toml())
     (folder / "netrc").write_text(host.secrets().get("netrc", ""))
-    link_wheels(context / "wheels", subject, host)
+
+
+def secret_files(folder: Path, host: Host) -> dict[str, Path]:
+    """The secrets of a build: name to file, for those that this machine has."""
+    found = {"pip.conf": folder / "pip.conf", "uv.toml": folder / "uv.toml"}
+    if host.ca_bundle:
+        found["ca"] = host.ca_bundle
+    if host.logins:
+        found["netrc"] = folder / "netrc"
+    return found
 
 
 def link_wheels(folder: Path, subject: Subject, host: Host) -> None:
@@ -77,11 +98,9 @@ def link_wheels(folder: Path, subject: Subject, host: Host) -> None:
 
 def command(contender: str, subject: Subject, folder: Path, host: Host) -> "list[str]":
     """The docker command that builds a cell."""
-    secrets = {"pip.conf": folder / "pip.conf", "uv.toml": folder / "uv.toml", "ca": host.ca_bundle}
-    secrets["netrc"] = folder / "netrc" if host.logins else None
     return [
         *("docker", "buildx", "build", "--load", "--provenance=false", "--progress=plain"),
-        *(f"--secret=id={name},src={path}" for name, path in secrets.items() if path),
+        *(f"--secret=id={name},src={path}" for name, path in secret_files(folder, host).items()),
         *(f"--build-arg={name}" for name, _ in host.proxies),  # source.variables has their values
         f"--tag={image(contender, subject)}",
         str(folder / "context"),

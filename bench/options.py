@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.contenders import CONTENDERS
+from bench.results import CONTENDERS
 from bench.session import MEASURES, Wish
 from torchdev.util.errors import InputError
 

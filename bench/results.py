@@ -8,6 +8,12 @@ from typing import Any
 
 from torchdev.util.errors import InputError
 
+CONTENDERS = ("naive", "uv", "expert", "torchdev", "floor")
+"""Those that are compared."""
+BUILDERS = CONTENDERS[:4]
+"""Those that leave images."""
+EARLIER = "e4195ce"
+"""The commit that today's checks and quickstart are held to: it ran one check after another."""
 Key = tuple[str, str, str, int]
 """Measure, such as cold; quantity, such as seconds or bytes; contender; number of cells."""
 

@@ -1,14 +1,14 @@
 """The order of a run: for each number of cells and repetition, each contender on an engine of its own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from bench import change, cold, contenders, fifty, importing, transfer
+from bench import change, checks, cold, contenders, fifty, importing, quickstart, transfer
 from bench.cells import Subject
-from bench.contenders import BUILDERS, CONTENDERS, Setting
+from bench.contenders import Setting
 from bench.engine import Engine, engine
-from bench.results import Results
+from bench.results import BUILDERS, CONTENDERS, EARLIER, Results
 from torchdev.util.errors import TorchdevError
 
 Say = Callable[[str], None]
@@ -23,7 +23,9 @@ FOLLOWING: "Mapping[str, Measure]" = {
     "registry": transfer.transfer,
 }
 """What is measured on an engine after a cold build, in this order: the last one takes the engine away."""
-MEASURES = ("cold", *FOLLOWING, "fifty")
+APART = ("job", "checks", "quickstart", "fifty")
+"""What has engines, or a whole machine, for itself."""
+MEASURES = ("cold", *FOLLOWING, *APART)
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Wish:
             "small": contender == "torchdev" or (contender == "naive" and few),
             "debian": contender == "torchdev" or (contender == "naive" and few),
             "registry": contender in ("naive", "torchdev") and many,
-        }
+        } | dict.fromkeys(APART, contender == "torchdev")
         return measure in self.measures and contender in self.contenders and who[measure]
 
 
@@ -62,17 +64,46 @@ def run(
                 if wanted:
                     _contender(results, setting, contender, subjects[:count], wanted, say)
                     save()
-    if "fifty" in wish.measures:
-        with engine(setting.site, "fifty", setting.bases.data) as own:
-            _try(results, "fifty", say, lambda: fifty.fifty(results, setting, own))
+    for name, act in apart(results, setting, subjects, wish):
+        _try(results, name, say, act)
         save()
+
+
+def apart(
+    results: Results, setting: Setting, subjects: Subjects, wish: Wish
+) -> "Iterator[tuple[str, Callable[[], None]]]":
+    """What has engines, or a machine, for itself: the name of each measurement, and what makes it."""
+    own = {measure for measure in APART if wish.applies(measure, "torchdev", max(wish.counts))}
+    for count in wish.counts if "job" in own else ():
+        if "naive" in wish.contenders and results.get("cold", "seconds", "naive", count) is None:
+            yield f"cold, {_with('naive', count)}", partial(checks.naive, results, setting, subjects[:count])
+        yield f"job, {_with('torchdev', count)}", partial(checks.job, results, setting, subjects[:count])
+    if "checks" in own:
+        yield f"checks, {_with(EARLIER, 1)}", partial(checks.earlier, results, setting, subjects[0])
+        yield f"checks, {_with('torchdev', 1)}", partial(checks.checks, results, setting, subjects[0])
+    for who in quickstart.COMMITS if "quickstart" in own else ():
+        yield (
+            f"quickstart, {_with(who, 1)}",
+            partial(quickstart.quickstart, results, setting, subjects[0], who),
+        )
+    if "fifty" in own:
+        yield "fifty", partial(_fifty, results, setting)
+
+
+def _fifty(results: Results, setting: Setting) -> None:
+    with engine(setting.site, "fifty", setting.bases.data) as own:
+        fifty.fifty(results, setting, own)
+
+
+def _with(who: str, count: int) -> str:
+    return f"{who}, {count} cells" if count > 1 else f"{who}, 1 cell"
 
 
 def _contender(
     results: Results, setting: Setting, contender: str, subjects: Subjects, wanted: "list[str]", say: Say
 ) -> None:
     """Measure one contender on an engine of its own: every measure needs the cold build, wanted or not."""
-    name = f"{contender}, {len(subjects)} cells" if len(subjects) > 1 else f"{contender}, 1 cell"
+    name = _with(contender, len(subjects))
     with engine(setting.site, f"{contender}-{len(subjects)}", setting.bases.data) as own:
         target = results if "cold" in wanted else Results()
         if not _try(results, f"cold, {name}", say, lambda: cold.build(target, setting, own, contender, subjects)):

@@ -19,7 +19,7 @@ def keep(engine: Engine, contender: str, subjects: Subjects) -> None:
 
 
 def transfer(results: Results, setting: Setting, engine: Engine, contender: str, subjects: Subjects) -> None:
-    """Push all cells, as `keep` found them; then, elsewhere, pull a cell and a second one of its set.
+    """Push all cells, as `keep` found them; then, elsewhere, pull a cell and another Python of its release.
 
     The engine that has built the images is stopped and its data removed, since both would need too much of a disk.
     """
@@ -27,7 +27,7 @@ def transfer(results: Results, setting: Setting, engine: Engine, contender: str,
         costs = [engine.run(["docker", "push", _remote(contender, subject)]) for subject in subjects]
         results.add("push", "seconds", contender, len(subjects), sum(cost.seconds for cost in costs))
         results.add("push", "bytes", contender, len(subjects), target.stored())
-        pair = of_one_set(subjects)
+        pair = of_one_release(subjects)
         if not pair:
             return
         engine.stop()
@@ -37,18 +37,18 @@ def transfer(results: Results, setting: Setting, engine: Engine, contender: str,
                 _pull(results, other, target, which, contender, subject)
 
 
-def of_one_set(subjects: Subjects) -> "tuple[Subject, Subject] | None":
-    """The first two cells that have their CUDA libraries in common; None where no two have."""
+def of_one_release(subjects: Subjects) -> "tuple[Subject, Subject] | None":
+    """The first two cells of different Pythons with the same PyTorch for the same CUDA; None if there are none."""
     for number, first in enumerate(subjects):
         for second in subjects[number + 1 :]:
-            if libraries(first) and libraries(first) == libraries(second):
+            if first.python != second.python and release(first) == release(second):
                 return first, second
     return None
 
 
-def libraries(subject: Subject) -> "frozenset[str]":
-    """The files of a cell's CUDA libraries."""
-    return frozenset(wheel.file for wheel in subject.wheels if wheel.name.startswith("nvidia-"))
+def release(subject: Subject) -> "tuple[str, str]":
+    """A cell's CUDA, and its PyTorch."""
+    return subject.flavour, next(wheel.version for wheel in subject.wheels if wheel.name == "torch")
 
 
 def _pull(results: Results, engine: Engine, target: Registry, measure: str, contender: str, subject: Subject) -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,12 +176,19 @@ def test_fifty_cells_are_those_of_pypi() -> None:
     assert len(fifty.rows(builds, ["3.11"], 2)) == 2
 
 
-def test_a_pair_has_its_cuda_libraries_in_common() -> None:
-    """Cells without any, or with others, are no pair."""
-    other = subject("other", wheel("torch"), wheel("nvidia-cudnn-cu13", "2"))
-    assert transfer.of_one_set((other, ONE, TWO)) == (ONE, TWO)
-    assert transfer.of_one_set((ONE, other)) is None
-    assert transfer.of_one_set((subject("a", wheel("torch")), subject("b", wheel("torch")))) is None
+def test_a_pair_is_two_pythons_of_a_release() -> None:
+    """The same PyTorch for the same CUDA; cells of one Python, of another release or another CUDA are no pair."""
+    wheels = (wheel("torch", "2.14.1"),)
+    first = Subject(id="first", python="3.11", flavour="cu130", wheels=wheels, uv="0.13.9")
+    second = replace(first, id="second", python="3.13")
+    others = [
+        replace(first, id="same"),
+        replace(second, id="release", wheels=(wheel("torch", "2.15.0"),)),
+        replace(second, id="cuda", flavour="cu126"),
+    ]
+    assert transfer.of_one_release((first, *others, second)) == (first, second)
+    for other in others:
+        assert transfer.of_one_release((first, other)) is None
 
 
 def test_served_bytes_are_those_of_the_answers() -> None:
@@ -268,6 +276,8 @@ def test_a_disk_that_is_too_small_is_refused(tmp_path: Path) -> None:
     assert need < disk.needed([ONE], ["cold", "registry"])
     assert need < disk.needed([ONE, TWO], ["cold"])
     assert disk.needed([ONE] * 4, ["debian"]) > 12_000_000_000
+    assert disk.needed([ONE], ["cold"]) < disk.needed([ONE], ["cold"], ["expert"])
+    assert disk.needed([ONE], ["checks"]) < disk.needed([ONE], ["quickstart"])
     disk.check(tmp_path, 1)
     with pytest.raises(EngineError, match=r"GB free at .* 1000000\.0 GB needed"):
         disk.check(tmp_path, 10**15)

@@ -1,0 +1,86 @@
+"""The main job, as users run it, and its checks alone: those of today and those of an earlier commit."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench import baseline, cold, contenders
+from bench.cells import Subject
+from bench.contenders import Setting
+from bench.engine import engine
+from bench.measure import Measured
+from bench.results import EARLIER, Results
+from torchdev.util.errors import BuildError
+
+Subjects = tuple[Subject, ...]
+Say = Callable[[str], None]
+REMEMBERED = ".torchdev*"
+"""Folders beside a matrix in which torchdev keeps what it has found out: none of it may be there."""
+
+
+def job(results: Results, setting: Setting, subjects: Subjects) -> None:
+    """Build, check and tag some cells on an engine that has only the bases: `python build.py CELLS`."""
+    with engine(setting.site, f"job-{len(subjects)}", setting.bases.data) as own:
+        names = [subject.id for subject in subjects]
+        matrix = ["--matrix-file", str(_matrix(setting))]
+        done = own.run([sys.executable, str(setting.root / "build.py"), *names, *matrix, "--json"])
+        passed = sum(_passed(done.output, name, "built") for name in names)
+        cold.note(results, "torchdev", len(subjects), done, measure="job")
+        results.add("job", "passed", "torchdev", len(subjects), passed)
+
+
+def naive(results: Results, setting: Setting, subjects: Subjects) -> None:
+    """The naive build of the same cells, unless it has been measured already: what the job is compared with."""
+    if results.get("cold", "seconds", "naive", len(subjects)) is None:
+        with engine(setting.site, f"naive-{len(subjects)}", setting.bases.data) as own:
+            cold.build(results, setting, own, "naive", subjects)
+
+
+def checks(results: Results, setting: Setting, subject: Subject) -> None:
+    """The checks of a cell by `build.py test`; once more, now that it is remembered which controls have held."""
+    with engine(setting.site, "checks", setting.bases.data) as own:
+        matrix = _matrix(setting)
+        contenders.build_py(setting, own, matrix, (subject,))
+        command = [sys.executable, str(setting.root / "build.py"), "test", subject.id, "--matrix-file", str(matrix)]
+        _note(results, "torchdev", "seconds", subject, own.run([*command, "--json"]))
+        _note(results, "torchdev", "seconds, controls remembered", subject, own.run([*command, "--json"]))
+
+
+def earlier(results: Results, setting: Setting, subject: Subject) -> None:
+    """The same of the earlier commit: its checkout, its Python packages, its locks, the image that it builds."""
+    folder = baseline.checkout(setting.site, setting.root)
+    try:
+        with engine(setting.site, f"checks-{EARLIER}", setting.bases.data) as own:
+            build_py = baseline.program(own, folder)
+            own.run([*build_py, "build", subject.id, "--no-test"], cwd=folder)
+            done = own.run([*build_py, "test", subject.id, "--json"], cwd=folder)
+            _note(results, EARLIER, "seconds", subject, done)
+    finally:
+        shutil.rmtree(folder.parent, ignore_errors=True)
+
+
+def _matrix(setting: Setting) -> Path:
+    """A copy of the matrix with all that is generated from it, and with nothing that is remembered of other runs."""
+    folder = setting.site.fresh("matrix")
+    shutil.copytree(setting.matrix.parent, folder / "matrix", ignore=shutil.ignore_patterns(REMEMBERED))
+    return folder / "matrix" / setting.matrix.name
+
+
+def _note(results: Results, who: str, quantity: str, subject: Subject, done: Measured) -> None:
+    passed = _passed(done.output, subject.id, "checked")
+    results.add("checks", quantity, who, 1, done.seconds)
+    if results.get("checks", "passed", who, 1) is None:
+        results.add("checks", "passed", who, 1, passed)
+
+
+def _passed(output: str, cell: str, state: str) -> int:
+    """How many checks of a cell have passed, of what build.py says; BuildError unless it is so and none has failed."""
+    found: dict[str, Any] = next((one for one in json.loads(output)["cells"] if one["cell"] == cell), {})
+    outcomes = [verdict["outcome"] for verdict in found.get("verdicts", ())]
+    if found.get("state") != state or "pass" not in outcomes or "fail" in outcomes:
+        what = f"it should have been {state} and have passed its checks: {found.get('state')}, {found.get('error')}"
+        raise BuildError(what, where=cell, next_step="python build.py doctor")
+    return outcomes.count("pass")
