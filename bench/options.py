@@ -13,7 +13,9 @@ DEFAULT = ("py311-cu130-torch2.14.1", "py313-cu130-torch2.14.1", "py311-cu132-to
 """Two Pythons in two CUDA sets."""
 PREDICTED, FIFTY = "predicted", "fifty"
 ALL = (*MEASURES, PREDICTED)
-ABOUT = "Measures torchdev against a naive build and the floor, on engines of its own; or prints what was measured."
+ABOUT = """\
+Measures torchdev against builds by hand, an earlier commit and the floor, on engines of its own; or prints what was
+measured."""
 
 
 def parser() -> argparse.ArgumentParser:
