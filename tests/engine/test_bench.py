@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from random import Random
 
@@ -10,11 +10,13 @@ import pytest
 
 from bench import __main__ as command
 from bench import network as networks
+from bench.bare import machine
 from bench.cold import rewritten, stored
 from bench.engine import Engine, Site, engine, restarted, settle
 from bench.network import NAME, OUTSIDE, network
 from bench.registry import ADDRESS, Registry, program, registry
 from torchdev.util.errors import EngineError
+from torchdev.wheels.host import Host
 
 SIZE = 300_000
 """Bytes of a layer that nothing compresses."""
@@ -93,3 +95,43 @@ def test_what_comes_from_elsewhere_is_counted(site: Site, target: Registry) -> N
         assert served[1] - served[0] < served[0]
         assert served[1] < target.stored() * 1.1
         assert site.network.received() - before < 100_000
+
+
+LOOK = """\
+echo "$$ $(id -u) $1"
+ls -d /proc/[0-9]* | wc -l
+test ! -e "$2"
+cat "$3"
+echo written > /root/written
+sleep 86391 &
+ls /run | wc -l
+"""
+"""Says who it is, how many processes there are, that a file of this machine is not there; leaves one running."""
+
+
+def runs(*command: str) -> bool:
+    """Whether a command runs on this machine."""
+    wanted = "".join(f"{word}\0" for word in command).encode()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if path.read_bytes() == wanted:
+                return True
+    return False
+
+
+@pytest.mark.full
+def test_a_machine_with_nothing_sees_nothing_of_this_one(site: Site, tmp_path: Path) -> None:
+    """A root of its own, its own processes, a network; what was brought to it is there, and all that it began ends."""
+    (tmp_path / "note").write_text("brought\n")
+    try:
+        with machine(site, Host(), "bare") as bare:
+            done = bare.run(LOOK, "word", str(tmp_path), bare.bring(tmp_path / "note"))
+            assert (bare.root / "root" / "written").read_text() == "written\n"
+    except EngineError as error:
+        pytest.skip(f"{error.where} {error.what}".strip())
+    who, processes, note, left = done.output.splitlines()
+    assert (who, note) == ("1 0 word", "brought")
+    assert int(processes) <= 4
+    assert left == "0"
+    assert not runs("sleep", "86391")
+    assert not bare.root.parent.exists()
