@@ -3,7 +3,6 @@
 A chroot would not do: containers can't be started in one, since runc changes the root of a mount namespace.
 """
 
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -67,11 +66,10 @@ class Machine:
 
     def run(self, script: str, *words: str) -> Measured:
         """Run a shell script there, with words as its arguments, and measure it; all that it has started then ends."""
-        set_variables = (f"{name}={value}" for name, value in self.variables.items())
-        shell = ["env", "-i", *set_variables, "sh", "-ec", script, "sh", *words]
         apart = ["unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--"]
-        words = [*self.site.network.prefix, *apart, "sh", "-c", ENTER, "sh", str(self.root), *shell]
-        command = measure.Command(words=words, env=dict(os.environ))
+        inside = ["sh", "-c", ENTER, "sh", str(self.root), "sh", "-ec", script, "sh", *words]
+        # As variables, since a command line with passwords of proxies could be read by all.
+        command = measure.Command(words=[*self.site.network.prefix, *apart, *inside], env=self.variables)
         return measure.run(command, self.root.parent / "log", received=self.site.network.received)
 
 

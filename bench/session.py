@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from bench import change, checks, cold, contenders, fifty, importing, quickstart, transfer
+from bench import change, cold, contenders, fifty, importing, job, transfer
 from bench.cells import Subject
 from bench.contenders import Setting
 from bench.engine import Engine, engine
@@ -76,15 +76,15 @@ def apart(
     own = {measure for measure in APART if wish.applies(measure, "torchdev", max(wish.counts))}
     for count in wish.counts if "job" in own else ():
         if "naive" in wish.contenders and results.get("cold", "seconds", "naive", count) is None:
-            yield f"cold, {_with('naive', count)}", partial(checks.naive, results, setting, subjects[:count])
-        yield f"job, {_with('torchdev', count)}", partial(checks.job, results, setting, subjects[:count])
+            yield f"cold, {_with('naive', count)}", partial(job.naive, results, setting, subjects[:count])
+        yield f"job, {_with('torchdev', count)}", partial(job.job, results, setting, subjects[:count])
     if "checks" in own:
-        yield f"checks, {_with(EARLIER, 1)}", partial(checks.earlier, results, setting, subjects[0])
-        yield f"checks, {_with('torchdev', 1)}", partial(checks.checks, results, setting, subjects[0])
-    for who in quickstart.COMMITS if "quickstart" in own else ():
+        yield f"checks, {_with(EARLIER, 1)}", partial(job.earlier, results, setting, subjects[0])
+        yield f"checks, {_with('torchdev', 1)}", partial(job.checks, results, setting, subjects[0])
+    for who in job.COMMITS if "quickstart" in own else ():
         yield (
             f"quickstart, {_with(who, 1)}",
-            partial(quickstart.quickstart, results, setting, subjects[0], who),
+            partial(job.quickstart, results, setting, subjects[0], who),
         )
     if "fifty" in own:
         yield "fifty", partial(_fifty, results, setting)

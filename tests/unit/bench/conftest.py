@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench import checks
+from bench import job
 from bench.bases import Bases
 from bench.cells import Subject, Wheel
 from bench.contenders import Setting
@@ -63,7 +63,7 @@ class Engines:
 def engines(monkeypatch: pytest.MonkeyPatch) -> Engines:
     """Engines in memory, in place of those that measures start."""
     found = Engines()
-    monkeypatch.setattr(checks, "engine", found.engine)
+    monkeypatch.setattr(job, "engine", found.engine)
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bench import bare, baseline, measure, quickstart
+from bench import bare, baseline, job, measure
 from bench.contenders import Setting
 from bench.engine import Site
 from bench.measure import Measured
@@ -99,19 +99,17 @@ def test_a_script_runs_apart(debian: None, setting: Setting, monkeypatch: pytest
     commands = []
 
     def run(command: measure.Command, log: Path, **more: Any) -> Measured:
-        commands.append(list(command.words))
+        commands.append(command)
         return cost(1.0)
 
     monkeypatch.setattr(measure, "run", run)
     with bare.machine(setting.site, Host(), "bare") as found:
         found.run("script", "word")
     [command] = commands
-    assert command[:2] == ["nsenter", "unshare"]
-    assert {"--mount", "--pid", "--fork", "--kill-child"} <= set(command)
-    place = command.index("env")
-    assert command[place - 1] == str(found.root)
-    assert command[place + 1] == "-i"
-    assert command[-5:] == ["sh", "-ec", "script", "sh", "word"]
+    assert command.words[:2] == ["nsenter", "unshare"]
+    assert {"--mount", "--pid", "--fork", "--kill-child"} <= set(command.words)
+    assert command.words[-6:] == [str(found.root), "sh", "-ec", "script", "sh", "word"]
+    assert command.env == found.variables
     subprocess.run(["sh", "-n", "-c", bare.ENTER], check=True)
 
 
@@ -128,7 +126,7 @@ def typed(tmp_path: Path) -> "Iterator[Any]":
 
     def run(**more: str) -> "tuple[int, list[str]]":
         environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "LOG": str(log), **more}
-        command = ["sh", "-ec", quickstart.SCRIPT, "sh", "/bundle", "abc", "py311"]
+        command = ["sh", "-ec", job.SCRIPT, "sh", "/bundle", "abc", "py311"]
         status = subprocess.run(command, cwd=tmp_path, env=environment, check=False).returncode
         return status, log.read_text().splitlines()
 
@@ -172,9 +170,9 @@ def test_each_quickstart_has_a_machine(
     def machine(site: Site, host: Host, name: str) -> Iterator[Bare]:
         yield Bare()
 
-    monkeypatch.setattr(quickstart, "machine", machine)
+    monkeypatch.setattr(job, "machine", machine)
     monkeypatch.setattr(baseline, "bundle", lambda site, root: tmp_path / "b")
     results = Results()
-    quickstart.quickstart(results, setting, SUBJECT, who)
+    job.quickstart(results, setting, SUBJECT, who)
     assert ran == [("/brought/b", commit, SUBJECT.id)]
     assert results.get("quickstart", "seconds", who, 1) == 300.0

@@ -1,13 +1,13 @@
-"""The main job, as users run it, and its checks alone: those of today and those of an earlier commit."""
+"""The whole main job, as users run it; its checks alone, and quickstart: those of today and of an earlier commit."""
 
 import json
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from bench import baseline, cold, contenders
+from bench.bare import machine
 from bench.cells import Subject
 from bench.contenders import Setting
 from bench.engine import engine
@@ -16,9 +16,18 @@ from bench.results import EARLIER, Results
 from torchdev.util.errors import BuildError
 
 Subjects = tuple[Subject, ...]
-Say = Callable[[str], None]
 REMEMBERED = ".torchdev*"
 """Folders beside a matrix in which torchdev keeps what it has found out: none of it may be there."""
+COMMITS = {EARLIER: EARLIER, "torchdev": "HEAD"}
+"""Whose quickstart it is, and by what name git knows it."""
+SCRIPT = """\
+git clone --quiet --no-checkout "$1" torchdev
+cd torchdev
+git checkout --quiet --detach "$2"
+python3 build.py quickstart --yes "$3"
+docker run --rm -v "$PWD/workloads":/opt/workloads:ro -w /opt "torchdev:$3" python -m workloads.cnn
+"""
+"""What a user types: README.md's first commands, and docs/workloads.md's for one workload."""
 
 
 def job(results: Results, setting: Setting, subjects: Subjects) -> None:
@@ -60,6 +69,14 @@ def earlier(results: Results, setting: Setting, subject: Subject) -> None:
             _note(results, EARLIER, "seconds", subject, done)
     finally:
         shutil.rmtree(folder.parent, ignore_errors=True)
+
+
+def quickstart(results: Results, setting: Setting, subject: Subject, who: str) -> None:
+    """All of it, for one cell, on a Debian that has Python and git alone: neither bases nor an engine."""
+    bundle = baseline.bundle(setting.site, setting.root)
+    with machine(setting.site, setting.host, f"bare-{who}") as bare:
+        done = bare.run(f"cd /root\n{SCRIPT}", bare.bring(bundle), COMMITS[who], subject.id)
+        cold.note(results, who, 1, done, measure="quickstart")
 
 
 def _matrix(setting: Setting) -> Path:
