@@ -10,7 +10,7 @@ from bench import baseline, cold, contenders
 from bench.bare import machine
 from bench.cells import Subject
 from bench.contenders import Setting
-from bench.engine import engine
+from bench.engine import engine, settle
 from bench.measure import Measured
 from bench.results import EARLIER, Results
 from torchdev.util.errors import BuildError
@@ -37,8 +37,9 @@ def job(results: Results, setting: Setting, subjects: Subjects) -> None:
         matrix = ["--matrix-file", str(_matrix(setting))]
         done = own.run([sys.executable, str(setting.root / "build.py"), *names, *matrix, "--json"])
         passed = sum(_passed(done.output, name, "built") for name in names)
-        cold.note(results, "torchdev", len(subjects), done, measure="job")
-        results.add("job", "passed", "torchdev", len(subjects), passed)
+        # Neither memory nor others' work: processes of containers are below no process that was started here.
+        for quantity, value in (("seconds", done.seconds), ("fetched", done.fetched), ("passed", passed)):
+            results.add("job", quantity, "torchdev", len(subjects), value)
 
 
 def naive(results: Results, setting: Setting, subjects: Subjects) -> None:
@@ -54,8 +55,9 @@ def checks(results: Results, setting: Setting, subject: Subject) -> None:
         matrix = _matrix(setting)
         contenders.build_py(setting, own, matrix, (subject,))
         command = [sys.executable, str(setting.root / "build.py"), "test", subject.id, "--matrix-file", str(matrix)]
-        _note(results, "torchdev", "seconds", subject, own.run([*command, "--json"]))
-        _note(results, "torchdev", "seconds, controls remembered", subject, own.run([*command, "--json"]))
+        for quantity in ("seconds", "seconds, controls remembered"):
+            settle()
+            _note(results, "torchdev", quantity, subject, own.run([*command, "--json"]))
 
 
 def earlier(results: Results, setting: Setting, subject: Subject) -> None:
@@ -65,6 +67,7 @@ def earlier(results: Results, setting: Setting, subject: Subject) -> None:
         with engine(setting.site, f"checks-{EARLIER}", setting.bases.data) as own:
             build_py = baseline.program(own, folder)
             own.run([*build_py, "build", subject.id, "--no-test"], cwd=folder)
+            settle()
             done = own.run([*build_py, "test", subject.id, "--json"], cwd=folder)
             _note(results, EARLIER, "seconds", subject, done)
     finally:

@@ -50,6 +50,7 @@ class Engines:
 
     def __init__(self) -> None:
         self.started: list[FakeEngine] = []
+        self.settled: list[int] = []
         self.answer: Callable[[list[str]], str] = lambda command: ""
 
     @contextmanager
@@ -58,12 +59,17 @@ class Engines:
         self.started.append(FakeEngine(site, name, lambda command: self.answer(command)))
         yield self.started[-1]
 
+    def settle(self) -> None:
+        """Take the place of bench.engine.settle, and note how many commands the engine has had."""
+        self.settled.append(len(self.started[-1].commands))
+
 
 @pytest.fixture
 def engines(monkeypatch: pytest.MonkeyPatch) -> Engines:
     """Engines in memory, in place of those that measures start."""
     found = Engines()
     monkeypatch.setattr(job, "engine", found.engine)
+    monkeypatch.setattr(job, "settle", found.settle)
     return found
 
 

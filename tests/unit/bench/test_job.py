@@ -31,9 +31,11 @@ def test_the_job_is_what_users_run(engines: Engines, setting: Setting) -> None:
     job.job(results, setting, (SUBJECT,))
     [own] = engines.started
     assert [words(command, setting) for command, _ in own.commands] == [[SUBJECT.id, "--json"]]
-    assert results.get("job", "seconds", "torchdev", 1) == 2.0
-    assert results.get("job", "passed", "torchdev", 1) == 2
-    assert results.get("cold", "seconds", "torchdev", 1) is None
+    assert results.values == {
+        ("job", "seconds", "torchdev", 1): [2.0],
+        ("job", "fetched", "torchdev", 1): [1000],
+        ("job", "passed", "torchdev", 1): [2],
+    }
 
 
 @pytest.mark.parametrize(
@@ -64,6 +66,7 @@ def test_the_checks_run_twice_on_one_image(engines: Engines, setting: Setting) -
     first, *tests = (words(command, setting) for command, _ in own.commands)
     assert first == [SUBJECT.id, "--no-test", "--json"]
     assert tests == [["test", SUBJECT.id, "--json"]] * 2
+    assert engines.settled == [1, 2]
     assert len({command[command.index("--matrix-file") + 1] for command, _ in own.commands}) == 1
     assert results.values == {
         ("checks", "seconds", "torchdev", 1): [4.0],
@@ -91,6 +94,7 @@ def test_the_earlier_commit_runs_by_itself(
     assert build == [python, str(folder / "build.py"), "build", SUBJECT.id, "--no-test"]
     assert test == [python, str(folder / "build.py"), "test", SUBJECT.id, "--json"]
     assert [cwd for _, cwd in own.commands[2:]] == [folder, folder]
+    assert engines.settled == [3]
     assert results.get("checks", "seconds", EARLIER, 1) == 8.0
     assert results.get("checks", "passed", EARLIER, 1) == 2
     assert not folder.parent.exists()

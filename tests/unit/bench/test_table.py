@@ -155,11 +155,27 @@ def test_the_page_has_what_was_measured() -> None:
     assert "100.0 (90.0 to 120.0) s" in changed
 
 
+class Asked(Results):
+    """Results that note what they are asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keys: set[tuple[str, str]] = set()
+
+    def get(self, measure: str, quantity: str, contender: str, cells: int) -> "float | None":
+        """Nothing was measured."""
+        self.keys.add((measure, quantity))
+        return None
+
+
 def test_every_quantity_that_is_measured_has_a_row() -> None:
     """The figures are made of quantities that the table shows."""
     shown = {(measure, quantity) for measure, quantity, _, _ in table.ROWS}
-    for results in (measured(),):
-        assert {(m, q) for m, q, _, _ in results.values} <= shown
+    assert {(m, q) for m, q, _, _ in measured().values} <= shown
+    asked = Asked()
+    figures(asked)
+    assert {("job", "seconds"), ("checks", "seconds"), ("quickstart", "seconds")} <= asked.keys
+    assert asked.keys <= shown
 
 
 def test_the_table_is_printed_by_a_command_of_its_own(tmp_path: Path) -> None:
