@@ -79,7 +79,7 @@ def measure(options: argparse.Namespace) -> int:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(results.to_json(), encoding="utf-8")
 
-    with alone(), network() as net:
+    with locked(), network() as net:
         clear(options.work)
         disk.check(options.work, disk.needed(built, wish.measures, wish.contenders))
         with folder(options.work) as work:
@@ -168,7 +168,7 @@ def build_py(*words: str) -> str:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def locked() -> Iterator[None]:
     """One bench at a time on a machine."""
     with LOCK.open("w") as file:
         try:

@@ -29,7 +29,7 @@ class Bases:
 def prepare(site: Site, root: Path, matrix: Path, subjects: "tuple[Subject, ...]", say: Say) -> Bases:
     """Have the bases of some cells ready: pulled where a registry answers, else as torchdev bootstraps them.
 
-    Stand-ins that this machine's own engine has are taken over; torchdev makes anew what is not up to date.
+    Substitutes that this machine's own engine has are taken over; torchdev makes anew what is not up to date.
     """
     digests = read_digests(root / "images" / "bases.json")
     found = {subject.python: bases_of(subject.python, digests) for subject in subjects}
@@ -47,7 +47,7 @@ def prepare(site: Site, root: Path, matrix: Path, subjects: "tuple[Subject, ...]
         shutil.move(own.data, kept)
     pythons = {series: bases[1] for series, bases in found.items()}
     official = origin == "official"
-    return Bases(kept, origin, {series: b.ref if official else b.stand_in for series, b in pythons.items()})
+    return Bases(kept, origin, {series: b.ref if official else b.substitute for series, b in pythons.items()})
 
 
 def _pulled(own: Engine, wanted: "list[Base]") -> bool:
@@ -61,11 +61,11 @@ def _pulled(own: Engine, wanted: "list[Base]") -> bool:
 
 
 def _take_over(own: Engine, wanted: "list[Base]") -> None:
-    """Load the stand-ins that this machine's own engine has, if there is one."""
+    """Load the substitutes that this machine's own engine has, if there is one."""
     there = [
-        base.stand_in
+        base.substitute
         for base in wanted
-        if subprocess.run(["docker", "image", "inspect", base.stand_in], capture_output=True, check=False).returncode
+        if subprocess.run(["docker", "image", "inspect", base.substitute], capture_output=True, check=False).returncode
         == 0
     ]
     if there:

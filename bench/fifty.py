@@ -25,13 +25,13 @@ CELLS = 50
 LIMIT = 60.0
 """Seconds after which it is stopped: then it builds what it should have skipped."""
 LAYERS = 9
-"""Of each stand-in, as many as a real image has above its base."""
+"""Of each substitute, as many as a real image has above its base."""
 DEVEL_FROM = "cu130"
 """The first CUDA whose compiler is on PyPI."""
 
 
 def fifty(results: Results, setting: Setting, engine: Engine) -> None:
-    """Lock and render 50 cells, make their stand-ins, and run build.py."""
+    """Lock and render 50 cells, make their substitutes, and run build.py."""
     build_py = [sys.executable, str(setting.root / "build.py")]
     catalog = json.loads((setting.root / "torchdev" / "data" / "catalog.json").read_text())
     chosen = rows(catalog["builds"], setting.bases.froms)
@@ -44,7 +44,7 @@ def fifty(results: Results, setting: Setting, engine: Engine) -> None:
     engine.run([*build_py, "lock", *at])
     engine.run([*build_py, "render", *at])
     baked = json.loads(engine.run([*build_py, "bake", "--group", "all", *at]).output)
-    _stand_ins(engine, folder, baked["target"])
+    _substitutes(engine, folder, baked["target"])
     logs = folder / ".torchdev" / "logs"
     before = sorted(path.name for path in logs.iterdir())
     for _ in range(AGAIN):
@@ -78,9 +78,9 @@ def rows(builds: "Iterable[Mapping[str, Any]]", pythons: "Iterable[str]", count:
     return [*[row for row in found if row["variant"] == "plain"][: max(0, count - len(devel))], *devel][:count]
 
 
-def _stand_ins(engine: Engine, folder: Path, targets: "dict[str, Any]") -> None:
+def _substitutes(engine: Engine, folder: Path, targets: "dict[str, Any]") -> None:
     """An image for every target of torchdev's bake file: its tag and labels, on layers with a byte in each."""
-    context = folder / "stand-ins"
+    context = folder / "substitutes"
     context.mkdir()
     for number in range(LAYERS):
         (context / str(number)).write_text(str(number))
@@ -95,6 +95,6 @@ def _stand_ins(engine: Engine, folder: Path, targets: "dict[str, Any]") -> None:
         }
         for name, target in targets.items()
     }
-    file = folder / "stand-ins.json"
+    file = folder / "substitutes.json"
     file.write_text(json.dumps({"target": small}))
     engine.docker("buildx", "bake", "--file", str(file), "--provenance=false", *small)

@@ -25,7 +25,7 @@ from torchdev.util.errors import EngineError
 PATIENCE = 30
 """Seconds for an engine to start."""
 TOGETHER = {
-    "cells": ("test_pipeline", "test_push", "test_unchanged", "test_waves"),
+    "cells": ("test_pipeline", "test_push", "test_unchanged", "test_batches"),
     "engines": ("test_bench", "test_builders", "test_podman", "test_secrets"),
 }
 """Modules whose tests never run at the same time: those of cells remove steps of builds, and set remembered checks
@@ -96,20 +96,20 @@ def small(engine: Engine) -> Plan:
 
 @pytest.fixture(scope="session")
 def made(engine: Engine, project: Project) -> "tuple[Base, ...]":
-    """Those of the first cell's bases that builds take stand-ins for, by the code by which builds choose."""
+    """Those of the first cell's bases that builds take substitutes for, by the code by which builds choose."""
     plan = project.plans(project.matrix.cells[:1])[0]
     found = bootstrap.choose(engine, list(plan.bases))
-    if not all(engine.image(base.stand_in) for base in found):
+    if not all(engine.image(base.substitute) for base in found):
         pytest.skip(f"needs bases: python build.py bootstrap {plan.cell.id}")
     return tuple(found)
 
 
 @pytest.fixture(scope="session")
 def debian(engine: Engine, project: Project, made: "tuple[Base, ...]") -> str:
-    """A Debian on this engine to build small things on: the official one, which is pulled, or its stand-in."""
+    """A Debian on this engine to build small things on: the official one, which is pulled, or its substitute."""
     wanted = project.plans(project.matrix.cells[:1])[0].debian
     if wanted in made:
-        return wanted.stand_in
+        return wanted.substitute
     if not engine.image(wanted.ref):
         subprocess.run(["docker", "pull", "--quiet", wanted.ref], check=True)
     return wanted.ref

@@ -28,7 +28,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with ExitStack() as stack:
         try:
             networks.need_tools()
-            stack.enter_context(command.alone())
+            stack.enter_context(command.locked())
             found = stack.enter_context(network())
             settle()
         except EngineError as error:

@@ -21,14 +21,14 @@ from torchdev.catalog.bases import Base
 from torchdev.docgen.project import Project
 from torchdev.engine import buildx, outputs
 from torchdev.engine.client import Engine
-from torchdev.engine.outputs import Way
+from torchdev.engine.outputs import BuilderConfig
 from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan
 from torchdev.matrix.load import load
 from torchdev.pipeline import batches
 from torchdev.pipeline.push import push, remotes
 from torchdev.pipeline.report import State
-from torchdev.pipeline.session import BuildSession, Options, way_of
+from torchdev.pipeline.session import BuildSession, Options, builder_config
 from torchdev.util.errors import BuildError, EngineError
 from torchdev.wheels.lock import Lock, inputs_digest
 
@@ -56,13 +56,13 @@ def base(tiny: str) -> str:
 def cells(
     engine: Engine, project: Project, base: str, tmp_path: Path
 ) -> Iterator[tuple[BuildSession, tuple[Plan, ...]]]:
-    """Two cells that share a step, on a stand-in of their own for whatever base there is; a session for one engine.
+    """Two cells that share a step, on a substitute of their own for whatever base there is; a session for one engine.
 
     So no builder needs a registry.
     """
     image, mark = f"torchdev-test-{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
     own = Base(f"debian:bookworm-slim-{image}", None)
-    engine.tag(base, own.stand_in)
+    engine.tag(base, own.substitute)
     first = dataclasses.replace(project.plans(project.matrix.cells[:1])[0], debian=own, python=own, tool=own)
     (tmp_path / "matrix.yaml").write_text(MATRIX.format(image=image))
     small = Project(Paths(ROOT, tmp_path / "matrix.yaml"), load(tmp_path / "matrix.yaml"))
@@ -84,7 +84,7 @@ def cells(
     how = Options(test=False, jobs=2)
     session = session_of(engine, small.paths, made=(own,), options=how, lock_dir=tmp_path / "turns")
     yield session, tuple(plans)
-    for name in (own.stand_in, *(name for plan in plans for name in (plan.tags[0], plan.candidate))):
+    for name in (own.substitute, *(name for plan in plans for name in (plan.tags[0], plan.candidate))):
         engine.untag(name)
 
 
@@ -94,17 +94,17 @@ def log_of(session: BuildSession, plan: Plan) -> str:
 
 
 def test_remote_builder(cells: tuple[BuildSession, tuple[Plan, ...]], second: Second, tmp_path: Path) -> None:
-    """It knows no image of the engine: the stand-in gets there as a layout, and what is built comes back."""
+    """It knows no image of the engine: the substitute gets there as a layout, and what is built comes back."""
     session, plans = cells
     options = dataclasses.replace(session.options, builder=second.builder)
-    way, platforms = way_of(session.engine, options, tmp_path)
-    assert (way.driver, platforms[0]) == ("remote", session.engine.platform())
-    session = dataclasses.replace(session, options=options, way=way, platforms=platforms)
+    builder, platforms = builder_config(session.engine, options, tmp_path)
+    assert (builder.driver, platforms[0]) == ("remote", session.engine.platform())
+    session = dataclasses.replace(session, options=options, builder=builder, platforms=platforms)
     results = batches.run(session, plans)
     assert [result.state for result in results] == [State.BUILT] * 2, results
     chains = [[name for name, _ in session.engine.layer_sizes(plan.tags[0])] for plan in plans]
     assert chains[0][:2] == chains[1][:2] != chains[0][1:]
-    base = session.engine.image(plans[0].debian.stand_in)
+    base = session.engine.image(plans[0].debian.substitute)
     assert base
     assert chains[0][0] == base.layers[0]
     assert "docker-image://" not in log_of(session, plans[0])
@@ -114,7 +114,7 @@ def test_remote_builder(cells: tuple[BuildSession, tuple[Plan, ...]], second: Se
 def test_unknown_builder_is_refused(engine: Engine, tmp_path: Path) -> None:
     """Before anything is built."""
     with pytest.raises(EngineError, match="no builder torchdev-test-none"):
-        way_of(engine, Options(builder="torchdev-test-none"), tmp_path)
+        builder_config(engine, Options(builder="torchdev-test-none"), tmp_path)
 
 
 def test_classic_store_writes_no_cache(engine: Engine, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_classic_store_writes_no_cache(engine: Engine, tmp_path: Path) -> None:
     if outputs.containerd_store(engine.info()):
         pytest.skip("this engine has containerd's store, which can")
     with pytest.raises(EngineError, match="can't write its cache"):
-        way_of(engine, Options(cache_to="127.0.0.1:5000/cache"), tmp_path)
+        builder_config(engine, Options(cache_to="127.0.0.1:5000/cache"), tmp_path)
 
 
 @pytest.mark.full
@@ -131,15 +131,15 @@ def test_containerd_store_gets_zstd(
 ) -> None:
     """Every layer that was built is packed by zstd, and the second run finds nothing to do."""
     session, plans = cells
-    stands = {base.stand_in for base in plans[0].bases}
+    substitutes = {base.substitute for base in plans[0].bases}
     archive = tmp_path / "base.tar"
-    subprocess.run(["docker", "save", "--output", str(archive), *stands], check=True)
+    subprocess.run(["docker", "save", "--output", str(archive), *substitutes], check=True)
     monkeypatch.setenv("DOCKER_HOST", f"unix://{second.socket}")
     subprocess.run(["docker", "load", "--input", str(archive)], check=True, stdout=subprocess.DEVNULL)
     own = Engine()
-    way, platforms = way_of(own, session.options, tmp_path)
-    assert way == Way(containerd=True)
-    session = dataclasses.replace(session, engine=own, way=way, platforms=platforms)
+    builder, platforms = builder_config(own, session.options, tmp_path)
+    assert builder == BuilderConfig(containerd=True)
+    session = dataclasses.replace(session, engine=own, builder=builder, platforms=platforms)
     assert [result.state for result in batches.run(session, plans)] == [State.BUILT] * 2
     image = own.image(plans[0].tags[0])
     assert image
@@ -249,8 +249,8 @@ def test_cache_by_way_of_a_registry(
     """Another machine, here the same builder without its own cache, runs no step again."""
     session, plans = cells
     options = dataclasses.replace(session.options, builder=second.builder, cache_to=registry, cache_from=(registry,))
-    way, platforms = way_of(session.engine, options, tmp_path)
-    session = dataclasses.replace(session, options=options, way=way, platforms=platforms)
+    builder, platforms = builder_config(session.engine, options, tmp_path)
+    session = dataclasses.replace(session, options=options, builder=builder, platforms=platforms)
     assert [result.state for result in batches.run(session, plans)] == [State.BUILT] * 2
     before = [session.engine.image(plan.tags[0]) for plan in plans]
     assert "exporting cache to registry" in log_of(session, plans[0])

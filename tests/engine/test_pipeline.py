@@ -162,8 +162,8 @@ def test_two_runs_take_turns(make: Make, tmp_path: Path) -> None:
     session, plans = make({"3.11": f"sleep 3 # {uuid.uuid4()}"})
     said: list[str] = []
     second = dataclasses.replace(session, say=said.append)
-    program = "import sys, time; from torchdev.pipeline.run_lock import alone; from pathlib import Path\n"
-    program += "with alone(Path(sys.argv[1]), sys.argv[2], lambda: None): print('held', flush=True); time.sleep(2)"
+    program = "import sys, time; from torchdev.pipeline.run_lock import locked; from pathlib import Path\n"
+    program += "with locked(Path(sys.argv[1]), sys.argv[2], lambda: None): print('held', flush=True); time.sleep(2)"
     command = [sys.executable, "-c", program, str(session.lock_dir), plans[0].candidate]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout

@@ -1,4 +1,4 @@
-"""A stand-in made of a Python that is installed on this machine, if that one can serve."""
+"""A substitute made of a Python that is installed on this machine, if that one can serve."""
 
 import json
 import platform
@@ -23,7 +23,7 @@ SERIES = "{}.{}".format(*platform.python_version_tuple())
 
 @pytest.fixture(scope="module")
 def given() -> prefix.Prefix:
-    """The Python that runs these tests, unless no stand-in can be made of it: the system's own, say."""
+    """The Python that runs these tests, unless no substitute can be made of it: the system's own, say."""
     try:
         return prefix.read_prefix(SERIES, Path(sys.base_prefix))
     except InputError as error:
@@ -31,15 +31,15 @@ def given() -> prefix.Prefix:
 
 
 @pytest.fixture
-def stand_in(engine: Engine, base: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Base]:
-    """A base whose stand-in has a name of the tests' own, so that none in use is touched."""
+def substitute(engine: Engine, base: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Base]:
+    """A base whose substitute has a name of the tests' own, so that none in use is touched."""
     suite = suite_of(SERIES)
     monkeypatch.setattr(bases, "PREFIX", f"torchdev-test-{uuid.uuid4().hex[:8]}/")
     debian, python = Base(suite.image, None), Base(python_image(SERIES, suite), None)
-    engine.tag(base, debian.stand_in)
+    engine.tag(base, debian.substitute)
     yield python
-    engine.untag(debian.stand_in)
-    engine.untag(python.stand_in)
+    engine.untag(debian.substitute)
+    engine.untag(python.substitute)
 
 
 def make(
@@ -52,7 +52,7 @@ def make(
 
 
 def made(engine: Engine, project: Project, base: Base, given: prefix.Prefix) -> None:
-    """Make the stand-in; not-run where the Python here was compiled on a newer Debian than the images have."""
+    """Make the substitute; not-run where the Python here was compiled on a newer Debian than the images have."""
     _, failed = make(engine, project, base, {SERIES: given})
     error = failed.get(base)
     if error and "needs glibc" in error.what:
@@ -60,31 +60,31 @@ def made(engine: Engine, project: Project, base: Base, given: prefix.Prefix) -> 
     assert not error, error
 
 
-def test_stand_in_is_made_once_and_then_kept(
-    engine: Engine, project: Project, stand_in: Base, given: prefix.Prefix
+def test_substitute_is_made_once_and_then_kept(
+    engine: Engine, project: Project, substitute: Base, given: prefix.Prefix
 ) -> None:
     """It is in /usr/local, has pip alone, names nothing of this machine, and is kept with and without the option."""
-    made(engine, project, stand_in, given)
-    image = engine.image(stand_in.stand_in)
+    made(engine, project, substitute, given)
+    image = engine.image(substitute.substitute)
     assert image
     assert image.labels[bootstrap.ORIGIN_LABEL] == "prefix"
-    assert str(given.root) not in json.dumps([dict(image.labels), engine.history(stand_in.stand_in)])
+    assert str(given.root) not in json.dumps([dict(image.labels), engine.history(substitute.substitute)])
     program = "import json, sys, sysconfig as s; print(json.dumps([sys.prefix, sys.version_info[:2], s.get_paths()]))"
-    status, output = engine.run(stand_in.stand_in, ["python", "-c", program])
+    status, output = engine.run(substitute.substitute, ["python", "-c", program])
     where, version, paths = json.loads(output)
     assert (status, where, ".".join(map(str, version))) == (0, "/usr/local", SERIES)
     assert all(path.startswith("/usr/local") for path in paths.values())
-    _, listing = engine.run(stand_in.stand_in, ["pip", "list", "--format", "json", "--disable-pip-version-check"])
+    _, listing = engine.run(substitute.substitute, ["pip", "list", "--format", "json", "--disable-pip-version-check"])
     assert {entry["name"] for entry in json.loads(listing)} <= {"pip", "setuptools", "wheel"}
     for prefixes in ({SERIES: given}, {}):
-        said, failed = make(engine, project, stand_in, prefixes)
+        said, failed = make(engine, project, substitute, prefixes)
         assert not failed
         assert "bootstrapped before" in said[-1]
-        assert engine.image(stand_in.stand_in) == image
+        assert engine.image(substitute.substitute) == image
 
 
 def test_lacking_module_is_named(
-    engine: Engine, project: Project, stand_in: Base, given: prefix.Prefix, tmp_path: Path
+    engine: Engine, project: Project, substitute: Base, given: prefix.Prefix, tmp_path: Path
 ) -> None:
     """Of a copy without _ssl nothing is made, and the message says which module is missing and what to do."""
     copy = tmp_path / "python"
@@ -94,11 +94,11 @@ def test_lacking_module_is_named(
     if not modules:
         pytest.skip("the Python here has _ssl inside the interpreter")
     modules[0].unlink()
-    _, failed = make(engine, project, stand_in, {SERIES: prefix.read_prefix(SERIES, copy)})
-    error = failed[stand_in]
+    _, failed = make(engine, project, substitute, {SERIES: prefix.read_prefix(SERIES, copy)})
+    error = failed[substitute]
     if "needs glibc" in error.what:
         pytest.skip(error.what)
     assert isinstance(error, BuildError)
     assert "module _ssl is missing" in error.what
     assert "libssl-dev" in error.next_step
-    assert engine.image(stand_in.stand_in) is None
+    assert engine.image(substitute.substitute) is None

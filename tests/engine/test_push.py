@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.engine.fake_registry import FakeRegistry, serving
+from tests.engine.test_batches import named, step, tight
 from tests.engine.test_pipeline import Make, ids, make
-from tests.engine.test_waves import named, step, tight
 from torchdev.engine.client import Engine
 from torchdev.image.plan import Plan
 from torchdev.pipeline import batches, run, verify
@@ -123,7 +123,7 @@ def test_an_alias_that_is_swapped_before_the_push(
 
 
 def test_the_users_name_is_only_borrowed(make: Make, engine: Engine, registry: FakeRegistry, other: str) -> None:
-    """An image that has the name of a tag in the registry keeps it, in waves, too."""
+    """An image that has the name of a tag in the registry keeps it, in batches, too."""
     session, plans = make({"3.11": step()})
     name = remotes(plans[0], f"{registry.host}/x")[0]
     engine.tag(other, name)
@@ -136,7 +136,7 @@ def test_the_users_name_is_only_borrowed(make: Make, engine: Engine, registry: F
         assert found.id == other
 
 
-def test_waves_leave_no_name(make: Make, engine: Engine, registry: FakeRegistry) -> None:
+def test_batches_leave_no_name(make: Make, engine: Engine, registry: FakeRegistry) -> None:
     """Pushed and removed: neither tags nor names in the registry are left here; all cells are there."""
     session, plans = make({"3.11": step(), "3.13": step(), "3.14": step()})
     results = batches.run(tight(pushing(session, registry), plans), plans)

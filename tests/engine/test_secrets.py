@@ -38,7 +38,7 @@ from torchdev.image.context import context_of
 from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan, make_plan
 from torchdev.pipeline import bake
-from torchdev.pipeline.inventory import Inputs, StandIn, Stands, stands_for
+from torchdev.pipeline.inventory import Inputs, Substitute, Substitutes, substitutes_for
 from torchdev.pipeline.session import BuildSession
 from torchdev.util.errors import BuildError
 from torchdev.util.terminal import HIDDEN
@@ -61,11 +61,11 @@ class Site:
     home: Path
     paths: Paths
     plan: Plan
-    stands: Stands
+    substitutes: Substitutes
 
     def session(self, host: Host, **more: Any) -> BuildSession:
         """A build session with some settings."""
-        return session_of(self.engine, self.paths, self.stands, host=host, **more)
+        return session_of(self.engine, self.paths, self.substitutes, host=host, **more)
 
     def host(self) -> Host:
         """The settings, as torchdev reads them."""
@@ -143,7 +143,7 @@ def network_of(process: int) -> Iterator[None]:
             assert libc.setns(own.fileno(), CLONE_NEWNET) == 0
 
 
-def site_of(engine: Engine, index: FakeIndex, like: Plan, folder: Path, stands: Stands) -> Site:
+def site_of(engine: Engine, index: FakeIndex, like: Plan, folder: Path, substitutes: Substitutes) -> Site:
     """Fill an index with two wheels, one of them PyTorch's, and write settings that lead to it."""
     secrets = {kind: f"Zz9{uuid.uuid4().hex[:20]}" for kind in KINDS}
     unique = uuid.uuid4().hex[:10]
@@ -173,7 +173,7 @@ def site_of(engine: Engine, index: FakeIndex, like: Plan, folder: Path, stands: 
     plan = make_plan("torchdev-test-secrets", like.cell, lock, like.bases, ())
     paths = Paths(ROOT, folder / "matrix.yaml")
     render.write_cell(plan, paths.templates, paths.images)
-    site = Site(engine, index, secrets, folder / "home", paths, plan, stands)
+    site = Site(engine, index, secrets, folder / "home", paths, plan, substitutes)
     site.write_settings()
     return site
 
@@ -188,10 +188,10 @@ def cpu() -> Plan:
 @pytest.fixture
 def classic(engine: Engine, cpu: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """With the engine that is there."""
-    stands = stands_for(engine, cpu, bootstrap.choose(engine, list(cpu.bases)))
+    substitutes = substitutes_for(engine, cpu, bootstrap.choose(engine, list(cpu.bases)))
     try:
         with serving(FakeIndex(), GATEWAY) as index:
-            site = site_of(engine, index, cpu, tmp_path, stands)
+            site = site_of(engine, index, cpu, tmp_path, substitutes)
             bake.build(site.session(read_host()), Inputs(site.paths), site.plan, "tool")
             for name, value in site.variables().items():
                 monkeypatch.setenv(name, value)
@@ -217,14 +217,14 @@ def containerd(
     engine = Engine()
     image = engine.image(name)
     assert image
-    stand = StandIn(name, image.id)
-    stands = {**dict.fromkeys((base.ref for base in cpu.bases), stand), "tool": stand}
+    substitute = Substitute(name, image.id)
+    substitutes = {**dict.fromkeys((base.ref for base in cpu.bases), substitute), "tool": substitute}
     gateway = subprocess.run(
         ["docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"],
         check=True, capture_output=True, text=True,
     ).stdout.strip()  # fmt: skip
     with network_of(second.process), serving(FakeIndex(), gateway) as index:
-        yield site_of(engine, index, cpu, tmp_path / "second", stands)
+        yield site_of(engine, index, cpu, tmp_path / "second", substitutes)
 
 
 def export(site: Site, stage: str, name: str) -> Path:

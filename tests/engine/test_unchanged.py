@@ -23,7 +23,7 @@ from torchdev.matrix.cells import Cell
 from torchdev.matrix.load import load
 from torchdev.pipeline import memory
 from torchdev.pipeline.estimate import chain
-from torchdev.pipeline.inventory import INPUTS_LABEL, LAYERS_LABEL, Inputs, stands_for
+from torchdev.pipeline.inventory import INPUTS_LABEL, LAYERS_LABEL, Inputs, substitutes_for
 from torchdev.pipeline.verify import Outcome, Verdict
 from torchdev.util import trees
 from torchdev.wheels import lock
@@ -66,7 +66,7 @@ def fifty(engine: Engine, project: Project, made: "tuple[Base, ...]", tmp_path: 
         pass
     try:
         for one in plans:
-            wanted = inputs.of(one, stands_for(engine, one, made))
+            wanted = inputs.of(one, substitutes_for(engine, one, made))
             labels = {INPUTS_LABEL: wanted, LAYERS_LABEL: " ".join(chain(one))}
             engine.load_root(empty, one.tags[0], {**labels, "io.torchdev.lock": one.lock.digest, "cell": one.cell.id})
             there = engine.image(one.tags[0])

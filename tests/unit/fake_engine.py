@@ -9,7 +9,7 @@ from typing import Any, cast
 from torchdev.engine.client import Engine, Image
 from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan
-from torchdev.pipeline.inventory import Stands
+from torchdev.pipeline.inventory import Substitutes
 from torchdev.pipeline.run_lock import Disk
 from torchdev.pipeline.session import BuildSession, Options
 from torchdev.util.errors import BuildError
@@ -18,17 +18,17 @@ from torchdev.wheels.host import Host
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnStands(BuildSession):
+class OnSubstitutes(BuildSession):
     """A session that is told what stands in for official bases."""
 
-    given: Stands
+    given: Substitutes
 
-    def stands(self, plan: Plan) -> Stands:
+    def substitutes(self, plan: Plan) -> Substitutes:
         """What was given, whatever the plan."""
         return self.given
 
 
-def session_of(engine: object, paths: Paths, stands: "Stands | None" = None, **more: Any) -> BuildSession:
+def session_of(engine: object, paths: Paths, substitutes: "Substitutes | None" = None, **more: Any) -> BuildSession:
     """A session on an engine, for the folder of a matrix; `more` are fields that are to be otherwise."""
     fields: dict[str, Any] = {
         "engine": cast(Engine, engine),
@@ -40,7 +40,7 @@ def session_of(engine: object, paths: Paths, stands: "Stands | None" = None, **m
         "lock_dir": paths.work / "locks",
     }
     fields |= more
-    return BuildSession(**fields) if stands is None else OnStands(given=stands, **fields)
+    return BuildSession(**fields) if substitutes is None else OnSubstitutes(given=substitutes, **fields)
 
 
 class FakeEngine:

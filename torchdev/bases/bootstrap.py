@@ -22,7 +22,7 @@ from torchdev.wheels.host import Host
 
 RECIPE_LABEL = "io.torchdev.bootstrap.recipe"
 ORIGIN_LABEL = "io.torchdev.bootstrap.origin"
-"""Label of a Python's stand-in: source, Debian's source package; or prefix, a Python of the machine that built it."""
+"""Label of a Python's substitute: source, Debian's source package; or prefix, a Python of the machine that built it."""
 CONTENT_LABEL = "io.torchdev.bootstrap.prefix"
 """Label with the digest of that Python's files."""
 UNNEEDED = (
@@ -54,7 +54,7 @@ AT_ONCE = 2
 
 Say = Callable[[str], None]
 Prefixes = Mapping[str, prefix.Prefix]
-"""Python series to the installation on this machine that its stand-in is to be made of."""
+"""Python series to the installation on this machine that its substitute is to be made of."""
 NO_PREFIXES: Prefixes = {}
 
 
@@ -77,7 +77,7 @@ def choose(engine: Engine, bases: "list[Base]", *, forbid: bool = False) -> "lis
 def bootstrap(
     engine: Engine, host: Host, bases: "list[Base]", paths: Paths, say: Say, prefixes: "Prefixes" = NO_PREFIXES
 ) -> "dict[Base, TorchdevError]":
-    """Make the stand-ins of these bases, of two Debians at once; one that is there and up to date is kept.
+    """Make the substitutes of these bases, of two Debians at once; one that is there and up to date is kept.
 
     Without any Debian there is nothing; else those that could not be made are returned, with the reason.
     """
@@ -130,13 +130,13 @@ def _make_pythons(
 
 
 def _of_source(engine: Engine, host: Host, base: Base, paths: Paths, say: Say) -> None:
-    """Have a Python compiled from Debian's source package; a stand-in that was made of a local prefix is kept."""
-    there = engine.image(base.stand_in)
+    """Have a Python compiled from Debian's source package; a substitute that was made of a local prefix is kept."""
+    there = engine.image(base.substitute)
     content = there.labels.get(CONTENT_LABEL) if there else None
     if there and content:
         current = there.labels.get(RECIPE_LABEL) == recipe(base.suite, paths, PREFIX_FILES, content)
         renew = f"; {_command(base)} would make it by the present recipe"
-        say(f"{base.name}: bootstrapped before from a local prefix, as {base.stand_in}{'' if current else renew}")
+        say(f"{base.name}: bootstrapped before from a local prefix, as {base.substitute}{'' if current else renew}")
         return
     wanted = recipe(base.suite, paths, SOURCE_FILES)
     labels = dict(there.labels) if there else {}
@@ -159,7 +159,7 @@ def _of_prefix(engine: Engine, host: Host, base: Base, given: prefix.Prefix, pat
 
 
 def recipe(suite: Suite, paths: Paths, files: "tuple[str, ...]", content: str = "") -> str:
-    """Digest of all that a Python's stand-in is made by: files of templates/bootstrap, and a local prefix's content."""
+    """Digest of what a substitute Python is made from: files of templates/bootstrap, and a local prefix's content."""
     texts = (_filled(paths.templates / "bootstrap" / name, suite) for name in files)
     return _digest(_digest(" ".join(OPTIONS)) + "".join(texts) + content)
 
@@ -171,24 +171,24 @@ def _filled(file: Path, suite: Suite) -> str:
 
 
 def _wanted(engine: Engine, base: Base, recipe: str, say: Say) -> bool:
-    """Whether a stand-in must be made: there is none, or its recipe has changed since."""
-    there = engine.image(base.stand_in) or _taken_over(engine, base, recipe)
+    """Whether a substitute must be made: there is none, or its recipe has changed since."""
+    there = engine.image(base.substitute) or _taken_over(engine, base, recipe)
     if there and there.labels.get(RECIPE_LABEL) == recipe:
-        say(f"{base.name}: bootstrapped before, as {base.stand_in}")
+        say(f"{base.name}: bootstrapped before, as {base.substitute}")
         return False
-    say(f"{base.name}: bootstrapping {base.stand_in}, which is not the official image")
+    say(f"{base.name}: bootstrapping {base.substitute}, which is not the official image")
     return True
 
 
 def _taken_over(engine: Engine, base: Base, recipe: str) -> "Image | None":
-    """A stand-in of the same recipe under its former name, given the present one.
+    """A substitute of the same recipe under its former name, given the present one.
 
     That name could be had from docker.io: one that a registry knows, as far as the engine can tell, is left alone.
     """
     there = engine.image(base.former)
     if not there or there.pushed or there.labels.get(RECIPE_LABEL) != recipe:
         return None
-    engine.tag(there.id, base.stand_in)
+    engine.tag(there.id, base.substitute)
     return there
 
 
@@ -197,7 +197,7 @@ def _digest(recipe: str) -> str:
 
 
 def _command(base: Base) -> Command:
-    """The command that makes a Python's stand-in of one that is installed here."""
+    """The command that makes a Python's substitute of one that is installed here."""
     series = base.series or ""
     return build_py("bootstrap", prefix.OPTION, f"{series}=FOLDER", f"py{series.replace('.', '')}-*")
 
@@ -220,8 +220,8 @@ def _debian(engine: Engine, base: Base, host: Host, labels: dict[str, str]) -> N
         output: list[str] = []
         if process.run(["mmdebstrap", *options], output.append, env=environment):
             tail = host.clean("".join(f"  {line}" for line in output[-8:]).rstrip())
-            raise BuildError(f"mmdebstrap failed\n{tail}", where=base.stand_in, next_step=build_py("doctor"))
-        engine.load_root(archive, base.stand_in, labels)
+            raise BuildError(f"mmdebstrap failed\n{tail}", where=base.substitute, next_step=build_py("doctor"))
+        engine.load_root(archive, base.substitute, labels)
 
 
 def _compile(
@@ -246,8 +246,8 @@ def _compile(
 
 
 def _kept(base: Base, labels: "dict[str, str]") -> "tuple[str, ...]":
-    """Options of a build whose image stays, as a stand-in with labels."""
-    return ("--tag", base.stand_in, "--load", *(f"--label={key}={value}" for key, value in labels.items()))
+    """Options of a build whose image stays, as a substitute with labels."""
+    return ("--tag", base.substitute, "--load", *(f"--label={key}={value}" for key, value in labels.items()))
 
 
 def _build(
@@ -259,9 +259,9 @@ def _build(
     arguments: dict[str, str],
     *options: str,
 ) -> None:
-    """Build a Python's stand-in, or a stage of it, by a Dockerfile of templates/bootstrap."""
+    """Build a Python's substitute, or a stage of it, by a Dockerfile of templates/bootstrap."""
     debian = Base(base.suite.image, None)
-    arguments = {"DEBIAN": debian.stand_in, "VERSION": base.series or "", **arguments}
+    arguments = {"DEBIAN": debian.substitute, "VERSION": base.series or "", **arguments}
     folder = paths.templates / "bootstrap"
     command = [
         "build",
@@ -277,7 +277,7 @@ def _build(
         try:
             engine.buildx([*command, "--file", str(dockerfile), str(folder)], log, None, host.private("proxies"))
         except BuildError:
-            raise explain(base.stand_in, log.read_text(encoding="utf-8"), log) from None
+            raise explain(base.substitute, log.read_text(encoding="utf-8"), log) from None
 
 
 def _sources(suite: Suite) -> "list[str]":

@@ -7,7 +7,7 @@ from torchdev.util.errors import BuildError
 from torchdev.util.texts import DEBIAN_VERSION, SUITE, NotOfKind
 
 SOURCE_LABEL, NOTICE_LABEL = "io.torchdev.bootstrap.source", "io.torchdev.bootstrap.source.notice"
-"""Labels of a stand-in: the version that it was compiled from; and what was not as it should be, if anything."""
+"""Labels of a substitute: the version that it was compiled from; and what was not as it should be, if anything."""
 OF_IMAGE = {SOURCE_LABEL: "io.torchdev.base.python.source", NOTICE_LABEL: "io.torchdev.base.python.source.notice"}
 """What an image that stands on it calls them."""
 
@@ -34,7 +34,7 @@ class Source:
 
     @property
     def labels(self) -> "dict[str, str]":
-        """The labels of a stand-in that is made of it."""
+        """The labels of a substitute that is made of it."""
         return {SOURCE_LABEL: self.taken} | ({NOTICE_LABEL: self.notice} if self.notice else {})
 
 
@@ -49,11 +49,11 @@ def parse(text: str) -> Source:
 
 
 def had(labels: "Mapping[str, str]") -> str:
-    """The version that a stand-in was compiled from, by its labels; empty where they tell none."""
+    """The version that a substitute was compiled from, by its labels; empty where they tell none."""
     version = labels.get(SOURCE_LABEL, "")
     return version if DEBIAN_VERSION.matches(version) else ""
 
 
 def of_image(labels: "Mapping[str, str]") -> "dict[str, str]":
-    """The labels that an image gets from the stand-in of its Python."""
+    """The labels that an image gets from the substitute of its Python."""
     return {name: labels[own] for own, name in OF_IMAGE.items() if own in labels}

@@ -26,7 +26,7 @@ PLATFORM = f"linux/{ARCHITECTURES.get(platform.machine(), platform.machine())}"
 """The platform of this machine, and so of what is installed on it."""
 MACHINE_NAMES = {3: "32-bit x86", 40: "32-bit ARM", 62: "x86-64", 183: "ARM 64", 243: "RISC-V"}
 LEFT_OUT = frozenset({"__pycache__", "site-packages", "test", "tests", "idle_test"})
-"""Folders of the library that the stand-in does not have: tests as in the official image, other packages on purpose."""
+"""Folders of the library that the substitute lacks: tests, as the official image does; other packages, on purpose."""
 OF_THE_MACHINE = frozenset({"EXTERNALLY-MANAGED", "sitecustomize.py", "usercustomize.py"})
 """Files by which the machine's owner, or an installer such as uv, makes a Python fit the machine."""
 
@@ -56,7 +56,7 @@ def parse(options: "Iterable[str]") -> "dict[str, Path]":
 
 
 def read_prefix(series: str, folder: Path) -> Prefix:
-    """Look at an installed Python without running it; InputError if no stand-in can be made of it."""
+    """Look at an installed Python without running it; InputError if no substitute can be made of it."""
     root = Path(os.path.normpath(folder.expanduser().absolute()))
     with _readable(series):
         refusal = _no_prefix(series, root) or _no_program(root / "bin" / f"python{series}") or _incomplete(series, root)
@@ -114,7 +114,7 @@ def _no_program(path: Path) -> "Refusal | None":
 
 
 def _incomplete(series: str, root: Path) -> "Refusal | None":
-    """What an installed Python lacks of the files that the stand-in is to have."""
+    """What an installed Python lacks of the files that the substitute is to have."""
     library = f"lib/python{series}"
     for wanted in (f"{library}/os.py", f"include/python{series}*/Python.h", f"{library}/ensurepip/_bundled/pip-*.whl"):
         if not any(root.glob(wanted)):
@@ -152,7 +152,7 @@ def wanted(path: PurePosixPath, series: str) -> bool:
 
 
 def files(prefix: Prefix) -> "list[PurePosixPath]":
-    """The files of a prefix that go into the stand-in, sorted."""
+    """The files of a prefix that go into the substitute, sorted."""
     found = []
     for top in ("bin", "include", "lib", "share/man/man1"):
         for folder, folders, names in os.walk(prefix.root / top):
@@ -178,7 +178,7 @@ def relocated(data: bytes, olds: "Iterable[str]") -> bytes:
 
 
 def pack(prefix: Prefix, archive: Path) -> str:
-    """Write the stand-in's part of a prefix as a tar archive; its sha256, which depends on the content alone."""
+    """Write the substitute's part of a prefix as a tar archive; its sha256, which depends on the content alone."""
     olds = {prefix.compiled_for, str(prefix.root), str(prefix.root.resolve())}
     with _readable(prefix.series), tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
         for path in files(prefix):

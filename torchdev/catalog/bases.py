@@ -79,7 +79,7 @@ class Base:
         return f"{self.name}@{self.digest}" if self.digest else self.name
 
     @property
-    def stand_in(self) -> str:
+    def substitute(self) -> str:
         """The name of the image that is made here where no registry answers."""
         return PREFIX + self.name
 
@@ -146,7 +146,7 @@ def write_digests(source: Path, path: Path, found: dict[str, str]) -> None:
     What another run has put there since `source` was chosen is one of the others.
     """
     today = datetime.now(UTC).date().isoformat()
-    with files.alone(path.parent):
+    with files.locked(path.parent):
         noted = _noted(path if path.exists() else source)
         for name, digest in found.items():
             if name not in noted or noted[name].digest != digest:

@@ -189,7 +189,7 @@ def _add_build(line: Line) -> None:
 def _add_knowledge(line: Line) -> None:
     planning = line.command("plan", "say what building takes: layers, who shares them, bytes to fetch and to store")
     _cells(planning)
-    planning.add_argument("--prune", action="store_true", help="accept a disk that needs several waves")
+    planning.add_argument("--prune", action="store_true", help="accept a disk that needs several batches")
     _room(planning)
     _json(planning)
     listing = line.command("list", "list the cells of the matrix")
@@ -290,10 +290,10 @@ def _add_starts(line: Line) -> None:
 
 
 def _add_machine(line: Line) -> None:
-    making = line.command("bootstrap", "make stand-ins for the official bases, from Debian's packages")
+    making = line.command("bootstrap", "make substitute base images from Debian's packages")
     _cells(making)
     text = (
-        "make the stand-in of a Python, such as 3.8, of one that is installed here: FOLDER is what it calls "
+        "make the substitute of a Python, such as 3.8, of one that is installed here: FOLDER is what it calls "
         "sys.base_prefix, with bin, lib and include in it, and not a program, hence the option's name; may be repeated"
     )
     making.add_argument(

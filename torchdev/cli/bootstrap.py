@@ -1,4 +1,4 @@
-"""The command bootstrap: stand-ins for the official bases, whether a registry answers or not."""
+"""The command bootstrap: substitutes for the official bases, whether a registry answers or not."""
 
 from argparse import Namespace
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def run(options: Namespace, root: Path) -> int:
 
 
 def bootstrap_bases(project: Project, cells: "tuple[Cell, ...]", given: "list[str]", say: Say) -> None:
-    """Make stand-ins for the bases of the named cells, or of all, whether a registry answers or not.
+    """Make substitutes for the bases of the named cells, or of all, whether a registry answers or not.
 
     `given` names Pythons that are installed here, as SERIES=FOLDER, of which to make those series.
     """

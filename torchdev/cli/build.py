@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torchdev.cli.chosen import of_builder, opened
 from torchdev.cli.lock import complete_locks
-from torchdev.cli.plan import outlook
+from torchdev.cli.plan import check_capacity
 from torchdev.cli.results import finish, stored
 from torchdev.docgen.project import Project, without_lock
 from torchdev.engine.client import Engine
@@ -66,7 +66,7 @@ def build_cells(
     incomplete = complete_locks(project, locked, say)
     plans, inputs, names = project.plans(locked), Inputs(project.paths), engine.names()
     there = present(names, plans, possible_inputs(engine, inputs, plans))
-    if refusal := capacity.refusal(outlook(plans, engine, there, (), options.room), prune=options.prune):
+    if refusal := capacity.refusal(check_capacity(plans, engine, there, (), options.room), prune=options.prune):
         raise refusal
     with display.shown(say, verbose=options.verbose) as view:
         teller = Teller(say=view.say, report=view.note)

@@ -89,7 +89,7 @@ def _engine(root: Path) -> Iterator[Finding]:
     yield from _cache(disk, plans)
     yield judge_registry(
         answers=bool(engine.registry_digest(DEBIAN)),
-        bases_here=bool(plans) and {base.stand_in for plan in plans for base in plan.bases} <= engine.names().keys(),
+        bases_here=bool(plans) and {base.substitute for plan in plans for base in plan.bases} <= engine.names().keys(),
         mmdebstrap=bool(shutil.which("mmdebstrap")),
     )
     yield _gpu(info)

@@ -100,7 +100,7 @@ def _write_lock(project: Project, found: lock.Lock, cell: Cell) -> str:
     Another run may have written one since this run began: what that one knows of the same wheels is kept.
     """
     path = project.paths.lock(cell.id)
-    with files.alone(project.images):
+    with files.locked(project.images):
         found = lock.completed_by(found, _there(project, (cell,)))
         text = lock.to_text(found)
         changed = not path.is_file() or path.is_symlink() or path.read_bytes() != text.encode()

@@ -13,7 +13,7 @@ from torchdev.engine.client import Engine
 from torchdev.image.plan import Plan
 from torchdev.matrix.load import Cell
 from torchdev.pipeline import capacity
-from torchdev.pipeline.capacity import Outlook
+from torchdev.pipeline.capacity import CapacityCheck
 from torchdev.pipeline.inventory import Inputs, possible_inputs, present
 from torchdev.pipeline.run_lock import Disk
 from torchdev.util.errors import EngineError
@@ -33,7 +33,7 @@ def run(options: Namespace, root: Path) -> int:
     return 0
 
 
-def look_ahead(project: Project, cells: "tuple[Cell, ...]", room: "int | None") -> Outlook:
+def look_ahead(project: Project, cells: "tuple[Cell, ...]", room: "int | None") -> CapacityCheck:
     """What building these cells takes, and whether the engine's disk has room for it, or `room` bytes of it.
 
     Locks tell it: nothing is fetched, and an engine is asked only for what it has. Cells without lock are not in it;
@@ -51,22 +51,22 @@ def look_ahead(project: Project, cells: "tuple[Cell, ...]", room: "int | None") 
     there: set[str] = set()
     if engine:
         there = present(engine.names(), plans, possible_inputs(engine, Inputs(project.paths), plans))
-    return outlook(plans, engine, there, local, room)
+    return check_capacity(plans, engine, there, local, room)
 
 
-def outlook(
+def check_capacity(
     plans: "tuple[Plan, ...]",
     engine: "Engine | None",
     there: "Collection[str]",
     local: "Collection[str]",
     room: "int | None",
-) -> Outlook:
-    """The outlook for an engine's disk, where some layers and wheels are there already.
+) -> CapacityCheck:
+    """The capacity check of an engine's disk, where some layers and wheels are there already.
 
     Its build cache is asked for only where room is short: that takes time.
     """
     left = Disk(engine.disk() if engine else None, room).left()
-    found = capacity.look(plans, local, there, left)
+    found = capacity.check(plans, local, there, left)
     if engine and left is not None and found.needed > left:
         cache = sum(record.size for record in buildx.records() if not record.shared)
         found = dataclasses.replace(found, cache=cache)

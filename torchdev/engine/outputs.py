@@ -44,7 +44,7 @@ def cache_input(ref: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
+class BuilderConfig:
     """By which builder images are built, and what becomes of them and of its cache.
 
     `builder` is empty for the current one. `cache_from` and `cache_to` are repositories: each cell has a tag there, and
@@ -85,9 +85,9 @@ def shared_tag(shared: str) -> str:
     return f"shared-{shared[:16]}"
 
 
-def refusal(way: Way) -> str:
+def refusal(builder: BuilderConfig) -> str:
     """Why a builder can't do what is asked of it; empty if nothing is known that speaks against it."""
-    if way.cache_to and way.driver == OWN and not way.containerd:
+    if builder.cache_to and builder.driver == OWN and not builder.containerd:
         return "the engine's own builder, with the classic image store, can't write its cache to a registry"
     return ""
 

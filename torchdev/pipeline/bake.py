@@ -1,4 +1,4 @@
-"""Builds images: hands stand-in bases and the host's settings to buildx bake."""
+"""Builds images: hands substitute bases and the host's settings to buildx bake."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ from torchdev.pipeline.inventory import (
     context_files,
 )
 from torchdev.pipeline.progress import Line
-from torchdev.pipeline.run_lock import alone
+from torchdev.pipeline.run_lock import locked
 from torchdev.pipeline.session import BuildSession
 from torchdev.util import process, streams
 from torchdev.util.errors import BuildError
@@ -41,19 +41,19 @@ RETRY_AFTER = 2.0
 
 def build(session: BuildSession, inputs: Inputs, plan: Plan, stage: str = "") -> Path:
     """Build one cell under its candidate name, or only a stage of it; the path of BuildKit's log."""
-    name, way, paths = f"{plan.cell.id}-{stage}" if stage else plan.cell.id, session.way, session.paths
+    name, builder, paths = f"{plan.cell.id}-{stage}" if stage else plan.cell.id, session.builder, session.paths
     log = paths.work / "logs" / f"{name}.log"
-    output = load_output(way.driver, containerd=way.containerd)
-    wanted = {"target": stage, **way.stage(plan.shared if stage == SHARED else "")} if stage else {"output": output}
+    output = load_output(builder.driver, containerd=builder.containerd)
+    wanted = {"target": stage, **builder.stage(plan.shared if stage == SHARED else "")} if stage else {"output": output}
     # The cell's log and working folder are this matrix's, and a run on another engine may be at the same cell.
     with (
-        alone(paths.runs, f"build-{name}", lambda: session.say(f"{name}: another run builds it; waiting")),
+        locked(paths.runs, f"build-{name}", lambda: session.say(f"{name}: another run builds it; waiting")),
         _folder(paths.work / "build" / name) as folder,
     ):
         file = folder / "docker-bake.json"
         file.write_text(json.dumps(bake_file(session, inputs, (plan,), folder), indent=2))
         settings = (f"--set={plan.target}.{key}={value}" for key, value in wanted.items())
-        command = ["bake", *way.options, "--file", str(file), "--provenance=false", plan.target, *settings]
+        command = ["bake", *builder.options, "--file", str(file), "--provenance=false", plan.target, *settings]
         _bake(session, plan, command, log, folder)
     return log
 
@@ -101,7 +101,7 @@ def _bake(session: BuildSession, plan: Plan, arguments: "list[str]", log: Path, 
 
 
 def bake_file(session: BuildSession, inputs: Inputs, plans: "Iterable[Plan]", folder: Path) -> dict[str, Any]:
-    """The bake file for this machine: the committed one's targets with stand-in bases, local wheels, names of secrets.
+    """The bake file for this machine: the committed targets, with substitute bases, local wheels, names of secrets.
 
     Contexts with local wheels go into `folder`. The secrets themselves are in `Host.private`, variables for buildx.
     """
@@ -110,23 +110,23 @@ def bake_file(session: BuildSession, inputs: Inputs, plans: "Iterable[Plan]", fo
     for plan in plans:
         target = {"context": str(_context(session.host, plan, session.paths, folder))}
         committed["target"][plan.target] |= target | override(session, inputs, plan)
-        committed["target"][plan.target] |= session.way.target(plan.cell.id, plan.shared)
+        committed["target"][plan.target] |= session.builder.target(plan.cell.id, plan.shared)
     return committed
 
 
 def override(session: BuildSession, inputs: Inputs, plan: Plan) -> dict[str, Any]:
     """What this machine adds to a cell's target in the committed bake file, but for the context."""
-    stands = session.stands(plan)
+    substitutes = session.substitutes(plan)
     labels = {
-        INPUTS_LABEL: inputs.of(plan, stands),
+        INPUTS_LABEL: inputs.of(plan, substitutes),
         LAYERS_LABEL: " ".join(chain(plan)),
         VERSION_LABEL: version(),
     }
     target: dict[str, Any] = {"labels": labels}
-    if stands:
-        target["contexts"] = {ref: stand.context for ref, stand in stands.items()}
-        own = [(stands[base.ref].name, stands[base.ref].id) for base in (plan.debian, plan.python)]
-        target["labels"] |= base_labels(BOOTSTRAPPED, own[0], own[1]) | dict(stands[plan.python.ref].source)
+    if substitutes:
+        target["contexts"] = {ref: substitute.context for ref, substitute in substitutes.items()}
+        own = [(substitutes[base.ref].name, substitutes[base.ref].id) for base in (plan.debian, plan.python)]
+        target["labels"] |= base_labels(BOOTSTRAPPED, own[0], own[1]) | dict(substitutes[plan.python.ref].source)
     target["secret"] = session.host.secret_options()
     return {key: value for key, value in target.items() if value}
 

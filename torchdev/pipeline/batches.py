@@ -1,4 +1,4 @@
-"""Many cells on a small disk, wave by wave: built and checked, pushed if asked for, and removed before the next."""
+"""Many cells on a small disk, batch by batch: built and checked, pushed if asked for, and removed before the next."""
 
 import re
 from collections.abc import Collection, Iterable
@@ -26,30 +26,29 @@ from those of other projects.
 
 
 def run(session: BuildSession, plans: "tuple[Plan, ...]", state: "BuildState | None" = None) -> "list[Result]":
-    """Build, check and tag; then push if asked for; with `prune` in waves, each removed again. A result for each plan.
+    """Build, check, tag and, if asked for, push; with `prune` in batches, each removed again. A result for each plan.
 
-    A wave is begun only if it fits into the room that there is then. An interrupt ends them, whatever they are at; what
-    is done stays done.
+    A batch is begun only if it fits into the room that there is then. An interrupt ends the run; what is done stays.
     """
     state = state or begin(session, plans)
     session.report(_began(state, plans))
     results: dict[str, Result] = {}
     try:
-        _waves(session, state, plans, results)
+        _batches(session, state, plans, results)
     except (process.InterruptedRun, KeyboardInterrupt):
         session.say("interrupted")
     return [results.get(plan.cell.id) or pipeline.interrupted(plan.cell.id) for plan in plans]
 
 
-def _waves(session: BuildSession, state: BuildState, plans: "tuple[Plan, ...]", results: "dict[str, Result]") -> None:
-    """Wave after wave, until one is interrupted; `results` gets what came of each cell."""
+def _batches(session: BuildSession, state: BuildState, plans: "tuple[Plan, ...]", results: "dict[str, Result]") -> None:
+    """Batch after batch, until one is interrupted; `results` gets what came of each cell."""
     backlog = Backlog(plans)
-    while wave := backlog.take(state.present, state.cached, session.disk.left() if session.options.prune else None):
+    while batch := backlog.take(state.present, state.cached, session.disk.left() if session.options.prune else None):
         if session.options.prune:
-            names = ", ".join(plan.cell.id for plan in wave)
-            session.say(f"a wave of {len(wave)} cells, {len(backlog.left)} are left for later ones: {names}")
-        _wave(session, state, wave, results)
-        if any(results[plan.cell.id].code is Exit.INTERRUPTED for plan in wave):
+            names = ", ".join(plan.cell.id for plan in batch)
+            session.say(f"a batch of {len(batch)} cells, {len(backlog.left)} are left for later ones: {names}")
+        _batch(session, state, batch, results)
+        if any(results[plan.cell.id].code is Exit.INTERRUPTED for plan in batch):
             return
     results |= {cell: _too_large(cell) for cell in backlog.left}
 
@@ -63,11 +62,11 @@ def _began(state: BuildState, plans: "tuple[Plan, ...]") -> Began:
     return Began(parts, frozenset(state.present))
 
 
-def _wave(session: BuildSession, state: BuildState, plans: "tuple[Plan, ...]", results: "dict[str, Result]") -> None:
-    """One wave; interrupted, it leaves what is done. `results` has at any time what is to be said if it ends there."""
+def _batch(session: BuildSession, state: BuildState, plans: "tuple[Plan, ...]", results: "dict[str, Result]") -> None:
+    """One batch; interrupted, it leaves what is done. `results` has at any time what is to be said if it ends there."""
     prune, target = session.options.prune, session.options.push_to
     names = session.engine.names() if prune else {}
-    cached = {record.id for record in buildx.records(session.way.options)} if prune else set()
+    cached = {record.id for record in buildx.records(session.builder.options)} if prune else set()
     done = dict(zip(plans, pipeline.run(session, state, plans), strict=True))
     results |= {plan.cell.id: _unpushed(result) if target else result for plan, result in done.items()}
     if any(result.code is Exit.INTERRUPTED for result in done.values()):
@@ -131,9 +130,9 @@ def _removed(session: BuildSession, plan: Plan, result: Result, before: Names) -
 
 def _prune(session: BuildSession, before: "set[str]") -> None:
     """Remove what torchdev's steps have left in the build cache since `before`, and no image has."""
-    own = own_entries(buildx.records(session.way.options), before)
-    buildx.prune((record.id for record in own), session.way.options)
-    session.say(f"removed the wave's images, and {len(own)} entries of the build cache")
+    own = own_entries(buildx.records(session.builder.options), before)
+    buildx.prune((record.id for record in own), session.builder.options)
+    session.say(f"removed the batch's images, and {len(own)} entries of the build cache")
 
 
 def own_entries(records: "Iterable[buildx.Record]", before: "Collection[str]") -> "list[buildx.Record]":

@@ -1,13 +1,13 @@
-"""What building some cells comes to on this machine: forecast, disk, waves; for a terminal or a program. Pure."""
+"""What building some cells comes to on this machine: estimate, disk, batches; for a terminal or a program. Pure."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 
 from torchdev.image.plan import Plan
 from torchdev.pipeline.backlog import Backlog
-from torchdev.pipeline.estimate import Forecast, forecast, needed, total, wheel_files
+from torchdev.pipeline.estimate import LayerEstimate, estimate_layers, needed, total, wheel_files
+from torchdev.pipeline.packing import Batches, Cells
 from torchdev.pipeline.run_lock import RESERVE
-from torchdev.pipeline.waves import Cells, Waves
 from torchdev.util import tables
 from torchdev.util.errors import BuildError
 from torchdev.util.texts import json_text
@@ -17,17 +17,17 @@ NAMED = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outlook:
-    """A forecast held against a disk. `needed` and `room` are bytes: while building, and that may be written.
+class CapacityCheck:
+    """A size estimate held against a disk. `needed` and `room` are bytes: while building, and that may be written.
 
-    `each` are the bytes that each wave needs; `room` is None where the disk can't be seen. `cache` are bytes of the
+    `each` are the bytes that each batch needs; `room` is None where the disk can't be seen. `cache` are bytes of the
     build cache that no image has: a build that was cut off may go on from them, and else they can be pruned.
     """
 
-    layers: tuple[Forecast, ...]
+    layers: tuple[LayerEstimate, ...]
     needed: int
     room: "int | None"
-    waves: Waves
+    batches: Batches
     each: tuple[int, ...]
     cache: int = 0
 
@@ -37,51 +37,52 @@ class Outlook:
         return self.room is None or self.needed <= self.room + self.cache
 
 
-def look(
+def check(
     plans: "Iterable[Plan]", local: "Collection[str]", present: "Collection[str]", room: "int | None", cache: int = 0
-) -> Outlook:
-    """A forecast, held against the bytes that may be written; `present` names the layers that are there."""
+) -> CapacityCheck:
+    """A size estimate, held against the bytes that may be written; `present` names the layers that are there."""
     plans = tuple(plans)
-    layers = tuple(forecast(plans, local, present))
-    waves, each = _one_by_one(plans, present, room)
-    return Outlook(layers=layers, needed=needed(plans, present), room=room, waves=waves, each=each, cache=cache)
+    layers = tuple(estimate_layers(plans, local, present))
+    batches, each = _one_by_one(plans, present, room)
+    return CapacityCheck(
+        layers=layers, needed=needed(plans, present), room=room, batches=batches, each=each, cache=cache
+    )
 
 
 def _one_by_one(
     plans: "tuple[Plan, ...]", present: "Collection[str]", room: "int | None"
-) -> "tuple[Waves, tuple[int, ...]]":
-    """The waves of a run, each begun when those before are gone but for their wheels; the bytes of each."""
+) -> "tuple[Batches, tuple[int, ...]]":
+    """The batches of a run, each begun when those before are gone but for their wheels; the bytes of each."""
     backlog, cached, spent = Backlog(plans), set[str](), 0
-    waves: list[tuple[Cells, int]] = []
-    while wave := backlog.take(present, cached, None if room is None else room - spent):
-        waves.append((tuple(plan.cell.id for plan in wave), needed(wave, present, cached)))
-        new = {sha: size for sha, size in wheel_files(wave, present).items() if sha not in cached}
+    batches: list[tuple[Cells, int]] = []
+    while batch := backlog.take(present, cached, None if room is None else room - spent):
+        batches.append((tuple(plan.cell.id for plan in batch), needed(batch, present, cached)))
+        new = {sha: size for sha, size in wheel_files(batch, present).items() if sha not in cached}
         cached |= new.keys()
         spent += sum(new.values())
-    return Waves(tuple(cells for cells, _ in waves), backlog.left), tuple(size for _, size in waves)
+    return Batches(tuple(cells for cells, _ in batches), backlog.left), tuple(size for _, size in batches)
 
 
-def refusal(found: Outlook, *, prune: bool) -> "BuildError | None":
+def refusal(found: CapacityCheck, *, prune: bool) -> "BuildError | None":
     """Why these cells can't be built at once, or with `prune` not even one after another; None if they can."""
-    if found.enough or (prune and not found.waves.too_large):
+    if found.enough or (prune and not found.batches.too_large):
         return None
     assert found.room is not None
     figures = f"{gb(found.needed)} needed while building, {gb(found.room)} may be written, {gb(RESERVE)} are kept free"
     freeing = "docker system df; docker builder prune"
-    if found.waves.too_large:
-        large, more = found.waves.too_large[:NAMED], len(found.waves.too_large) - NAMED
+    if found.batches.too_large:
+        large, more = found.batches.too_large[:NAMED], len(found.batches.too_large) - NAMED
         names = ", ".join(large) + (f", and {more} more, which plan lists" if more > 0 else "")
         what = f"the engine's disk is too small: {figures}; too large even by itself: {names}"
         return BuildError(what, next_step=f"{freeing}; or leave these cells out")
-    count = len(found.waves.waves)
-    step = (
-        f"--prune builds, tests, pushes and removes them in {count} waves; or name fewer cells; or free room: {freeing}"
-    )
+    count = len(found.batches.batches)
+    pruning = f"--prune builds, checks, pushes and removes them in {count} batches"
+    step = f"{pruning}; or name fewer cells; or free space: {freeing}"
     return BuildError(f"the engine's disk is too small: {figures}", next_step=step)
 
 
-def as_text(found: Outlook) -> str:
-    """A line a layer, the sums, whether the engine's disk holds them, and else the waves that it holds."""
+def as_text(found: CapacityCheck) -> str:
+    """A line a layer, the sums, whether the engine's disk holds them, and else the batches that it holds."""
     layers = [
         (layer.name, gb(layer.stored), gb(layer.fetch), f"{_cells(layer.cells)}{'  (there)' if layer.there else ''}")
         for layer in found.layers
@@ -99,17 +100,17 @@ def as_text(found: Outlook) -> str:
         rows.append(f"the engine's disk has room for {gb(found.room)}, with {gb(RESERVE)} kept free: {verdict}")
         if found.room < found.needed <= found.room + found.cache:
             rows[-1] += f", if {gb(found.cache)} of build cache are used again or pruned (docker builder prune)"
-    if len(found.waves.waves) > 1 or found.waves.too_large:
-        rows += ["", "with --prune, which removes each wave before the next:", *_waves_text(found)]
+    if len(found.batches.batches) > 1 or found.batches.too_large:
+        rows += ["", "with --prune, which removes each batch before the next:", *_batches_text(found)]
     return "\n".join(rows)
 
 
-def _waves_text(found: Outlook) -> "list[str]":
+def _batches_text(found: CapacityCheck) -> "list[str]":
     lines = [
-        f"  wave {number}, {gb(size)}: {', '.join(wave)}"
-        for number, (wave, size) in enumerate(zip(found.waves.waves, found.each, strict=True), 1)
+        f"  batch {number}, {gb(size)}: {', '.join(batch)}"
+        for number, (batch, size) in enumerate(zip(found.batches.batches, found.each, strict=True), 1)
     ]
-    return [*lines, *(f"  too large by itself: {cell}" for cell in found.waves.too_large)]
+    return [*lines, *(f"  too large by itself: {cell}" for cell in found.batches.too_large)]
 
 
 def _cells(cells: "tuple[str, ...]") -> str:
@@ -123,7 +124,7 @@ def gb(count: int) -> str:
     return f"{count / 1e9:.2f} GB" if count >= 10_000_000 or not count else f"{count / 1e6:.1f} MB"
 
 
-def as_json(found: Outlook) -> str:
+def as_json(found: CapacityCheck) -> str:
     """The same for a program."""
     entry = {
         "layers": [asdict(layer) for layer in found.layers],
@@ -131,7 +132,7 @@ def as_json(found: Outlook) -> str:
         "needed": found.needed,
         "room": found.room,
         "enough": found.enough,
-        "waves": [{"cells": wave, "needed": n} for wave, n in zip(found.waves.waves, found.each, strict=True)],
-        "too_large": list(found.waves.too_large),
+        "batches": [{"cells": batch, "needed": n} for batch, n in zip(found.batches.batches, found.each, strict=True)],
+        "too_large": list(found.batches.too_large),
     }
     return json_text(entry)

@@ -22,7 +22,7 @@ KEY = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Forecast:
+class LayerEstimate:
     """One layer: the cells that have it, bytes of wheels to fetch, bytes on the disk, and whether it is there."""
 
     name: str
@@ -51,7 +51,9 @@ def layer_bytes(layer: Layer) -> int:
     return max(0, layer.installed + BYTECODE.get(layer.name, 0) - taken)
 
 
-def forecast(plans: "Iterable[Plan]", local: "Collection[str]", present: "Collection[str]" = ()) -> "list[Forecast]":
+def estimate_layers(
+    plans: "Iterable[Plan]", local: "Collection[str]", present: "Collection[str]" = ()
+) -> "list[LayerEstimate]":
     """Every layer of some plans, lowest first, each once.
 
     `present` names layers that are there, as `chain` does. `local` are sha256 of wheels that need no fetching.
@@ -66,7 +68,7 @@ def forecast(plans: "Iterable[Plan]", local: "Collection[str]", present: "Collec
         new = {} if there else {sha: size for sha, size in part.files.items() if sha not in fetched}
         fetched |= new.keys()
         found.append(
-            Forecast(name=part.name, cells=tuple(cells), fetch=sum(new.values()), stored=part.stored, there=there)
+            LayerEstimate(name=part.name, cells=tuple(cells), fetch=sum(new.values()), stored=part.stored, there=there)
         )
     return found
 
@@ -112,7 +114,7 @@ def wheel_files(plans: "Iterable[Plan]", present: "Collection[str]") -> "dict[st
 
 @dataclass(frozen=True, kw_only=True)
 class _Part:
-    """A plan's base or one of its layers, and all that the forecast has to know of it; sizes are bytes.
+    """A plan's base or one of its layers, and all that the size estimate has to know of it; sizes are bytes.
 
     `key` names all that it and those below it are made of. `files` are those of its wheels, by sha256. `made` is what a
     stage makes for it, which cells of every CUDA share, to be copied.
@@ -169,7 +171,7 @@ def _key(package: Package) -> str:
     return package.sha256 or package.file
 
 
-def total(layers: "list[Forecast]") -> Sum:
+def total(layers: "list[LayerEstimate]") -> Sum:
     """Add up."""
     return Sum(
         cells=len({cell for layer in layers for cell in layer.cells}),

@@ -20,14 +20,14 @@ from torchdev.util.files import UNFINISHED
 
 INPUTS_LABEL = "io.torchdev.inputs"
 LAYERS_LABEL = "io.torchdev.layers"
-"""Names of the layers that an image was made of, as the forecast has them."""
+"""Names of the layers that an image was made of, as the size estimate has them."""
 VERSION_LABEL = "io.torchdev.version"
 """The torchdev that built an image. It is no input: a new version makes no image stale."""
 ORIGIN_LABEL, OFFICIAL, BOOTSTRAPPED = "io.torchdev.base.origin", "official", "bootstrapped"
 
 
 @dataclass(frozen=True)
-class StandIn:
+class Substitute:
     """An image of this engine, by name and id, that stands in for an official one.
 
     `layout` is where it lies as an OCI layout, FOLDER@DIGEST, for builders that don't see the engine's images. `source`
@@ -48,8 +48,8 @@ class StandIn:
 Names = Mapping[str, "tuple[str, Mapping[str, str]]"]
 """Every name of an image that the engine has, with the image's id and labels."""
 
-Stands = dict[str, StandIn]
-"""FROM string of an official image to its stand-in."""
+Substitutes = dict[str, Substitute]
+"""FROM string of an official image to its substitute."""
 
 
 class Inputs:
@@ -60,9 +60,9 @@ class Inputs:
         self._files: dict[str, Any] = {}  # hashlib's objects, into which files were read
         self._lock = threading.Lock()
 
-    def of(self, plan: Plan, stands: Stands) -> str:
+    def of(self, plan: Plan, substitutes: Substitutes) -> str:
         """sha256 of the files that a cell's build takes, and of the bases. The same inputs need no new build."""
-        bases = [stands[base.ref].id if base.ref in stands else base.ref for base in plan.bases]
+        bases = [substitutes[base.ref].id if base.ref in substitutes else base.ref for base in plan.bases]
         with self._lock:
             if plan.cell.id not in self._files:
                 found = context_files(plan, self._paths)
@@ -86,12 +86,14 @@ def context_files(plan: Plan, paths: Paths) -> "list[tuple[str, Path]]":
     return [(path.relative_to(images).as_posix(), path) for path in kept]
 
 
-def stand_ins(engine: Engine, bases: "Iterable[Base]", layouts: "Path | None" = None) -> "dict[Base, StandIn]":
+def find_substitutes(
+    engine: Engine, bases: "Iterable[Base]", layouts: "Path | None" = None
+) -> "dict[Base, Substitute]":
     """The bootstrapped images that are there, of these bases; if asked for, as OCI layouts below a folder, too."""
-    images = {base: engine.image(base.stand_in) for base in bases}
+    images = {base: engine.image(base.substitute) for base in bases}
     return {
-        base: StandIn(
-            base.stand_in,
+        base: Substitute(
+            base.substitute,
             image.id,
             engine.layout(image.id, layouts) if layouts else "",
             debsource.of_image(image.labels),
@@ -101,16 +103,19 @@ def stand_ins(engine: Engine, bases: "Iterable[Base]", layouts: "Path | None" = 
     }
 
 
-def stands_for(engine: Engine, plan: Plan, bootstrapped: "Iterable[Base]") -> Stands:
+def substitutes_for(engine: Engine, plan: Plan, bootstrapped: "Iterable[Base]") -> Substitutes:
     """The named contexts that put bootstrapped images in the place of the official ones of a plan."""
     made = set(bootstrapped)
-    return {base.ref: stand for base, stand in stand_ins(engine, [b for b in plan.bases if b in made]).items()}
+    return {
+        base.ref: substitute
+        for base, substitute in find_substitutes(engine, [b for b in plan.bases if b in made]).items()
+    }
 
 
 def present(
     names: Names, plans: "Iterable[Plan]", wanted: "Callable[[Plan], Collection[str]]", origin: str = ""
 ) -> "set[str]":
-    """The layers that an engine's images have, by the forecast's names, of those that still stand on the same bases.
+    """The layers, by the size estimate's names, of those images of an engine that have the present bases.
 
     `names` are what `Engine.names` has; `origin` tells which bases a build takes, if that is known. A plan's image has
     all of the plan's layers, whatever its label says, if it was made of inputs that are `wanted`.
@@ -121,8 +126,8 @@ def present(
     for _, labels in names.values():
         layers = labels.get(LAYERS_LABEL, "").split()
         known = not origin or labels.get(ORIGIN_LABEL, origin) == origin
-        if known and _stands(names, labels, "org.opencontainers.image.base"):
-            same = _stands(names, labels, "io.torchdev.base.python")
+        if known and _on_same_base(names, labels, "org.opencontainers.image.base"):
+            same = _on_same_base(names, labels, "io.torchdev.base.python")
             found.update(layers if same else shared.intersection(layers))
     for plan in plans:
         _, labels = names.get(plan.tags[0], ("", {}))
@@ -131,17 +136,17 @@ def present(
     return found
 
 
-def _stands(names: Names, labels: "Mapping[str, str]", base: str) -> bool:
-    """Whether the stand-in that an image was made on is still the engine's; official ones are told by their digests."""
+def _on_same_base(names: Names, labels: "Mapping[str, str]", base: str) -> bool:
+    """Whether the engine still has the substitute base of an image; for official ones the names of layers tell it."""
     made = labels.get(ORIGIN_LABEL) == BOOTSTRAPPED
     return not made or names.get(labels.get(f"{base}.name", ""), ("", {}))[0] == labels.get(f"{base}.digest")
 
 
 def possible_inputs(engine: Engine, inputs: Inputs, plans: "Iterable[Plan]") -> "Callable[[Plan], Collection[str]]":
-    """The inputs that a plan's image can be current with: on official bases, or on the stand-ins that are there.
+    """The inputs that a plan's image can be current with: on official bases, or on the substitutes that are there.
 
     Which of them a build would take is known only once a registry was asked.
     """
-    made = stand_ins(engine, dict.fromkeys(base for plan in plans for base in plan.bases))
-    stands = {base.ref: stand for base, stand in made.items()}
-    return lambda plan: {inputs.of(plan, {}), inputs.of(plan, stands)}
+    made = find_substitutes(engine, dict.fromkeys(base for plan in plans for base in plan.bases))
+    substitutes = {base.ref: substitute for base, substitute in made.items()}
+    return lambda plan: {inputs.of(plan, {}), inputs.of(plan, substitutes)}

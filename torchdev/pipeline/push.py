@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from torchdev.engine.client import Engine
 from torchdev.image.plan import Plan
 from torchdev.pipeline import tags
-from torchdev.pipeline.run_lock import alone
+from torchdev.pipeline.run_lock import locked
 from torchdev.pipeline.session import BuildSession
 from torchdev.util.errors import BuildError, TorchdevError
 
@@ -23,7 +23,7 @@ def push(session: BuildSession, plan: Plan, image: str, target: str, *, keep: bo
     in the repository stay on this engine, which so remembers the digest that recipes name the image by.
     """
     cell = plan.cell.id
-    with alone(session.lock_dir, plan.candidate, lambda: session.say(f"{cell}: another run is at it; waiting")):
+    with locked(session.lock_dir, plan.candidate, lambda: session.say(f"{cell}: another run is at it; waiting")):
         tags.point(session, plan, image)
         pushed: dict[str, str] = {}
         for remote in remotes(plan, target):

@@ -17,7 +17,7 @@ from torchdev.pipeline.estimate import below, chain, needed
 from torchdev.pipeline.inventory import INPUTS_LABEL
 from torchdev.pipeline.progress import BUILDING, CHECKING, PREPARING, WAITING, Ended, Phase
 from torchdev.pipeline.report import Result, State, headline, plan_line, verdicts_text
-from torchdev.pipeline.run_lock import alone
+from torchdev.pipeline.run_lock import locked
 from torchdev.pipeline.session import BuildSession, BuildState
 from torchdev.pipeline.verify import Outcome, Verdict
 from torchdev.util import faults, files, process
@@ -90,7 +90,9 @@ def _share(session: BuildSession, state: BuildState, plan: Plan) -> None:
     session.say(f"{plan.cell.id}: first what it shares with others: {names}")
     try:
         with (
-            alone(session.lock_dir, f"shared-{plan.shared[:16]}", lambda: session.say("another run is at it; waiting")),
+            locked(
+                session.lock_dir, f"shared-{plan.shared[:16]}", lambda: session.say("another run is at it; waiting")
+            ),
             session.disk.room(plan.cell.id, needed((below(plan),), state.present, state.cached)),
         ):
             bake.build(session, state.inputs, plan, SHARED)
@@ -123,7 +125,7 @@ def _cell(session: BuildSession, state: BuildState, plan: Plan) -> Result:
     try:
         with (
             faults.machine(),
-            alone(session.lock_dir, plan.candidate, lambda: session.say(f"{cell}: another run is at it; waiting")),
+            locked(session.lock_dir, plan.candidate, lambda: session.say(f"{cell}: another run is at it; waiting")),
         ):
             result = _alone_with(session, state, plan)
     except TorchdevError as error:

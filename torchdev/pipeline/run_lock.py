@@ -28,7 +28,7 @@ def cache_folder(engine_id: str) -> Path:
 
 
 @contextmanager
-def alone(folder: Path, name: str, waiting: Callable[[], None]) -> Iterator[None]:
+def locked(folder: Path, name: str, waiting: Callable[[], None]) -> Iterator[None]:
     """Hold a name among all runs; the kernel frees it when a run ends, by kill -9 too. `waiting` is told of a wait."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{name.replace('/', '_')}.lock").open("w") as file:

@@ -16,15 +16,24 @@ from torchdev.engine.buildlog import steps_of
 from torchdev.engine.client import Engine
 from torchdev.image.paths import Paths
 from torchdev.image.plan import Plan
-from torchdev.pipeline.inventory import BOOTSTRAPPED, OFFICIAL, Inputs, Names, StandIn, Stands, present, stand_ins
+from torchdev.pipeline.inventory import (
+    BOOTSTRAPPED,
+    OFFICIAL,
+    Inputs,
+    Names,
+    Substitute,
+    Substitutes,
+    find_substitutes,
+    present,
+)
 from torchdev.pipeline.progress import Event
-from torchdev.pipeline.run_lock import Disk, alone, cache_folder
+from torchdev.pipeline.run_lock import Disk, cache_folder, locked
 from torchdev.util.errors import EngineError, TorchdevError
 from torchdev.util.texts import shown
 from torchdev.wheels.host import Host, read_host
 
 Say = Callable[[str], None]
-OWN_WAY = outputs.Way()
+OWN_BUILDER = outputs.BuilderConfig()
 """By the engine's own builder."""
 
 
@@ -78,18 +87,18 @@ class BuildSession:
     missing: "Mapping[bases.Base, TorchdevError]" = dataclasses.field(default_factory=dict)
     incomplete: "Mapping[str, TorchdevError]" = dataclasses.field(default_factory=dict)
     platforms: tuple[str, ...] = ("linux/amd64",)
-    way: outputs.Way = OWN_WAY
+    builder: outputs.BuilderConfig = OWN_BUILDER
 
     @cached_property
-    def _stand_ins(self) -> "dict[bases.Base, StandIn]":
-        layouts = None if self.way.driver == outputs.OWN else self.paths.work / "oci"
-        with alone(self.paths.runs, "oci", lambda: self.say("another run writes OCI layouts; waiting")):
-            return stand_ins(self.engine, self.made, layouts)
+    def _substitutes(self) -> "dict[bases.Base, Substitute]":
+        layouts = None if self.builder.driver == outputs.OWN else self.paths.work / "oci"
+        with locked(self.paths.runs, "oci", lambda: self.say("another run writes OCI layouts; waiting")):
+            return find_substitutes(self.engine, self.made, layouts)
 
-    def stands(self, plan: Plan) -> Stands:
+    def substitutes(self, plan: Plan) -> Substitutes:
         """What stands in for a plan's official bases; those made here are for the engine's own platform alone."""
         own = plan.lock.platform == self.platforms[0]
-        return {base.ref: self._stand_ins[base] for base in plan.bases if own and base in self._stand_ins}
+        return {base.ref: self._substitutes[base] for base in plan.bases if own and base in self._substitutes}
 
     def refusal(self, plan: Plan) -> "TorchdevError | None":
         """Why a plan can't be built here; None if nothing is known that speaks against it."""
@@ -99,8 +108,10 @@ class BuildSession:
         )
 
     def knows(self, names: Names) -> bool:
-        """Whether a look at the engine's images saw the stand-ins that are there now."""
-        return all(names.get(stand.name, ("", {}))[0] == stand.id for stand in self._stand_ins.values())
+        """Whether a look at the engine's images saw the substitutes that are there now."""
+        return all(
+            names.get(substitute.name, ("", {}))[0] == substitute.id for substitute in self._substitutes.values()
+        )
 
     def steps(self, plan: Plan) -> "dict[str, str]":
         """What BuildKit's log calls the steps that make a cell's layers, to the layers."""
@@ -111,8 +122,8 @@ class BuildSession:
 class BuildState:
     """What changes during a run: what the engine had at the last look, and what has been built since.
 
-    `names` are its images, `present` names the layers that are there; `cached` are sha256 of wheels that earlier waves
-    have left in the engine's cache. Inputs are read once a run.
+    `names` are its images, `present` names the layers that are there; `cached` has the sha256 of wheels that earlier
+    batches have left in the engine's cache. Inputs are read once a run.
     """
 
     inputs: Inputs
@@ -122,7 +133,7 @@ class BuildState:
 
     def inputs_of(self, session: BuildSession, plan: Plan) -> str:
         """The digest of all that a plan's image would be made from now."""
-        return self.inputs.of(plan, session.stands(plan))
+        return self.inputs.of(plan, session.substitutes(plan))
 
     def note_present(self, session: BuildSession, plans: "tuple[Plan, ...]") -> None:
         """Note the layers that were there at the last look."""
@@ -172,7 +183,7 @@ def open_session(
     with ThreadPoolExecutor(1) as pool:  # pip takes a while to say how it is configured
         reading = pool.submit(read_host)
         with tempfile.TemporaryDirectory() as folder:
-            way, platforms = way_of(engine, options, Path(folder))
+            builder, platforms = builder_config(engine, options, Path(folder))
         native = [plan for plan in plans if plan.lock.platform == platforms[0]]
         wanted = [base for plan in native or plans for base in plan.bases]
         made = bootstrap.choose(engine, wanted, forbid=not options.allow_bootstrap)
@@ -190,13 +201,13 @@ def open_session(
         lock_dir=lock_dir_of(engine),
         made=tuple(made),
         platforms=platforms,
-        way=way,
+        builder=builder,
     )
     missing = make_bases(session, made) if made and make and native else {}
     return dataclasses.replace(session, missing=missing)
 
 
-def way_of(engine: Engine, options: Options, logs: Path) -> "tuple[outputs.Way, tuple[str, ...]]":
+def builder_config(engine: Engine, options: Options, logs: Path) -> "tuple[outputs.BuilderConfig, tuple[str, ...]]":
     """The builder that was asked for, and its platforms, the engine's own first; EngineError if it can't do it."""
     found = buildx.inspect(options.builder, logs / "platforms.log")
     variable = os.environ.get("BUILDX_BUILDER", "")
@@ -205,19 +216,19 @@ def way_of(engine: Engine, options: Options, logs: Path) -> "tuple[outputs.Way, 
         raise EngineError(what, where=where, next_step="docker buildx ls; docker buildx create --name NAME ...")
     driver, platforms = (found.driver, found.platforms) if found else (outputs.OWN, ())
     store = outputs.containerd_store(engine.info())
-    way = outputs.Way(
+    builder = outputs.BuilderConfig(
         builder=options.builder,
         driver=driver,
         containerd=store,
         cache_from=options.cache_from,
         cache_to=options.cache_to,
     )
-    if refusal := outputs.refusal(way):
+    if refusal := outputs.refusal(builder):
         raise EngineError(refusal, where="--cache-to", next_step="name another builder with --builder: docs/scale.md")
     own = engine.platform()
     if driver != outputs.OWN and platforms and own not in platforms:
-        return way, platforms
-    return way, tuple(dict.fromkeys((own, *platforms)))
+        return builder, platforms
+    return builder, tuple(dict.fromkeys((own, *platforms)))
 
 
 def lock_dir_of(engine: Engine) -> Path:
@@ -229,5 +240,5 @@ def make_bases(
     session: BuildSession, wanted: "list[bases.Base]", prefixes: bootstrap.Prefixes = bootstrap.NO_PREFIXES
 ) -> "dict[bases.Base, TorchdevError]":
     """Bootstrap bases, alone among all runs; those that could not be made, each with the reason."""
-    with alone(session.lock_dir, "bootstrap", lambda: session.say("another run makes bases; waiting")):
+    with locked(session.lock_dir, "bootstrap", lambda: session.say("another run makes bases; waiting")):
         return bootstrap.bootstrap(session.engine, session.host, wanted, session.paths, session.say, prefixes)

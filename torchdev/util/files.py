@@ -113,7 +113,7 @@ def unwritable(path: Path, error: OSError) -> InputError:
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> "Iterator[None]":
+def locked(folder: Path) -> "Iterator[None]":
     """Hold a folder against other runs that write there; where its file system has no locks, without one."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

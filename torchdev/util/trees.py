@@ -137,7 +137,7 @@ def compare(tree: Tree) -> Changes:
 
 def update(tree: Tree) -> Changes:
     """Make a folder what it should be; if something of others is in the way, InputError, and nothing is written."""
-    with files.alone(tree.root):
+    with files.locked(tree.root):
         changes = compare(tree)
         refuse_blocked(tree, changes)
         changes = replace(changes, kept=_keep(tree, changes.write))

@@ -69,7 +69,7 @@ def sound(lock: Lock, cell: Cell) -> Lock:
 
 def complete(path: Path, before: Lock, after: Lock, cell: Cell) -> None:
     """Write a completed lock in the place of the one that it was made from; BuildError if another is there by now."""
-    with files.alone(path.parent.parent):
+    with files.locked(path.parent.parent):
         if read_lock(path, cell) != before:
             what = "its lock has changed since this run began, and stays as it is"
             raise BuildError(what, where=cell.id, next_step=("render, then ", build_py("build", cell.id)))

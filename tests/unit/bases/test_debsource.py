@@ -16,7 +16,7 @@ def test_what_is_as_it_should_be_needs_no_notice() -> None:
 
 
 def test_an_older_one_is_told_with_both() -> None:
-    """In the labels of the stand-in, and in those of each image."""
+    """In the labels of the substitute, and in those of each image."""
     source = parse(f"taken {OLD}\nnamed {NEW}\nunread bookworm-security sid\n")
     assert f"Debian names {NEW}, which the mirror does not have; {OLD} was compiled instead" in source.notice
     assert "what bookworm-security, sid would name is not known" in source.notice
@@ -48,5 +48,5 @@ def test_what_is_no_version_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("label", ["", "x", "$(id)", "--force-yes", "3.11 u8", "1" * 300])
 def test_a_label_that_is_no_version_is_none(label: str) -> None:
-    """Whoever made that stand-in."""
+    """Whoever made that substitute."""
     assert had({SOURCE_LABEL: label}) == had({}) == ""

@@ -169,7 +169,7 @@ def test_wrong_folder_is_refused(root: Path) -> None:
 
 
 def test_recipe_follows_files_suite_and_content() -> None:
-    """Another prefix or Debian makes another stand-in; what is compiled from source does not depend on prefixes."""
+    """Another prefix or Debian makes another substitute; what is compiled from source does not depend on prefixes."""
     paths = Paths(ROOT, ROOT / "matrix.yaml")
     found = [
         bootstrap.recipe(BOOKWORM, paths, bootstrap.SOURCE_FILES),

@@ -36,7 +36,7 @@ def test_no_hook_needs_a_network_or_is_never_run() -> None:
 
 
 def test_dockerfiles_of_all_kinds_are_looked_at() -> None:
-    """Those of cells and of stand-ins: as many as the globs of the entry name."""
+    """Those of cells and of substitutes: as many as the globs of the entry name."""
     [entry] = [hook["entry"] for hook in linters.hooks(ROOT) if hook["name"] == "Dockerfiles"]
     globs = shlex.split(shlex.split(entry)[-1])[1:]
     assert {path for glob in globs for path in ROOT.glob(glob)} == {

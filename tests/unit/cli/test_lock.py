@@ -362,7 +362,7 @@ def test_a_folder_that_another_run_holds_is_waited_for(legacy: "tuple[Project, C
     project, cell, whole = legacy
     path = project.images / cell.id / "lock.json"
     with ThreadPoolExecutor(1) as pool:
-        with files.alone(project.images):
+        with files.locked(project.images):
             done = pool.submit(locking._write_lock, project, whole, cell)
             time.sleep(0.2)
             assert not path.exists()

@@ -5,8 +5,8 @@ import pytest
 from torchdev.cli.doctor import judge_cache
 from torchdev.engine.outputs import (
     ZSTD,
+    BuilderConfig,
     Policy,
-    Way,
     containerd_store,
     keeping,
     kept,
@@ -62,31 +62,31 @@ def test_whatever_is_compressed_is_zstd(driver: str, containerd: bool, output: s
 
 def test_own_builder_adds_nothing() -> None:
     """The bake file stays as it was, for the commonest case."""
-    assert Way().options == []
-    assert Way().target("cell", SHARED) == {}
-    assert Way().stage(SHARED) == {"output": "type=cacheonly", "tags": ""}
+    assert BuilderConfig().options == []
+    assert BuilderConfig().target("cell", SHARED) == {}
+    assert BuilderConfig().stage(SHARED) == {"output": "type=cacheonly", "tags": ""}
 
 
 def test_cache_has_a_tag_for_each_cell_and_for_what_is_shared() -> None:
     """Both are read; a cell writes its own, and the stage that others need writes the shared one."""
-    way = Way(builder="far", driver="remote", cache_from=("r/a", "r/b"), cache_to="r/a")
-    assert way.options == ["--builder=far"]
-    target = way.target("cell", SHARED)
+    builder = BuilderConfig(builder="far", driver="remote", cache_from=("r/a", "r/b"), cache_to="r/a")
+    assert builder.options == ["--builder=far"]
+    target = builder.target("cell", SHARED)
     assert target["cache-from"] == [
         f"type=registry,ref={ref}"
         for ref in ("r/a:cell", "r/a:shared-0123456789abcdef", "r/b:cell", "r/b:shared-0123456789abcdef")
     ]
     assert target["cache-to"] == [f"type=registry,ref=r/a:cell,mode=max,{ZSTD}"]
-    assert way.stage(SHARED)["cache-to"] == f"type=registry,ref=r/a:{shared_tag(SHARED)},mode=max,{ZSTD}"
-    assert way.stage("")["cache-to"] == ""
+    assert builder.stage(SHARED)["cache-to"] == f"type=registry,ref=r/a:{shared_tag(SHARED)},mode=max,{ZSTD}"
+    assert builder.stage("")["cache-to"] == ""
 
 
 def test_classic_store_is_refused_a_cache() -> None:
     """Only its own builder; the others, and containerd's store, can write one."""
-    assert "can't write its cache" in refusal(Way(cache_to="r/a"))
-    assert refusal(Way(cache_to="r/a", containerd=True)) == ""
-    assert refusal(Way(builder="far", driver="remote", cache_to="r/a")) == ""
-    assert refusal(Way(cache_from=("r/a",))) == ""
+    assert "can't write its cache" in refusal(BuilderConfig(cache_to="r/a"))
+    assert refusal(BuilderConfig(cache_to="r/a", containerd=True)) == ""
+    assert refusal(BuilderConfig(builder="far", driver="remote", cache_to="r/a")) == ""
+    assert refusal(BuilderConfig(cache_from=("r/a",))) == ""
 
 
 def test_policies_are_read() -> None:

@@ -98,7 +98,7 @@ WORK: "dict[str, Callable[[Project], object]]" = {
     "select": lambda project: project.matrix.select([cell.id for cell in project.matrix.cells]),
     "select by tag": lambda project: project.matrix.select([cell.short for cell in project.matrix.cells]),
     "plan": lambda project: [plan.shared for plan in project.plans(project.matrix.cells)],
-    "forecast": lambda project: estimate.forecast(project.plans(project.matrix.cells), ()),
+    "size estimate": lambda project: estimate.estimate_layers(project.plans(project.matrix.cells), ()),
     "render and check": rendered_and_checked,
 }
 

@@ -1,4 +1,4 @@
-"""What is still to be built: each wave fits when it is due, and planning does not multiply by the number of waves."""
+"""What is still to be built: each batch fits when it is due, and planning takes no longer for more batches."""
 
 import dataclasses
 
@@ -25,32 +25,32 @@ def copies(first: Plan, count: int) -> "list[Plan]":
 
 
 def ids(plans: "tuple[Plan, ...]") -> "list[str]":
-    """The cells of a wave."""
+    """The cells of a batch."""
     return [plan.cell.id for plan in plans]
 
 
 def test_every_cell_is_taken_once_and_fits(first: Plan) -> None:
-    """Wheels stay on the disk after their wave, so there is less room with each."""
+    """Wheels stay on the disk after their batch, so there is less room with each."""
     plans = copies(first, 7)
     room, cached, taken = needed(plans[:3], ()), set[str](), list[str]()
     left = Backlog(plans)
-    while wave := left.take((), cached, room):
-        assert needed(wave, (), cached) <= room
-        files = wheel_files(wave, ())
+    while batch := left.take((), cached, room):
+        assert needed(batch, (), cached) <= room
+        files = wheel_files(batch, ())
         cached, room = cached | files.keys(), room - sum(files.values())
-        taken += ids(wave)
+        taken += ids(batch)
     assert (sorted(taken), left.left) == (sorted(plan.cell.id for plan in plans), ())
 
 
-def test_without_a_known_disk_all_is_one_wave(first: Plan) -> None:
+def test_without_a_known_disk_all_is_one_batch(first: Plan) -> None:
     """Then there is nothing more."""
     left = Backlog(copies(first, 3))
     assert len(left.take((), (), None)) == 3
     assert left.take((), (), None) == ()
 
 
-def test_a_wave_that_no_longer_fits_is_planned_anew(first: Plan) -> None:
-    """Somebody else has filled the disk meanwhile: two waves instead of one; and one again, when there is room."""
+def test_a_batch_that_no_longer_fits_is_planned_anew(first: Plan) -> None:
+    """Somebody else has filled the disk meanwhile: two batches instead of one; and one again, when there is room."""
     one, two, three, four = plans = copies(first, 4)
     left = Backlog(plans)
     assert ids(left.take((), (), needed([one, two], ()))) == ids((one, two))
@@ -61,7 +61,7 @@ def test_a_wave_that_no_longer_fits_is_planned_anew(first: Plan) -> None:
 
 
 def test_cells_that_were_too_large_are_tried_again(first: Plan) -> None:
-    """After those that fit, in one wave where there is room by then."""
+    """After those that fit, in one batch where there is room by then."""
     small, *large = copies(first, 3)
     large = [dataclasses.replace(plan, layers=(grown(plan.layers[0]), *plan.layers[1:])) for plan in large]
     left = Backlog([*large, small])
@@ -75,8 +75,8 @@ def grown(layer: Layer) -> Layer:
     return dataclasses.replace(layer, packages=(dataclasses.replace(first, installed=10**12), *others))
 
 
-def test_waves_are_merged_when_wheels_are_there(first: Plan) -> None:
-    """What is fetched needs no room any more: waves that were planned apart go together."""
+def test_batches_are_merged_when_wheels_are_there(first: Plan) -> None:
+    """What is fetched needs no room any more: batches that were planned apart go together."""
     one, two, three = plans = copies(first, 3)
     left = Backlog(plans)
     room = needed([one], ())
@@ -86,7 +86,7 @@ def test_waves_are_merged_when_wheels_are_there(first: Plan) -> None:
 
 @pytest.mark.parametrize("count", [10, 80])
 def test_planning_does_not_multiply(first: Plan, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of every cell it is asked only a few times what it needs, however many waves there are."""
+    """Of every cell it is asked only a few times what it needs, however many batches there are."""
     asked = 0
     real = backlog.items
 
@@ -97,8 +97,8 @@ def test_planning_does_not_multiply(first: Plan, count: int, monkeypatch: pytest
 
     monkeypatch.setattr(backlog, "items", counted)
     plans = copies(first, count)
-    left, waves = Backlog(plans), 0
+    left, batches = Backlog(plans), 0
     while left.take((), (), needed(plans[:1], ())):
-        waves += 1
-    assert waves == count
+        batches += 1
+    assert batches == count
     assert asked <= 4 * count

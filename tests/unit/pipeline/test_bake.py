@@ -23,14 +23,17 @@ from torchdev.util import trees
 from torchdev.util.errors import BuildError
 from torchdev.wheels.host import Host
 
-STANDS = {"torchdev.invalid/bootstrap:debian": ("sha256:d", {}), "torchdev.invalid/bootstrap:python": ("sha256:p", {})}
+SUBSTITUTES = {
+    "torchdev.invalid/bootstrap:debian": ("sha256:d", {}),
+    "torchdev.invalid/bootstrap:python": ("sha256:p", {}),
+}
 
 
 def built(plan: Plan, inputs: str = "now", debian: str = "sha256:d", python: str = "sha256:p") -> Names:
-    """An engine with the stand-ins and a plan's image on stand-ins that had these ids."""
-    bases = [(name, id_) for name, id_ in zip(STANDS, (debian, python), strict=True)]
+    """An engine with the substitutes and a plan's image on substitutes that had these ids."""
+    bases = [(name, id_) for name, id_ in zip(SUBSTITUTES, (debian, python), strict=True)]
     labels = {INPUTS_LABEL: inputs, LAYERS_LABEL: " ".join(chain(plan)), "io.torchdev.lock": plan.lock.digest}
-    return {**STANDS, plan.tags[0]: ("sha256:i", {**labels, **base_labels("bootstrapped", *bases)})}
+    return {**SUBSTITUTES, plan.tags[0]: ("sha256:i", {**labels, **base_labels("bootstrapped", *bases)})}
 
 
 @pytest.fixture
@@ -138,7 +141,7 @@ def test_image_of_the_present_inputs_has_all_layers(first: Plan) -> None:
     assert there(first, names, "other") == []
 
 
-def test_layers_on_another_stand_in_are_not_there(first: Plan) -> None:
+def test_layers_on_another_substitute_are_not_there(first: Plan) -> None:
     """A Debian made anew has none of them, a Python made anew what lies below it."""
     assert there(first, built(first, "before", debian="sha256:older")) == []
     shared = ["base", *(layer.name for layer in below(first).layers)]
@@ -146,7 +149,7 @@ def test_layers_on_another_stand_in_are_not_there(first: Plan) -> None:
     assert len(there(first, built(first, "before"))) == 1 + len(first.layers)
 
 
-def test_layers_on_official_bases_serve_no_stand_ins(first: Plan) -> None:
+def test_layers_on_official_bases_serve_no_substitutes(first: Plan) -> None:
     """Where it is known which ones a build takes."""
     names = built(first, "before")
     assert present(names, (first,), lambda plan: {"now"}, OFFICIAL) == set()

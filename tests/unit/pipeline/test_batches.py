@@ -1,4 +1,4 @@
-"""Waves and pushes: what is said of each cell when they are cut off; which entries of the build cache are removed."""
+"""Batches and pushes: what is said of each cell when they are cut off; which entries of the build cache are removed."""
 
 import dataclasses
 from collections.abc import Callable
@@ -133,7 +133,7 @@ def test_interrupt_as_the_last_cell_ends_keeps_the_table(
     assert [result.code for result in batches.run(session, (first,))] == [Exit.INTERRUPTED]
 
 
-def test_fetched_wheels_are_noted_after_a_wave(
+def test_fetched_wheels_are_noted_after_a_batch(
     session_of_push: "Callable[..., tuple[BuildSession, list[Event]]]", first: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a disk that can't be seen, too, their files leave less room; the same wheels count once."""

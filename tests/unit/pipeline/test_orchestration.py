@@ -386,7 +386,7 @@ def test_a_look_that_missed_new_bases_is_made_again(engine: FakeEngine, opened: 
     """An earlier look is good until a base was made that it has not seen."""
     before = engine.names()
     for base in wanted(first):
-        engine.put(base.stand_in)
+        engine.put(base.substitute)
     made = dataclasses.replace(opened, made=tuple(wanted(first)))
     assert set(begin(made, (first,), before).names) > set(before)
     seen = engine.names()

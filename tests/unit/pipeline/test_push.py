@@ -89,7 +89,7 @@ def test_every_tag_arrives_and_stays(session: BuildSession, engine: FakeEngine, 
 
 
 def test_names_go_where_they_are_not_to_be_kept(session: BuildSession, engine: FakeEngine, plan: Plan) -> None:
-    """As in waves, which remove the image."""
+    """As in batches, which remove the image."""
     push(session, plan, CHECKED, TARGET, keep=False)
     assert set(engine.tags) == set(plan.tags)
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.unit.conftest import ROOT
-from torchdev.pipeline.run_lock import Disk, alone
+from torchdev.pipeline.run_lock import Disk, locked
 from torchdev.util.errors import BuildError
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from torchdev.pipeline.run_lock import alone
-with alone(Path(sys.argv[1]), "cell", lambda: None):
+from torchdev.pipeline.run_lock import locked
+with locked(Path(sys.argv[1]), "cell", lambda: None):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -28,14 +28,14 @@ def test_killed_run_frees_its_cell(tmp_path: Path) -> None:
         other.stdout.readline()
         waited: list[bool] = []
         threading.Timer(0.3, other.kill).start()
-        with alone(tmp_path, "cell", lambda: waited.append(True)):
+        with locked(tmp_path, "cell", lambda: waited.append(True)):
             pass
     assert waited == [True]
 
 
 def test_names_do_not_meet(tmp_path: Path) -> None:
     """Two cells are worked on at once; a repository's slashes make no folders."""
-    with alone(tmp_path, "team/torchdev:a", pytest.fail), alone(tmp_path, "team/torchdev:b", pytest.fail):
+    with locked(tmp_path, "team/torchdev:a", pytest.fail), locked(tmp_path, "team/torchdev:b", pytest.fail):
         assert len(list(tmp_path.iterdir())) == 2
 
 

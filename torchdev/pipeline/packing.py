@@ -1,4 +1,4 @@
-"""Cells into waves, each of which a disk holds; those that share most go together. Pure."""
+"""Cells into batches, each of which a disk holds; those that share most go together. Pure."""
 
 from bisect import bisect_right, insort
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -12,21 +12,21 @@ Items = Mapping[Hashable, int]
 """What building a cell puts on the disk: bytes by name. What several cells have under one name is there once."""
 
 TRIES = 8
-"""Waves that one more is tried with where only what they share by chance could make room: no search of all pairs."""
+"""Batches that one more is tried with where only what they share by chance could make room: no search of all pairs."""
 
 
 @dataclass(frozen=True)
-class Waves:
-    """Cells to build together, wave by wave; and those that are too large by themselves."""
+class Batches:
+    """Cells to build together, batch by batch; and those that are too large by themselves."""
 
-    waves: tuple[Cells, ...]
+    batches: tuple[Cells, ...]
     too_large: Cells
 
 
-def plan_waves(chains: Chains, items: "Mapping[str, Items]", room: int) -> Waves:
-    """As few waves as come of keeping together what shares; each takes at most `room` bytes.
+def plan_batches(chains: Chains, items: "Mapping[str, Items]", room: int) -> Batches:
+    """As few batches as come of keeping together what shares; each takes at most `room` bytes.
 
-    Cells that have a layer in common are in one wave, if together they fit into one. Cells of which all is there need
+    Cells that have a layer in common are in one batch, if together they fit into one. Cells of which all is there need
     nothing, and fit anywhere. It takes about n log n steps for n cells.
     """
     stock = _Stock({cell: items[cell] for cell in chains})
@@ -34,12 +34,14 @@ def plan_waves(chains: Chains, items: "Mapping[str, Items]", room: int) -> Waves
     rest = tuple(cell for cell in chains if cell not in large)
     order = {cell: number for number, cell in enumerate(chains)}
     packed = _pack(rest, 0, chains, stock, room) if rest else []
-    waves = (tuple(sorted(pile.cells, key=order.__getitem__)) for pile in packed)
-    return Waves(tuple(sorted(waves, key=lambda wave: order[wave[0]])), tuple(cell for cell in chains if cell in large))
+    batches = (tuple(sorted(pile.cells, key=order.__getitem__)) for pile in packed)
+    return Batches(
+        tuple(sorted(batches, key=lambda batch: order[batch[0]])), tuple(cell for cell in chains if cell in large)
+    )
 
 
 def _pack(cells: Cells, depth: int, chains: Chains, stock: "_Stock", room: int) -> "list[_Pile]":
-    """Waves for cells whose chains are equal below `depth`: one, or those of each branch, merged where they fit."""
+    """Batches for cells whose chains are equal below `depth`: one, or those of each branch, merged where they fit."""
     whole = stock.pile(cells)
     if len(cells) == 1 or whole.size <= room:
         return [whole]
@@ -49,8 +51,8 @@ def _pack(cells: Cells, depth: int, chains: Chains, stock: "_Stock", room: int) 
         branches = _branches(cells, depth, chains)
     merged = _Merged(stock, room, stock.common(whole))
     for branch in branches:
-        for wave in _pack(branch, depth + 1, chains, stock, room):
-            merged.add(wave)
+        for batch in _pack(branch, depth + 1, chains, stock, room):
+            merged.add(batch)
     return merged.piles
 
 
@@ -131,7 +133,7 @@ class _Stock:
 
 
 class _Merged:
-    """Waves, each of which is merged into one before it, if it fits: into the fullest that surely has room."""
+    """Batches, each of which is merged into one before it, if it fits: into the fullest that surely has room."""
 
     def __init__(self, stock: _Stock, room: int, common: int) -> None:
         self._stock, self._room, self._common = stock, room, common
@@ -140,29 +142,29 @@ class _Merged:
 
     @property
     def piles(self) -> "list[_Pile]":
-        """The waves that there are."""
+        """The batches that there are."""
         return [self._made[number] for _, number in self._order]
 
-    def add(self, wave: _Pile) -> None:
-        """Take one more wave in."""
-        place = self._place(wave)
+    def add(self, batch: _Pile) -> None:
+        """Take one more batch in."""
+        place = self._place(batch)
         if place is None:
             number = len(self._made)
-            self._made.append(wave)
+            self._made.append(batch)
         else:
             _, number = self._order.pop(place)
-            self._made[number] = wave = self._stock.merge(self._made[number], wave)
-        insort(self._order, (wave.size, number))
+            self._made[number] = batch = self._stock.merge(self._made[number], batch)
+        insort(self._order, (batch.size, number))
 
-    def _place(self, wave: _Pile) -> "int | None":
-        """Where in the order, from the emptiest to the fullest, the wave is that another fits into."""
-        sure = bisect_right(self._order, (self._room - wave.size + self._common, inf)) - 1
+    def _place(self, batch: _Pile) -> "int | None":
+        """Where in the order, from the emptiest to the fullest, the batch is that another fits into."""
+        sure = bisect_right(self._order, (self._room - batch.size + self._common, inf)) - 1
         if sure >= 0:
             return sure
-        own = self._stock.own(wave)
+        own = self._stock.own(batch)
         for place, (size, number) in enumerate(self._order[:TRIES]):
             if size + own > self._room:
                 break
-            if self._stock.together(self._made[number], wave) <= self._room:
+            if self._stock.together(self._made[number], batch) <= self._room:
                 return place
         return None

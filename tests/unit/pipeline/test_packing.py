@@ -1,4 +1,4 @@
-"""Waves: each fits, nothing is lost, and what shares stays together."""
+"""Batches: each fits, nothing is lost, and what shares stays together."""
 
 import itertools
 import random
@@ -8,8 +8,8 @@ from types import FrameType
 
 import pytest
 
-from torchdev.pipeline import waves
-from torchdev.pipeline.waves import Waves, plan_waves
+from torchdev.pipeline import packing
+from torchdev.pipeline.packing import Batches, plan_batches
 
 Chains = dict[str, tuple[str, ...]]
 Items = dict[str, dict[str, int]]
@@ -43,64 +43,64 @@ SEEDS = range(60)
 
 
 @pytest.mark.parametrize("room", [5, 12, 20, 40, 100])
-def test_each_wave_fits_and_nothing_is_lost(room: int) -> None:
-    """Every cell is in exactly one wave, or too large by itself; no wave takes more than the room."""
+def test_each_batch_fits_and_nothing_is_lost(room: int) -> None:
+    """Every cell is in exactly one batch, or too large by itself; no batch takes more than the room."""
     for seed in SEEDS:
         chains, sizes = forest(seed)
         items = items_of(chains, sizes)
-        need, found = need_of(items), plan_waves(chains, items, room)
-        assert sorted([*itertools.chain(*found.waves), *found.too_large]) == sorted(chains), seed
-        assert all(wave and need(wave) <= room for wave in found.waves), seed
+        need, found = need_of(items), plan_batches(chains, items, room)
+        assert sorted([*itertools.chain(*found.batches), *found.too_large]) == sorted(chains), seed
+        assert all(batch and need(batch) <= room for batch in found.batches), seed
         assert all(need((cell,)) > room for cell in found.too_large), seed
 
 
 @pytest.mark.parametrize("room", [5, 12, 20, 40, 100])
 def test_cells_that_share_stay_together_where_they_fit(room: int) -> None:
-    """For each layer: if all cells that have it fit into one wave, they are in one."""
+    """For each layer: if all cells that have it fit into one batch, they are in one."""
     for seed in SEEDS:
         chains, sizes = forest(seed)
         items = items_of(chains, sizes)
-        need, found = need_of(items), plan_waves(chains, items, room)
+        need, found = need_of(items), plan_batches(chains, items, room)
         for layer in sizes:
             cells = tuple(cell for cell in chains if layer in chains[cell])
             if need(cells) <= room:
-                assert sum(any(cell in wave for cell in cells) for wave in found.waves) == 1, seed
+                assert sum(any(cell in batch for cell in cells) for batch in found.batches) == 1, seed
 
 
-def test_no_two_waves_would_fit_into_one() -> None:
-    """Else a wave was for nothing."""
+def test_no_two_batches_would_fit_into_one() -> None:
+    """Else a batch was for nothing."""
     for seed in SEEDS:
         chains, sizes = forest(seed)
         items = items_of(chains, sizes)
         need = need_of(items)
-        for one, other in itertools.combinations(plan_waves(chains, items, 20).waves, 2):
+        for one, other in itertools.combinations(plan_batches(chains, items, 20).batches, 2):
             assert need((*one, *other)) > 20, seed
 
 
 @pytest.mark.parametrize("room", [12, 20, 40])
 def test_wheels_that_branches_have_in_common_count_once(room: int) -> None:
-    """Items beside the chains, as files of wheels: waves fit by the bytes of all that is in them, each once."""
+    """Items beside the chains, as files of wheels: batches fit by the bytes of all that is in them, each once."""
     for seed in SEEDS:
         chains, sizes = forest(seed)
         chance = random.Random(f"wheels {seed}")
         items = items_of(chains, sizes)
         for own in items.values():
             own |= {f"wheel {n}": 3 for n in chance.sample(range(6), 2)}
-        need, found = need_of(items), plan_waves(chains, items, room)
-        assert sorted([*itertools.chain(*found.waves), *found.too_large]) == sorted(chains), seed
-        assert all(need(wave) <= room for wave in found.waves), seed
+        need, found = need_of(items), plan_batches(chains, items, room)
+        assert sorted([*itertools.chain(*found.batches), *found.too_large]) == sorted(chains), seed
+        assert all(need(batch) <= room for batch in found.batches), seed
         assert all(need((cell,)) > room for cell in found.too_large), seed
 
 
 def test_two_branches_fit_since_they_have_a_wheel_in_common() -> None:
-    """Counted twice, it would make two waves."""
+    """Counted twice, it would make two batches."""
     chains: Chains = {"a": ("base", "a"), "b": ("base", "b"), "c": ("base", "c")}
     items = {"a": {"base": 1, "x": 2, "wheel": 5}, "b": {"base": 1, "y": 2, "wheel": 5}, "c": {"base": 1, "z": 9}}
-    assert plan_waves(chains, items, 10) == Waves((("a", "b"), ("c",)), ())
+    assert plan_batches(chains, items, 10) == Batches((("a", "b"), ("c",)), ())
 
 
 def steps(cells: int, room: int) -> int:
-    """How many lines plan_waves runs, for cells of a hundred branches, each with a layer of its own."""
+    """How many lines plan_batches runs, for cells of a hundred branches, each with a layer of its own."""
     chains = {f"c{n}": ("base", f"cuda{n % 100}", f"torch{n % 700}", f"c{n}") for n in range(cells)}
     items: Items = {cell: dict.fromkeys(chain, 3) | {f"wheel {len(cell)}": 2} for cell, chain in chains.items()}
     count = 0
@@ -111,12 +111,12 @@ def steps(cells: int, room: int) -> int:
         return line
 
     def call(frame: FrameType, event: str, argument: object) -> object:
-        return line if frame.f_code.co_filename == waves.__file__ else None
+        return line if frame.f_code.co_filename == packing.__file__ else None
 
     before = sys.gettrace()
     sys.settrace(call)  # type: ignore[arg-type]
     try:
-        plan_waves(chains, items, room)
+        plan_batches(chains, items, room)
     finally:
         sys.settrace(before)
     return count
@@ -124,30 +124,30 @@ def steps(cells: int, room: int) -> int:
 
 @pytest.mark.parametrize("room", [14, 40, 1000])
 def test_work_grows_with_the_cells(room: int) -> None:
-    """Four times the cells take about four times the steps, whether a wave has one cell, several or many."""
+    """Four times the cells take about four times the steps, whether a batch has one cell, several or many."""
     assert steps(4000, room) < 6 * steps(1000, room)
 
 
-def test_room_for_all_is_one_wave() -> None:
+def test_room_for_all_is_one_batch() -> None:
     """In the order of the matrix."""
     chains, sizes = forest(1)
-    assert plan_waves(chains, items_of(chains, sizes), 10**9) == Waves((tuple(chains),), ())
+    assert plan_batches(chains, items_of(chains, sizes), 10**9) == Batches((tuple(chains),), ())
 
 
 def test_cells_that_are_there_need_no_room() -> None:
     """Not even where nothing else fits."""
     chains: Chains = {"there": ("base", "cuda"), "large": ("base", "cuda", "torch")}
     sizes = {"base": 0, "cuda": 0, "torch": 10}
-    assert plan_waves(chains, items_of(chains, sizes), 5) == Waves((("there",),), ("large",))
+    assert plan_batches(chains, items_of(chains, sizes), 5) == Batches((("there",),), ("large",))
 
 
 def test_equal_cells_are_no_endless_branch() -> None:
     """Two of the same layers that fit only one by one, as wheels that are counted elsewhere may make it."""
     chains: Chains = {"a": ("base",), "b": ("base",)}
     items = {"a": {"a wheel": 1}, "b": {"another": 1}}
-    assert plan_waves(chains, items, 1) == Waves((("a",), ("b",)), ())
+    assert plan_batches(chains, items, 1) == Batches((("a",), ("b",)), ())
 
 
-def test_nothing_is_no_wave() -> None:
-    """No cells, no waves."""
-    assert plan_waves({}, {}, 1) == Waves((), ())
+def test_nothing_is_no_batch() -> None:
+    """No cells, no batches."""
+    assert plan_batches({}, {}, 1) == Batches((), ())

@@ -4,13 +4,13 @@ import pytest
 
 from torchdev.docgen.project import Project
 from torchdev.engine.client import Engine
-from torchdev.pipeline.estimate import forecast, total
+from torchdev.pipeline.estimate import estimate_layers, total
 from torchdev.pipeline.report import storage
 
 WITHIN = 0.1
 
 
-def test_forecast_is_what_is_stored(engine: Engine, project: Project) -> None:
+def test_estimate_is_what_is_stored(engine: Engine, project: Project) -> None:
     """Each image by itself, and all of them together with what they share."""
     plans = [
         plan
@@ -21,6 +21,6 @@ def test_forecast_is_what_is_stored(engine: Engine, project: Project) -> None:
         pytest.skip("no cell of the matrix was built here")
     for plan in plans:
         measured = sum(size for _, size in engine.layer_sizes(plan.tags[0]))
-        assert total(forecast([plan], ())).stored == pytest.approx(measured, rel=WITHIN)
+        assert total(estimate_layers([plan], ())).stored == pytest.approx(measured, rel=WITHIN)
     stored = storage(engine.layer_sizes(plan.tags[0]) for plan in plans).stored
-    assert total(forecast(plans, ())).stored == pytest.approx(stored, rel=WITHIN)
+    assert total(estimate_layers(plans, ())).stored == pytest.approx(stored, rel=WITHIN)

@@ -1,4 +1,4 @@
-"""Waves on a real engine: a disk that holds one cell at a time, and what is left there afterwards."""
+"""Batches on a real engine: a disk that holds one cell at a time, and what is left there afterwards."""
 
 import dataclasses
 import uuid
@@ -38,7 +38,7 @@ def named(engine: Engine, image: str) -> "set[str]":
     return {name for name in engine.names() if name.startswith(image)}
 
 
-def test_waves_are_built_and_removed(make: Make, engine: Engine) -> None:
+def test_batches_are_built_and_removed(make: Make, engine: Engine) -> None:
     """Each is built by itself; then no image, candidate or step of theirs is left, and all that was there before is."""
     older = step()
     session, plans = make({"3.11": older})
@@ -50,7 +50,7 @@ def test_waves_are_built_and_removed(make: Make, engine: Engine) -> None:
     before = {record.id for record in buildx.records()}
     results = batches.run(dataclasses.replace(tight(session, plans), say=said.append), plans)
     assert [result.state for result in results] == [State.BUILT] * 3
-    assert len([line for line in said if line.startswith("a wave of 1 cells")]) == 3
+    assert len([line for line in said if line.startswith("a batch of 1 cells")]) == 3
     assert named(engine, plans[0].image) == set()
     assert all(result.removed and not engine.image(result.image.id) for result in results if result.image)
     assert stored(results, engine) is None
@@ -72,8 +72,8 @@ def test_what_was_there_stays(make: Make, engine: Engine) -> None:
     assert len(named(engine, plans[0].image)) == sum(len(set(plan.tags)) for plan in plans)
 
 
-def test_failed_cell_leaves_no_candidate_and_stops_no_wave(make: Make, engine: Engine) -> None:
-    """The next wave finds the room."""
+def test_failed_cell_leaves_no_candidate_and_stops_no_batch(make: Make, engine: Engine) -> None:
+    """The next batch finds the room."""
     session, plans = make({"3.11": "exit 3", "3.13": step(), "3.14": step()})
     results = batches.run(tight(session, plans), plans)
     assert [result.state for result in results] == [State.FAILED, State.BUILT, State.BUILT]
