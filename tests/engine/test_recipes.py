@@ -41,9 +41,9 @@ def make(
 ) -> "Callable[..., tuple[Pods, Manifest]]":
     """A recipe's Pods, with the volume and the files that it asks for, and the recipe's Job or TrainJob."""
 
-    def run(kind: str, **wishes: Any) -> "tuple[Pods, Manifest]":
-        wished = jobs.Wishes(kind=kind, cpus=1, memory=2, shm=1, **wishes)
-        job = jobs.make_job(small.cell, wished, small.tags[0], project.job_files())
+    def run(kind: str, **options: Any) -> "tuple[Pods, Manifest]":
+        chosen = jobs.RecipeOptions(kind=kind, cpus=1, memory=2, shm=1, **options)
+        job = jobs.make_job(small.cell, chosen, small.tags[0], project.job_files())
         files = trees.contents(recipes.make(job, project.paths.templates))
         claims, config = tmp_path / "claims", tmp_path / "config"
         for folder in (claims, config):
@@ -136,8 +136,8 @@ def test_pods_of_a_trainjob_train(make: "Callable[..., tuple[Pods, Manifest]]") 
 @pytest.mark.full
 def test_elastic_job_goes_on_with_fewer(make: "Callable[..., tuple[Pods, Manifest]]") -> None:
     """Of two Pods, one of which never comes, the first begins by itself."""
-    wishes = {"nodes": 2, "min_nodes": 1, "command": "python probe.py", "files": {"probe.py": ELASTIC.encode()}}
-    pods, job = make(jobs.KUBERNETES, **wishes)
+    options = {"nodes": 2, "min_nodes": 1, "command": "python probe.py", "files": {"probe.py": ELASTIC.encode()}}
+    pods, job = make(jobs.KUBERNETES, **options)
     status, said = pods.run(args_of(job))
     assert status == 0, said
     assert "world 1" in said

@@ -10,14 +10,14 @@ from torchdev.catalog.builds import PYPI
 from torchdev.catalog.releases import Combination
 from torchdev.matrix.load import ALWAYS, Cell
 from torchdev.util.errors import BuildError
-from torchdev.util.positions import Place
+from torchdev.util.positions import Position
 from torchdev.wheels.host import Host
 from torchdev.wheels.pylock import Resolved
 from torchdev.wheels.resolve import _wanted
 from torchdev.wheels.uv import compile_cell
 from torchdev.wheels.wheel import best
 
-NEAR = {near.id: near for cell, wishes, *_ in NO[:8] for near in explain.answer(cell or None, wishes).nearest}
+NEAR = {near.id: near for cell, constraints, *_ in NO[:8] for near in explain.answer(cell or None, constraints).nearest}
 PROPOSED = {name: near.combination for name, near in NEAR.items() if near.combination.build.origin == PYPI}
 AT_ONCE = 6
 """uv waits for the index most of the time."""
@@ -27,7 +27,9 @@ def cell_of(c: Combination) -> Cell:
     """The cell that a matrix would have of a combination."""
     companions = [f"{name}=={version}" for name, version in c.companions]
     requirements = (f"torch=={c.torch}", *companions, *ALWAYS, "numpy", "scipy", "pillow")
-    return Cell(python=c.python, flavour=c.flavour, torch=c.torch, requirements=requirements, place=Place("test", 1, 1))
+    return Cell(
+        python=c.python, flavour=c.flavour, torch=c.torch, requirements=requirements, position=Position("test", 1, 1)
+    )
 
 
 @pytest.fixture(scope="session")

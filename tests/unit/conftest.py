@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from torchdev.catalog.bases import bases_of
 from torchdev.image.plan import Plan, make_plan
 from torchdev.matrix.load import Cell, Matrix, load
-from torchdev.util.positions import Place
+from torchdev.util.positions import Position
 from torchdev.wheels import pip_settings, remote
 from torchdev.wheels.lock import Lock, Package, inputs_digest
 
@@ -102,7 +102,7 @@ def cell() -> Cell:
         flavour="cu130",
         torch="2.13.0",
         requirements=("torch==2.13.0", "filelock"),
-        place=Place("matrix.yaml", 6, 5),
+        position=Position("matrix.yaml", 6, 5),
     )
 
 

@@ -42,7 +42,7 @@ from torchdev.recipes import files as recipes
 from torchdev.recipes import jobs
 from torchdev.util import terminal, texts
 from torchdev.util.errors import BuildError, TorchdevError
-from torchdev.util.positions import Place
+from torchdev.util.positions import Position
 from torchdev.util.terminal import Shown, printable
 from torchdev.util.texts import NotOfKind
 from torchdev.wheels import archives, lockfile, pylock, pytorch
@@ -254,7 +254,7 @@ CELL = Cell(
     flavour="cu130",
     torch="2.13.0",
     requirements=("torch==2.13.0", "filelock"),
-    place=Place("matrix.yaml", 6, 5),
+    position=Position("matrix.yaml", 6, 5),
 )
 BASE = "python:3.11-slim-bookworm"
 
@@ -431,7 +431,7 @@ def recipe_files(world: World) -> None:
     """Recipes name the image, as one word of a shell and as one string of YAML."""
     plan = world.plan
     for kind in (jobs.DOCKER, jobs.COMPOSE, jobs.DEVCONTAINER, jobs.KUBERNETES, jobs.TRAINJOB):
-        job = jobs.make_job(plan.cell, jobs.Wishes(kind=kind), plan.tags[0], {})
+        job = jobs.make_job(plan.cell, jobs.RecipeOptions(kind=kind), plan.tags[0], {})
         for name, file in recipes.make(job, ROOT / "templates").items():
             text = file.text
             assert printable(text) == text

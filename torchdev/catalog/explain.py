@@ -1,11 +1,11 @@
-"""Why a combination can or can't exist: the smallest set of wishes that conflict, the facts, and what is nearest."""
+"""Why a combination can or can't exist: the smallest conflicting constraints, the facts, the nearest that exist."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 
 from torchdev.catalog import facts, ids, releases, support
-from torchdev.catalog import query as terms
+from torchdev.catalog import query as queries
 from torchdev.catalog.axes import AXES, Asked, Query
 from torchdev.catalog.builds import Source
 from torchdev.catalog.facts import Fact
@@ -23,7 +23,7 @@ SHOWN = 4
 
 @dataclass(frozen=True)
 class Conflict:
-    """Wishes of which any but one could be had together, by their axes, and the facts that forbid all of them."""
+    """The axes of a smallest set of constraints that conflict, and the facts that forbid all of them together."""
 
     axes: tuple[str, ...]
     facts: tuple[Fact, ...]
@@ -59,46 +59,49 @@ class Explanation:
         return bool(self.found)
 
 
-def answer(cell: "str | None", wishes: Query) -> Explanation:
-    """Whether there can be what a cell's id or short tag and single wishes ask for; InputError for what is neither."""
-    named = ids.wishes(cell) if cell is not None else {}
+def answer(cell: "str | None", constraints: Query) -> Explanation:
+    """Whether a cell's id or short tag, with further constraints, can exist; InputError for what is no id or tag."""
+    named = ids.query(cell) if cell is not None else {}
     if named is None:
         raise InputError(
             f'"{cell}" is not a cell\'s id or short tag',
             next_step="name one such as py311-cu130, or use --python, --cuda, --torch",
         )
-    if not named | wishes:
+    if not named | constraints:
         raise InputError("nothing was asked", next_step=build_py("explain", "--help"))
-    return explain(_agreed(terms.checked(named), terms.checked(wishes), cell or ""))
+    return explain(_agreed(queries.checked(named), queries.checked(constraints), cell or ""))
 
 
-def _agreed(named: Query, wishes: Query, cell: str) -> Query:
-    """A cell's own values and single wishes as one query, of each pair the fuller; InputError where they disagree."""
-    for axis in named.keys() & wishes.keys():
-        own, wish = named[axis], wishes[axis]
-        if not AXES[axis].agree(own, wish):
-            what = f"{cell} is for {terms.text(axis, own)}, and --{axis} asks for {terms.text(axis, wish)}"
+def _agreed(named: Query, constraints: Query, cell: str) -> Query:
+    """A cell's own values and further constraints as one query; InputError where they disagree.
+
+    Where both name an axis, the fuller value is taken.
+    """
+    for axis in named.keys() & constraints.keys():
+        own, constraint = named[axis], constraints[axis]
+        if not AXES[axis].agree(own, constraint):
+            what = f"{cell} is for {queries.text(axis, own)}, and --{axis} asks for {queries.text(axis, constraint)}"
             step = ("leave one of them out: ", build_py("explain", cell))
             raise InputError(what, where=f"--{axis}", next_step=step)
-    return {axis: max(q[axis] for q in (named, wishes) if axis in q) for axis in named | wishes}
+    return {axis: max(q[axis] for q in (named, constraints) if axis in q) for axis in named | constraints}
 
 
 def explain(query: Query) -> Explanation:
-    """Answer a query; its values must be ones that terms.checked gives."""
+    """Answer a query; its values must be as query.checked gives them."""
     pool = _pool(query)
-    if not terms.clash(query):
-        matches = [c for c in pool if terms.admits_all(query, c)]
+    if not queries.clash(query):
+        matches = [c for c in pool if queries.admits_all(query, c)]
         if matches:
             best = {(c.torch, c.flavour, c.arch): c for c in sorted(matches, key=_preference)}
             shown = sorted(best.values(), key=_preference, reverse=True)[:SHOWN]
-            return Explanation(query, tuple(Near(c, (), terms.chosen_cudnn(query, c)) for c in shown))
+            return Explanation(query, tuple(Near(c, (), queries.chosen_cudnn(query, c)) for c in shown))
     return Explanation(query, (), tuple(_conflicts(query, pool)), tuple(_nearest(query, pool)))
 
 
 def possible(query: Query) -> bool:
     """Whether what was asked for exists: for a query that names Python, CUDA and PyTorch in full, found at once."""
     found = releases.find(query["torch"], query["cuda"], query.get("arch", "amd64"), query["python"])
-    return found is not None and not terms.clash(query) and terms.admits_all(query, found)
+    return found is not None and not queries.clash(query) and queries.admits_all(query, found)
 
 
 def _pool(query: Query) -> tuple[Combination, ...]:
@@ -119,28 +122,28 @@ def _preference(combination: Combination) -> "tuple[object, ...]":
 
 
 def _conflicts(query: Query, pool: "tuple[Combination, ...]") -> "list[Conflict]":
-    """All smallest sets of wishes that no combination admits."""
+    """All smallest sets of constraints that no combination admits."""
     for size in range(1, len(query) + 1):
         sets = (dict(chosen) for chosen in combinations(query.items(), size))
-        found = [Conflict(tuple(wishes), _facts(wishes, pool)) for wishes in sets if not _satisfiable(wishes, pool)]
+        found = [Conflict(tuple(one), _facts(one, pool)) for one in sets if not _satisfiable(one, pool)]
         if found:
             return found
     raise AssertionError(f"{query} was not possible, and nothing in it conflicts")
 
 
-def _satisfiable(wishes: Query, pool: "Iterable[Combination]") -> bool:
-    return not terms.clash(wishes) and any(terms.admits_all(wishes, c) for c in pool)
+def _satisfiable(constraints: Query, pool: "Iterable[Combination]") -> bool:
+    return not queries.clash(constraints) and any(queries.admits_all(constraints, c) for c in pool)
 
 
-def _facts(wishes: Query, pool: "tuple[Combination, ...]") -> tuple[Fact, ...]:
-    """For each wish, what those combinations have that admit all the others."""
-    if clash := terms.clash(wishes):
+def _facts(constraints: Query, pool: "tuple[Combination, ...]") -> tuple[Fact, ...]:
+    """For each constraint, what those combinations have that admit all the others."""
+    if clash := queries.clash(constraints):
         return (clash.fact,)
     found: dict[str, Fact] = {}
-    for axis in wishes:
-        others = {name: value for name, value in wishes.items() if name != axis}
-        rest = tuple(c for c in pool if terms.admits_all(others, c))
-        for fact in AXES[axis].reasons(Asked(wishes[axis], others, rest)):
+    for axis in constraints:
+        others = {name: value for name, value in constraints.items() if name != axis}
+        rest = tuple(c for c in pool if queries.admits_all(others, c))
+        for fact in AXES[axis].reasons(Asked(constraints[axis], others, rest)):
             found.setdefault(fact.text, fact)
     return tuple(found.values())
 
@@ -150,16 +153,16 @@ def _nearest(query: Query, pool: "tuple[Combination, ...]") -> "list[Near]":
 
     Only those are proposed whose lock needs nothing that the catalog does not know.
     """
-    if clash := terms.clash(query):
+    if clash := queries.clash(query):
         near = [(gone, explain({axis: v for axis, v in query.items() if axis != gone})) for gone in clash.axes]
         return [replace(n, changed=(*n.changed, gone)) for gone, e in near for n in (*e.found, *e.nearest)[:1]]
     lockable = [c for c in pool if c.lockable]
     found: dict[tuple[str, ...], Near] = {}
-    for combination in sorted(lockable, key=lambda c: (-terms.distance(query, c), _preference(c)), reverse=True):
-        changed = terms.given_up(query, combination)
+    for combination in sorted(lockable, key=lambda c: (-queries.distance(query, c), _preference(c)), reverse=True):
+        changed = queries.given_up(query, combination)
         if not any(set(changed) >= set(known) for known in found):
-            kept_wishes = {axis: value for axis, value in query.items() if axis not in changed}
-            found[changed] = Near(combination, changed, terms.chosen_cudnn(kept_wishes, combination))
+            kept_constraints = {axis: value for axis, value in query.items() if axis not in changed}
+            found[changed] = Near(combination, changed, queries.chosen_cudnn(kept_constraints, combination))
         if len(found) == SHOWN:
             break
     return list(found.values())
@@ -167,7 +170,7 @@ def _nearest(query: Query, pool: "tuple[Combination, ...]") -> "list[Near]":
 
 def as_text(said: Explanation) -> str:
     """An explanation for a terminal; the sources are listed once, below it."""
-    asked = ", ".join(terms.text(*wish) for wish in said.query.items())
+    asked = ", ".join(queries.text(*constraint) for constraint in said.query.items())
     if said.possible:
         return "\n".join([f"yes: {asked}", "", *(f"  {line}" for line in _lines(said.found))])
     blocks, sources = _told(said)
@@ -192,7 +195,7 @@ def _told(said: Explanation) -> "tuple[list[str], str]":
 
 
 def _wishes(conflict: Conflict, query: Query) -> str:
-    named = [terms.text(axis, query[axis]) for axis in conflict.axes]
+    named = [queries.text(axis, query[axis]) for axis in conflict.axes]
     return " and ".join([", ".join(named[:-1]), named[-1]] if named[1:] else named)
 
 

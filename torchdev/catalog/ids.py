@@ -33,7 +33,7 @@ def _suffix(cudnn: "str | None", variant: str, arch: str) -> str:
     return "".join(f"-{text}" for text, wanted in parts if wanted)
 
 
-def wishes(text: str) -> "dict[str, str] | None":
+def query(text: str) -> "dict[str, str] | None":
     """Axis to value of an id or short tag, whether or not there is such a cell; None if it is none."""
     match = PATTERN.fullmatch(text)
     if not match:

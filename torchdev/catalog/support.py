@@ -42,15 +42,15 @@ def oldest_glibc(rest: "Sequence[Combination]") -> str:
     return min(map(_glibc, rest), key=order)
 
 
-def cudnn_for(c: Combination, wish: str) -> "str | None":
-    """The cuDNN that fulfils a wish beside a combination: its own, else the oldest on PyPI that can serve it."""
+def cudnn_for(c: Combination, wanted: str) -> "str | None":
+    """The cuDNN of a wanted version for a combination: its own, else the oldest on PyPI that can serve it."""
     own = c.build.cudnn
-    if own and begins(own, wish):
+    if own and begins(own, wanted):
         return own
     if c.cuda is None or own is None or c.build.inside:
         return None  # there is none, it is not known, or it is a part of PyTorch's own wheel
     on_pypi = load().cudnn.get(f"nvidia-cudnn-cu{order(c.cuda).major}", ())
-    fitting = (v for v in on_pypi if begins(v, wish) and not cudnn_refusal(own, v))
+    fitting = (v for v in on_pypi if begins(v, wanted) and not cudnn_refusal(own, v))
     return min(fitting, key=order, default=None)
 
 
@@ -64,14 +64,14 @@ def cudnn_refusal(pinned: str, wanted: str) -> str:
     return f"built with cuDNN {pinned}, and cuDNN {wanted} is older" if older(wanted, pinned) else ""
 
 
-def no_such_cudnn(wish: str) -> Fact:
+def no_such_cudnn(version: str) -> Fact:
     """That PyPI has no such cuDNN, and which are like it."""
-    found = {version for versions in load().cudnn.values() for version in versions}
-    wanted = order(wish)
+    found = {known for versions in load().cudnn.values() for known in versions}
+    wanted = order(version)
     same = sorted((v for v in found if order(v).major == wanted.major), key=order)
     near = sorted(same, key=lambda v: [abs(a - b) for a, b in zip(order(v).release, wanted.release, strict=False)])[:2]
     words = f"the nearest are {' and '.join(near)}" if near else f"it has {span(found)}"
-    return Fact(f"PyPI has no cuDNN {wish} that can serve any PyTorch; {words}", (load().sources[PYPI],))
+    return Fact(f"PyPI has no cuDNN {version} that can serve any PyTorch; {words}", (load().sources[PYPI],))
 
 
 def gpu_refusal(name: str, cudnn: "str | None", c: Combination) -> "Fact | None":

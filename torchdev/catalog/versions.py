@@ -30,9 +30,9 @@ def minor(version: str) -> str:
     return ".".join(map(str, order(version).release[:2]))
 
 
-def begins(version: str, wish: str) -> bool:
+def begins(version: str, wanted: str) -> bool:
     """Whether a version is the one asked for, or one of those that a part of a version stands for: 2.9 for 2.9.1."""
-    have, want = order(version), order(wish)
+    have, want = order(version), order(wanted)
     shorter = len(want.release) < len(have.release)
     return have == want or (shorter and have.release[: len(want.release)] == want.release)
 

@@ -17,7 +17,7 @@ def opened(options: Namespace, root: Path) -> "tuple[Project, tuple[Cell, ...]]"
 
 
 def of_builder(options: Namespace) -> "dict[str, Any]":
-    """The command line's wishes on the builder and its cache."""
+    """The command line's options for the builder and its cache."""
     return {
         "builder": options.builder or "",
         "cache_from": tuple(options.cache_from),

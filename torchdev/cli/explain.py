@@ -12,10 +12,10 @@ from torchdev.util.streams import show
 
 def run(options: Namespace, root: Path) -> int:
     """Print an explanation; the exit code says yes or no."""
-    if options.cell and not ids.wishes(options.cell):
+    if options.cell and not ids.query(options.cell):
         aliases = load.load(options.matrix_file).aliases
         options.cell = aliases[options.cell].id if options.cell in aliases else options.cell
-    wishes = {axis: getattr(options, axis) for axis in AXES if getattr(options, axis)}
-    said = explain.answer(options.cell, wishes)
+    constraints = {axis: getattr(options, axis) for axis in AXES if getattr(options, axis)}
+    said = explain.answer(options.cell, constraints)
     show(explain.as_json(said) if options.json else explain.as_text(said))
     return int(Exit.OK if said.possible else Exit.NO)

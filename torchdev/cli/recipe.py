@@ -14,7 +14,7 @@ from torchdev.image.plan import Plan
 from torchdev.matrix.load import Cell
 from torchdev.recipes import files as recipes
 from torchdev.recipes import jobs
-from torchdev.recipes.jobs import Wishes
+from torchdev.recipes.jobs import RecipeOptions
 from torchdev.util import texts, trees
 from torchdev.util.errors import EngineError, InputError
 from torchdev.util.streams import say
@@ -26,14 +26,14 @@ def run(options: Namespace, root: Path) -> int:
     """Write a recipe of the named cell."""
     project, chosen = opened(options, root)
     cell = one(chosen)
-    asked = wishes(options.kind, options.file, {wish: getattr(options, wish) for wish in arguments.RECIPE})
+    asked = recipe_options(options.kind, options.file, {key: getattr(options, key) for key in arguments.RECIPE})
     write_recipe(project, cell, asked, options.image or "", options.out, say)
     return 0
 
 
-def wishes(kind: str, files: "list[Path]", others: "dict[str, Any]") -> Wishes:
+def recipe_options(kind: str, files: "list[Path]", others: "dict[str, Any]") -> RecipeOptions:
     """What the command line asks of a recipe; the named files are read."""
-    return Wishes(kind=kind, files=_read(files), **others)
+    return RecipeOptions(kind=kind, files=_read(files), **others)
 
 
 def _read(paths: "list[Path]") -> "dict[str, bytes] | None":
@@ -50,20 +50,22 @@ def _read(paths: "list[Path]") -> "dict[str, bytes] | None":
     return found or None
 
 
-def write_recipe(project: Project, cell: Cell, wished: Wishes, image: str, folder: "Path | None", say: Say) -> None:
+def write_recipe(
+    project: Project, cell: Cell, asked: RecipeOptions, image: str, folder: "Path | None", say: Say
+) -> None:
     """Write the files of a recipe into a new folder, which is recipe-KIND unless another is named."""
     plan = project.plans((cell,))[0]
     if image:
         jobs.check_image(image)
-    job = jobs.make_job(cell, wished, image, project.job_files())
+    job = jobs.make_job(cell, asked, image, project.job_files())
     job = job if image else replace(job, image=_image(plan, say))
     files = recipes.make(job, project.paths.templates)
-    target = folder or Path(f"recipe-{wished.kind}")
+    target = folder or Path(f"recipe-{asked.kind}")
     trees.create(files, target)
     for name in files:
         say(f"{target / name}")
     say(f"image: {job.image}")
-    if wished.kind in jobs.CLUSTER and "/" not in job.image:
+    if asked.kind in jobs.CLUSTER and "/" not in job.image:
         say(f"a cluster has no {job.image} unless it is loaded there; else push it, or name it with --image")
 
 

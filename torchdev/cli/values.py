@@ -13,7 +13,7 @@ from torchdev.util import texts
 
 
 def text(word: str) -> str:
-    """A text that says something: an empty one is a variable of a script that was not set, not a wish for nothing."""
+    """A text that is not empty: an empty one comes from a script whose variable was not set."""
     if not word.strip():
         raise _refused("it is empty; leave the option out, or give it a value")
     if "\0" in word or not _encodable(word):

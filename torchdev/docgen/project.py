@@ -111,7 +111,7 @@ class Project:
         """A line for each folder that has the name of a cell which the matrix has not: locks are nobody's to remove."""
         own = {cell.id for cell in self.matrix.cells}
         names = sorted(path.name for path in self.images.iterdir() if path.is_dir()) if self.images.is_dir() else []
-        gone = [name for name in names if ids.wishes(name) and name not in own]
+        gone = [name for name in names if ids.query(name) and name not in own]
         stays = "the matrix has no such cell; what is left in it stays until you remove it, with git rm -r for instance"
         return [f"{self.images.name}/{name}: {stays}" for name in gone]
 

@@ -7,7 +7,7 @@ from torchdev.catalog import ids
 from torchdev.catalog.axes import ANY, Query
 from torchdev.catalog.ids import COMPANIONS
 from torchdev.catalog.releases import cuda_of
-from torchdev.util.positions import Place
+from torchdev.util.positions import Position
 
 
 @dataclass(frozen=True, order=True, kw_only=True)
@@ -21,7 +21,7 @@ class Cell:
     flavour: str
     torch: str
     requirements: tuple[str, ...]
-    place: Place = field(compare=False)
+    position: Position = field(compare=False)
     constraints: tuple[str, ...] = ()
     cudnn: "str | None" = None
     variant: str = ids.PLAIN
@@ -55,13 +55,13 @@ class Cell:
         """Whether nvcc and CUDA's headers are part of it."""
         return self.variant == ids.DEVEL
 
-    def wishes(self) -> Query:
+    def query(self) -> Query:
         """What has to exist for the cell to be possible, as explain takes it."""
-        wished = {"python": self.python, "cuda": self.flavour, "torch": self.torch}
-        wished |= {"cudnn": self.cudnn} if self.cudnn else {}
-        wished |= {"variant": self.variant} if self.devel else {}
-        wished |= {"arch": self.arch} if self.arch != ids.AMD64 else {}
-        return wished | dict.fromkeys(self.companions, ANY)
+        found = {"python": self.python, "cuda": self.flavour, "torch": self.torch}
+        found |= {"cudnn": self.cudnn} if self.cudnn else {}
+        found |= {"variant": self.variant} if self.devel else {}
+        found |= {"arch": self.arch} if self.arch != ids.AMD64 else {}
+        return found | dict.fromkeys(self.companions, ANY)
 
     @property
     def companions(self) -> "dict[str, str]":

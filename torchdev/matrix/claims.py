@@ -85,7 +85,7 @@ def _of_gpus(text: str, cell: Cell) -> "Iterator[str]":
 
 def _of_ids(tag: str, cell: Cell) -> "Iterator[str]":
     """What the name of another cell says by not saying it: what is as usual."""
-    named = ids.wishes(tag)
+    named = ids.query(tag)
     own = {"cudnn": cell.cudnn, "variant": cell.devel, "arch": cell.arch != ids.AMD64}
     for axis, unusual in own.items() if named else ():
         if unusual and axis not in (named or {}):

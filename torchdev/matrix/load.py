@@ -15,7 +15,7 @@ from torchdev.matrix.cells import Cell as Cell
 from torchdev.matrix.schema import AXES, Axes, Exclusion, MatrixFile, Row, read_matrix
 from torchdev.util.commands import build_py
 from torchdev.util.errors import InputError
-from torchdev.util.positions import Document, Trail
+from torchdev.util.positions import Document, KeyPath
 from torchdev.util.texts import quoted, shown
 
 LONGEST_TAG = 128
@@ -101,7 +101,7 @@ def load(path: Path) -> Matrix:
 def _cells(file: MatrixFile, document: Document, section: str, rows: "list[Row]") -> Iterator[Cell]:
     left = MOST_CELLS
     for number, row in enumerate(rows):
-        path: Trail = (section, number)
+        path: KeyPath = (section, number)
         python, cuda, torch, cudnn, variant, arch = (_values(row, file.axes, axis, path, document) for axis in AXES)
         constraints = (*file.constraints, *row.constraints)
         chosen_from = (python, cuda, torch, cudnn or [None], variant or [ids.PLAIN], arch or [ids.AMD64])
@@ -112,14 +112,14 @@ def _cells(file: MatrixFile, document: Document, section: str, rows: "list[Row]"
             wanted = file.companions if row.companions is None else row.companions
             companions = _companions(wanted, t or "", path, document)
             requirements = (f"torch=={t}", *companions, *ALWAYS, *file.packages, *row.packages)
-            place = document.place(path)
+            position = document.position(path)
             bounds = (*constraints, *(bound.requirement for bound in facts.bounds(t or "")))
             cell = Cell(
                 python=p or "",
                 flavour=c or "",
                 torch=t or "",
                 requirements=requirements,
-                place=place,
+                position=position,
                 constraints=bounds,
                 cudnn=d,
                 variant=v or ids.PLAIN,
@@ -131,14 +131,14 @@ def _cells(file: MatrixFile, document: Document, section: str, rows: "list[Row]"
             yield _possible(cell, path, document)
 
 
-def _values(row: Row, axes: Axes, axis: str, path: Trail, document: Document) -> "list[str | None]":
+def _values(row: Row, axes: Axes, axis: str, path: KeyPath, document: Document) -> "list[str | None]":
     found: list[str | None] | None = getattr(row, axis) or getattr(axes, axis)
     if found is None and axis in ("python", "cuda", "torch"):
         raise document.error(path, f'the key "{axis}" is missing', "name it in the row, or for all rows under axes:")
     return found or []
 
 
-def _companions(wanted: "list[str]", torch: str, path: Trail, document: Document) -> "list[str]":
+def _companions(wanted: "list[str]", torch: str, path: KeyPath, document: Document) -> "list[str]":
     """Exact requirements of the torchvision and torchaudio that belong to a release."""
     if torch not in releases.known() and wanted:
         step = f"use one it knows ({', '.join(releases.known())}), or companions: [] to go without"
@@ -147,18 +147,18 @@ def _companions(wanted: "list[str]", torch: str, path: Trail, document: Document
     return [f"{name}=={belonging[name]}" for name in wanted if name in belonging]
 
 
-def _possible(cell: Cell, path: Trail, document: Document) -> Cell:
+def _possible(cell: Cell, path: KeyPath, document: Document) -> Cell:
     """The cell, if it can exist: as far as the catalog knows its release, its cuDNN and its variant."""
     if cell.flavour == "cpu" and (cell.cudnn or cell.devel):
         key = "cudnn" if cell.cudnn else "variant"
         raise document.error((*path, key), f"a cpu cell has no CUDA, so {key} can't be chosen")
     if len(cell.id) > LONGEST_TAG:
         raise document.error(path, f"the cell's id is longer than a tag can be: {cell.id}")
-    if cell.torch in releases.known() and not explain.possible(cell.wishes()):
-        said = explain.explain(cell.wishes())
+    if cell.torch in releases.known() and not explain.possible(cell.query()):
+        said = explain.explain(cell.query())
         near = ", ".join(near.id for near in said.nearest)
         raise document.error(
-            _place(path, said, document), explain.refusal(cell.id, said), f"the nearest that can: {near}"
+            _to_blame(path, said, document), explain.refusal(cell.id, said), f"the nearest that can: {near}"
         )
     own = releases.find(cell.torch, cell.flavour, cell.arch, cell.python)
     if own and cell.cudnn and cell.cudnn == own.build.cudnn:
@@ -167,7 +167,7 @@ def _possible(cell: Cell, path: Trail, document: Document) -> Cell:
     return cell
 
 
-def _place(path: Trail, said: explain.Explanation, document: Document) -> Trail:
+def _to_blame(path: KeyPath, said: explain.Explanation, document: Document) -> KeyPath:
     """The key of the row that a conflict is about, if the row has it."""
     keys = [axis for conflict in said.conflicts for axis in conflict.axes if document.has((*path, axis))]
     return (*path, max(keys, key=AXES.index)) if keys else path
@@ -211,7 +211,7 @@ def _without_duplicates(cells: "list[Cell]") -> tuple[Cell, ...]:
     seen: dict[str, Cell] = {}
     for cell in cells:
         if cell.id in seen:
-            raise InputError(f"{cell.id} was given before, at {seen[cell.id].place}", where=str(cell.place))
+            raise InputError(f"{cell.id} was given before, at {seen[cell.id].position}", where=str(cell.position))
         seen[cell.id] = cell
     return tuple(seen.values())
 

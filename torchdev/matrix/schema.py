@@ -19,7 +19,7 @@ from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError
 
 from torchdev.util import texts
 from torchdev.util.errors import InputError
-from torchdev.util.positions import Document, Trail, read
+from torchdev.util.positions import Document, KeyPath, read
 from torchdev.util.texts import Kind, quoted, shown
 
 SCHEMA_FILE = "matrix.schema.json"
@@ -177,17 +177,17 @@ def json_schema() -> str:
 
 
 def read_matrix(path: Path) -> "tuple[MatrixFile, Document]":
-    """Read and validate a matrix file, with the places of its values; the first mistake is an InputError."""
+    """Read and validate a matrix file, with the positions of its values; the first mistake is an InputError."""
     document = read(path, path.name)
     try:
         return MatrixFile.model_validate(document.data), document
     except ValidationError as error:
-        first = min(error.errors(), key=lambda e: document.place(_own(tuple(e["loc"])), key=_of_key(e)))
+        first = min(error.errors(), key=lambda e: document.position(_own(tuple(e["loc"])), key=_of_key(e)))
         raise _explain(first, document) from None
 
 
 def _explain(error: ErrorDetails, document: Document) -> InputError:
-    path: Trail = tuple(error["loc"])
+    path: KeyPath = tuple(error["loc"])
     match error["type"]:
         case "extra_forbidden":
             known = ", ".join(sorted(_model(path[:-1]).model_fields))
@@ -215,11 +215,11 @@ def _of_key(error: ErrorDetails) -> bool:
     return error["type"] == "extra_forbidden" or error["loc"][-1:] == ("[key]",)
 
 
-def _own(path: Trail) -> Trail:
+def _own(path: KeyPath) -> KeyPath:
     return path[:-1] if path[-1:] == ("[key]",) else path
 
 
-def _model(path: Trail) -> "type[_Model]":
+def _model(path: KeyPath) -> "type[_Model]":
     """The model of the mapping at a path of the file."""
     models: dict[str | int, type[_Model]] = {"axes": Axes, "rows": Row, "include": Row, "exclude": Exclusion}
     return models[path[0]] if path else MatrixFile

@@ -73,18 +73,18 @@ def _dev_container(job: Job) -> "dict[str, object]":
 
 def examples(plan: Plan, tags: "Iterable[str]", usual: "Mapping[str, bytes]", templates: Path) -> Files:
     """The committed examples, a folder each: recipes of one image, and the dev container template of all."""
-    wishes = {
-        "docker": jobs.Wishes(kind=jobs.DOCKER),
-        "compose": jobs.Wishes(kind=jobs.COMPOSE),
-        "compose-2": jobs.Wishes(kind=jobs.COMPOSE, nodes=2),
-        "devcontainer": jobs.Wishes(kind=jobs.DEVCONTAINER),
-        "kubernetes": jobs.Wishes(kind=jobs.KUBERNETES),
-        "kubernetes-2": jobs.Wishes(kind=jobs.KUBERNETES, nodes=2),
-        "trainjob": jobs.Wishes(kind=jobs.TRAINJOB, nodes=2),
+    options = {
+        "docker": jobs.RecipeOptions(kind=jobs.DOCKER),
+        "compose": jobs.RecipeOptions(kind=jobs.COMPOSE),
+        "compose-2": jobs.RecipeOptions(kind=jobs.COMPOSE, nodes=2),
+        "devcontainer": jobs.RecipeOptions(kind=jobs.DEVCONTAINER),
+        "kubernetes": jobs.RecipeOptions(kind=jobs.KUBERNETES),
+        "kubernetes-2": jobs.RecipeOptions(kind=jobs.KUBERNETES, nodes=2),
+        "trainjob": jobs.RecipeOptions(kind=jobs.TRAINJOB, nodes=2),
     }
     files: Files = {}
-    for folder, wished in wishes.items():
-        made = make(jobs.make_job(plan.cell, wished, plan.tags[0], usual), templates)
+    for folder, chosen in options.items():
+        made = make(jobs.make_job(plan.cell, chosen, plan.tags[0], usual), templates)
         files |= {f"{folder}/{name}": data for name, data in made.items()}
     template = dev_template(plan.image, tags, templates)
     return files | {f"devcontainer-template/{name}": data for name, data in template.items()}

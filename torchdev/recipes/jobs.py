@@ -1,4 +1,4 @@
-"""What a recipe starts: wishes from the command line to one job, checked: how many, on what, by which command."""
+"""What a recipe starts: options of the command line, checked, to one job: how many nodes, on what, which command."""
 
 import re
 import shlex
@@ -24,9 +24,9 @@ FOR = {
     "data": CLUSTER,
     "min_nodes": (KUBERNETES,),
 }
-"""Wishes that not every kind of recipe has a use for, and those that have."""
+"""Options that only some kinds of recipe have, with these kinds."""
 OPTIONS = {"files": "--file"}
-"""How a wish is spelt on the command line where that is not its name."""
+"""How an option is spelt on the command line where that is not its name."""
 
 CPUS, MEMORY = 4, 16
 """Cores and GiB, without shared memory, that a node gets for each GPU, or for none."""
@@ -46,7 +46,7 @@ LARGEST = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wishes:
+class RecipeOptions:
     """What the command line asks for; None and empty: what is usual for the kind. Memory is in GiB."""
 
     kind: str
@@ -116,38 +116,38 @@ class Job:
         return self.torchrun("--standalone", f"--nproc_per_node={self.processes}")
 
 
-def make_job(cell: Cell, wishes: Wishes, image: str, usual: "Mapping[str, bytes]") -> Job:
-    """Check wishes, and fill in what is not named; `usual` are the files of the training job of examples/train."""
-    _check(cell, wishes)
-    kind, nodes = wishes.kind, wishes.nodes or 1
-    gpus = wishes.gpus if wishes.gpus is not None else _usual_gpus(cell, kind)
+def make_job(cell: Cell, options: RecipeOptions, image: str, usual: "Mapping[str, bytes]") -> Job:
+    """Check options, and fill in what is not named; `usual` are the files of the training job of examples/train."""
+    _check(cell, options)
+    kind, nodes = options.kind, options.nodes or 1
+    gpus = options.gpus if options.gpus is not None else _usual_gpus(cell, kind)
     by_gpu = max(1, gpus or 1)
-    command, files = _split(wishes.command), dict(wishes.files or {})
+    command, files = _split(options.command), dict(options.files or {})
     if not command and kind in FOR["files"]:
         command, files = _train(kind, gpus or 0, nodes * by_gpu), {**usual, **files}
     _check_files(files)
     return Job(
-        cell=cell, image=image, kind=kind, name=wishes.name or "train", nodes=nodes,
-        least=wishes.min_nodes or nodes, gpus=gpus, command=command, files=files,
-        cpus=wishes.cpus or CPUS * by_gpu, memory=wishes.memory or MEMORY * by_gpu, shm=wishes.shm or SHM,
-        data=wishes.data or "", made_by=command_line(cell, wishes),
+        cell=cell, image=image, kind=kind, name=options.name or "train", nodes=nodes,
+        least=options.min_nodes or nodes, gpus=gpus, command=command, files=files,
+        cpus=options.cpus or CPUS * by_gpu, memory=options.memory or MEMORY * by_gpu, shm=options.shm or SHM,
+        data=options.data or "", made_by=command_line(cell, options),
     )  # fmt: skip
 
 
-def command_line(cell: Cell, wishes: Wishes) -> str:
+def command_line(cell: Cell, options: RecipeOptions) -> str:
     """The command that makes this recipe, but for names of files."""
-    words = ["python", "build.py", "recipe", cell.id, "--for", wishes.kind]
-    for wish in ("nodes", "min_nodes", "gpus", "command", "name", "cpus", "memory", "shm", "data"):
-        value = getattr(wishes, wish)
+    words = ["python", "build.py", "recipe", cell.id, "--for", options.kind]
+    for key in ("nodes", "min_nodes", "gpus", "command", "name", "cpus", "memory", "shm", "data"):
+        value = getattr(options, key)
         if value is not None:
-            words += [option(wish), str(value)]
-    words += [word for name in wishes.files or {} for word in (option("files"), name)]
+            words += [option(key), str(value)]
+    words += [word for name in options.files or {} for word in (option("files"), name)]
     return shlex.join(words)
 
 
-def option(wish: str) -> str:
-    """How a wish is spelt on the command line."""
-    return OPTIONS.get(wish, "--" + wish.replace("_", "-"))
+def option(key: str) -> str:
+    """How an option is spelt on the command line."""
+    return OPTIONS.get(key, "--" + key.replace("_", "-"))
 
 
 def check_image(image: str) -> None:
@@ -163,33 +163,33 @@ def _usual_gpus(cell: Cell, kind: str) -> "int | None":
     return None if kind in (DOCKER, DEVCONTAINER) else 1
 
 
-def _check(cell: Cell, wishes: Wishes) -> None:
-    for wish, kinds in FOR.items():
-        if getattr(wishes, wish) is not None and wishes.kind not in kinds:
+def _check(cell: Cell, options: RecipeOptions) -> None:
+    for key, kinds in FOR.items():
+        if getattr(options, key) is not None and options.kind not in kinds:
             step = f"leave it out, or: --for {' or '.join(kinds)}"
-            raise InputError(f"a recipe for {wishes.kind} has no use for it", where=option(wish), next_step=step)
-    for wish, lowest in {"nodes": 1, "min_nodes": 1, "gpus": 0, "cpus": 1, "memory": 1, "shm": 1}.items():
-        value = getattr(wishes, wish)
+            raise InputError(f"a recipe for {options.kind} has no use for it", where=option(key), next_step=step)
+    for key, lowest in {"nodes": 1, "min_nodes": 1, "gpus": 0, "cpus": 1, "memory": 1, "shm": 1}.items():
+        value = getattr(options, key)
         if value is not None and value < lowest:
-            raise InputError(f"{value} is too few", where=option(wish), next_step=f"{lowest} or more")
-    if wishes.gpus and not cell.cuda:
+            raise InputError(f"{value} is too few", where=option(key), next_step=f"{lowest} or more")
+    if options.gpus and not cell.cuda:
         other = ("--gpus 0, or a cell with CUDA: ", build_py("list"))
         raise InputError(f"{cell.id} has no CUDA, so it can't use a GPU", where="--gpus", next_step=other)
-    for wish in ("name", "data"):
-        value = getattr(wishes, wish)
+    for key in ("name", "data"):
+        value = getattr(options, key)
         if value is not None and not (NAME.fullmatch(value) and len(value) <= LONGEST_NAME):
             step = f"lower-case letters, digits and hyphens, a letter first, at most {LONGEST_NAME} characters"
-            raise InputError(f'"{value}" can\'t be a name in Kubernetes', where=option(wish), next_step=step)
-    _check_elastic(wishes)
+            raise InputError(f'"{value}" can\'t be a name in Kubernetes', where=option(key), next_step=step)
+    _check_elastic(options)
 
 
-def _check_elastic(wishes: Wishes) -> None:
-    least, nodes = wishes.min_nodes, wishes.nodes or 1
+def _check_elastic(options: RecipeOptions) -> None:
+    least, nodes = options.min_nodes, options.nodes or 1
     if least is None:
         return
     if least > nodes:
         raise InputError(f"{least} is more than --nodes {nodes}", where="--min-nodes", next_step="name fewer")
-    if wishes.command is None:
+    if options.command is None:
         what = "examples/train goes on only with as many processes as before, or its result would be another"
         raise InputError(what, where="--min-nodes", next_step="name a --command that can do with fewer")
 

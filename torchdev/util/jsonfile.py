@@ -16,7 +16,7 @@ from torchdev.util.texts import Kind, quoted, shown
 T = TypeVar("T")
 STRICT = ConfigDict(strict=True, extra="forbid")
 """For dataclasses: a value of another type is never taken for what it resembles, and no key is passed over."""
-Trail = tuple["str | int", ...]
+KeyPath = tuple["str | int", ...]
 """The keys and indexes that lead from the root to a value."""
 CONFLICT = re.compile(rb"^(<{7}|={7}|>{7}|\|{7})", re.MULTILINE)
 """What git leaves in a file that it could not merge."""
@@ -81,16 +81,16 @@ def conflict(data: bytes) -> int:
     return _line(data, found.start()) if found else 0
 
 
-def line_of(text: "str | bytes", trail: Trail) -> int:
+def line_of(text: "str | bytes", path: KeyPath) -> int:
     """The line of a value in JSON that was parsed before; of one that is not there, that of what it should be in."""
     text = text.decode() if isinstance(text, bytes) else text
     try:
         offsets = dict(_values(text, _skip(text, 0), ()))
     except (RecursionError, ValueError, IndexError):
         return 1
-    while trail not in offsets and trail:
-        trail = trail[:-1]
-    return _line(text, offsets.get(trail, 0))
+    while path not in offsets and path:
+        path = path[:-1]
+    return _line(text, offsets.get(path, 0))
 
 
 class _Twice(Exception):
@@ -111,11 +111,11 @@ def _once(pairs: "Iterable[tuple[str, Any]]") -> dict[str, Any]:
 
 def _unlike_python(text: str) -> Malformed:
     """What pydantic refuses of JSON that Python's own reader took: half a character, thousands of digits, or levels."""
-    for trail, offset in _values(text, _skip(text, 0), ()):
+    for path, offset in _values(text, _skip(text, 0), ()):
         if digits := DIGITS.match(text, offset):
-            return Malformed(f"{_path(trail)}: a number of {len(digits[1]):,} digits is too large", _line(text, offset))
+            return Malformed(f"{_path(path)}: a number of {len(digits[1]):,} digits is too large", _line(text, offset))
         value = scanstring(text, offset + 1)[0] if text[offset] == '"' else ""
-        for found, what in ((trail[-1] if trail else "", "the key "), (value, f"{_path(trail)}: ")):
+        for found, what in ((path[-1] if path else "", "the key "), (value, f"{_path(path)}: ")):
             if SURROGATE.search(str(found)):
                 return Malformed(f"{what}{quoted(found)} is not text: it has half a character", _line(text, offset))
     return Malformed("it is nested too deeply", 1)
@@ -134,11 +134,11 @@ def _line(text: "str | bytes", offset: int) -> int:
 
 def _line_of_second(text: str, key: str) -> int:
     """The line of the first value whose key its object had before."""
-    seen: set[Trail] = set()
-    for trail, offset in _values(text, _skip(text, 0), ()):
-        if trail in seen and trail[-1] == key:
+    seen: set[KeyPath] = set()
+    for path, offset in _values(text, _skip(text, 0), ()):
+        if path in seen and path[-1] == key:
             return _line(text, offset)
-        seen.add(trail)
+        seen.add(path)
     return 1
 
 
@@ -147,9 +147,9 @@ def _skip(text: str, at: int) -> int:
     return match.end() if match else at
 
 
-def _values(text: str, at: int, trail: Trail) -> "Iterator[tuple[Trail, int]]":
+def _values(text: str, at: int, path: KeyPath) -> "Iterator[tuple[KeyPath, int]]":
     """Every value of well-formed JSON with where it begins, in the order of the text."""
-    yield trail, at
+    yield path, at
     if text[at] not in "{[":
         return
     number, closing = 0, "}" if text[at] == "{" else "]"
@@ -159,7 +159,7 @@ def _values(text: str, at: int, trail: Trail) -> "Iterator[tuple[Trail, int]]":
         if closing == "}":
             key, at = scanstring(text, at + 1)
             at = _skip(text, at)
-        yield from _values(text, at, (*trail, key))
+        yield from _values(text, at, (*path, key))
         number, at = number + 1, _skip(text, _DECODER.raw_decode(text, at)[1])
 
 
@@ -196,7 +196,7 @@ def _told(error: ErrorDetails) -> str:
     return f"{place}: {found}: {shown(error['msg'][:1].lower() + error['msg'][1:])}"
 
 
-def _path(trail: Trail) -> str:
-    """A trail as jq writes it, without its first point: packages[3].sha256."""
-    parts = (f"[{step}]" if isinstance(step, int) else f".{shown(step)}" for step in trail)
+def _path(path: KeyPath) -> str:
+    """A path as jq writes it, without its first point: packages[3].sha256."""
+    parts = (f"[{step}]" if isinstance(step, int) else f".{shown(step)}" for step in path)
     return "".join(parts).removeprefix(".") or "the file"

@@ -13,7 +13,7 @@ from torchdev.util import files, jsonfile
 from torchdev.util.errors import InputError, Step
 from torchdev.util.texts import quoted, shown
 
-Trail = tuple["str | int", ...]
+KeyPath = tuple["str | int", ...]
 """The keys and indexes that lead from the root to a value."""
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 TAG = "tag:yaml.org,2002:"
@@ -49,7 +49,7 @@ class _Extent:
 
 
 @dataclass(frozen=True, order=True)
-class Place:
+class Position:
     """A position in a file, counted from 1."""
 
     file: str
@@ -66,32 +66,32 @@ class Document:
 
     file: str
     data: Any
-    values: "dict[Trail, yaml.Node]"
-    keys: "dict[Trail, yaml.Node]"
+    values: "dict[KeyPath, yaml.Node]"
+    keys: "dict[KeyPath, yaml.Node]"
 
-    def place(self, path: Trail = (), *, key: bool = False) -> Place:
+    def position(self, path: KeyPath = (), *, key: bool = False) -> Position:
         """Where a value, or its key, stands; for what is not in the file, where that is in which it belongs."""
         nodes = self.keys if key and path in self.keys else self.values
         while path not in nodes:
             path = path[:-1]
-        return _place(nodes[path], self.file)
+        return _position_of(nodes[path], self.file)
 
-    def has(self, path: Trail) -> bool:
+    def has(self, path: KeyPath) -> bool:
         """Whether there is a value at a path."""
         return path in self.values
 
-    def error(self, path: Trail, what: str, next_step: Step = "", *, key: bool = False) -> InputError:
+    def error(self, path: KeyPath, what: str, next_step: Step = "", *, key: bool = False) -> InputError:
         """An error about a value or its key."""
-        return InputError(what, where=str(self.place(path, key=key)), next_step=next_step)
+        return InputError(what, where=str(self.position(path, key=key)), next_step=next_step)
 
-    def kind(self, path: Trail) -> str:
+    def kind(self, path: KeyPath) -> str:
         """What a value is, in YAML's words: mapping, list, string, int, float, bool, null."""
         node = self.values[path] if path in self.values else self.values[path[:-1]]
         if isinstance(node, yaml.MappingNode | yaml.SequenceNode):
             return "mapping" if isinstance(node, yaml.MappingNode) else "list"
         return "string" if node.tag == STRING else shown(node.tag.rsplit(":", 1)[-1])
 
-    def written(self, path: Trail) -> str:
+    def written(self, path: KeyPath) -> str:
         """A scalar as it stands in the file, as a message shows it."""
         node = self.values[path] if path in self.values else self.values[path[:-1]]
         return shown(node.value)
@@ -109,15 +109,15 @@ def read(path: Path, shown_as: str) -> Document:
         raise InputError("no such file", where=str(path), next_step="name one with --matrix-file") from None
     if root is None:
         raise InputError("the file is empty", where=f"{shown_as}:1:1", next_step="name at least one row: rows:")
-    values: dict[Trail, yaml.Node] = {}
-    keys: dict[Trail, yaml.Node] = {}
+    values: dict[KeyPath, yaml.Node] = {}
+    keys: dict[KeyPath, yaml.Node] = {}
     return Document(shown_as, _construct(root, (), values, keys, shown_as), values, keys)
 
 
 def read_own(path: Path, sections: "Collection[str]" = ()) -> Any:
     """What a YAML file of torchdev's own holds, such as facts.yaml, which people edit, too.
 
-    InputError with its place if it is malformed, or lacks one of the sections.
+    InputError with its position if it is malformed, or lacks one of the sections.
     """
     text, shown_as = _text(files.read(path, MOST_BYTES), str(path)), str(path)
     try:
@@ -132,11 +132,11 @@ def read_own(path: Path, sections: "Collection[str]" = ()) -> Any:
 
 
 def _malformed(error: yaml.MarkedYAMLError, text: str, file: str) -> InputError:
-    """What keeps a text from being YAML, with its place."""
+    """What keeps a text from being YAML, with its position."""
     if line := jsonfile.conflict(text.encode()):
         return InputError(jsonfile.UNMERGED, where=f"{file}:{line}:1", next_step=MERGE_IT)
     mark = error.problem_mark or error.context_mark
-    where = str(Place(file, mark.line + 1, mark.column + 1)) if mark else f"{file}:1:1"
+    where = str(Position(file, mark.line + 1, mark.column + 1)) if mark else f"{file}:1:1"
     return InputError(f"not valid YAML: {shown(error.problem)}", where=where)
 
 
@@ -148,19 +148,19 @@ def _text(data: bytes, file: str) -> str:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        where = _position(data[: error.start].decode("utf-8"), file)
+        where = _end_of(data[: error.start].decode("utf-8"), file)
         what = f"the byte 0x{data[error.start]:02x} is not UTF-8"
         raise InputError(what, where=str(where), next_step="save the file in UTF-8") from None
     if found := NOT_YAML.search(text):
         what = f"YAML does not allow the control character U+{ord(found[0]):04X}"
-        raise InputError(what, where=str(_position(text[: found.start()], file)), next_step="remove it")
+        raise InputError(what, where=str(_end_of(text[: found.start()], file)), next_step="remove it")
     return text
 
 
-def _position(before: str, file: str) -> Place:
+def _end_of(before: str, file: str) -> Position:
     """Where a text goes on, after what stands before."""
     *lines, last = re.split(BREAK, before)
-    return Place(file, len(lines) + 1, len(last) + 1)
+    return Position(file, len(lines) + 1, len(last) + 1)
 
 
 def _bounded(text: str, file: str) -> None:
@@ -200,18 +200,18 @@ def _extent(event: yaml.Event, above: "list[_Extent]", anchored: "dict[str, _Ext
     return found
 
 
-def _mark(event: yaml.Event, file: str) -> Place:
+def _mark(event: yaml.Event, file: str) -> Position:
     mark = event.start_mark
-    return Place(file, mark.line + 1, mark.column + 1) if mark else Place(file, 1, 1)
+    return Position(file, mark.line + 1, mark.column + 1) if mark else Position(file, 1, 1)
 
 
 def _construct(
-    node: yaml.Node, path: Trail, values: "dict[Trail, yaml.Node]", keys: "dict[Trail, yaml.Node]", file: str
+    node: yaml.Node, path: KeyPath, values: "dict[KeyPath, yaml.Node]", keys: "dict[KeyPath, yaml.Node]", file: str
 ) -> Any:
     """The Python value of a node, with what it was read from noted in `values` and `keys`."""
     values[path] = node
     if not isinstance(node, yaml.ScalarNode) and node.tag not in COLLECTIONS:
-        raise InputError(f"the tag {shown(node.tag)} is not supported", where=str(_place(node, file)))
+        raise InputError(f"the tag {shown(node.tag)} is not supported", where=str(_position_of(node, file)))
     if isinstance(node, yaml.SequenceNode):
         return [_construct(item, (*path, number), values, keys, file) for number, item in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):
@@ -219,8 +219,8 @@ def _construct(
     found = {}
     for name, key, value in _pairs(node, file):
         if name in found:
-            first = _place(keys[*path, name], file)
-            raise InputError(f"the key {quoted(name)} was given before, at {first}", where=str(_place(key, file)))
+            first = _position_of(keys[*path, name], file)
+            raise InputError(f"the key {quoted(name)} was given before, at {first}", where=str(_position_of(key, file)))
         keys[*path, name] = key
         found[name] = _construct(value, (*path, name), values, keys, file)
     return found
@@ -238,16 +238,16 @@ def _pairs(node: yaml.MappingNode, file: str) -> "Iterator[tuple[str, yaml.Node,
     for key, value in node.value:
         if key.tag == MERGE:
             step = "write the values out, or put them under axes:"
-            raise InputError("merge keys (<<) are not supported", where=str(_place(key, file)), next_step=step)
+            raise InputError("merge keys (<<) are not supported", where=str(_position_of(key, file)), next_step=step)
         if not isinstance(key, yaml.ScalarNode) or key.tag != STRING:
             written = shown(key.value) if isinstance(key, yaml.ScalarNode) else "this"
             raise InputError(
                 f"a key must be a string, and {written} is none",
-                where=str(_place(key, file)),
+                where=str(_position_of(key, file)),
                 next_step=f'put it in quotes: "{written}"' if isinstance(key, yaml.ScalarNode) else "",
             )
         yield str(key.value), key, value
 
 
-def _place(node: yaml.Node, file: str) -> Place:
-    return Place(file, node.start_mark.line + 1, node.start_mark.column + 1)
+def _position_of(node: yaml.Node, file: str) -> Position:
+    return Position(file, node.start_mark.line + 1, node.start_mark.column + 1)

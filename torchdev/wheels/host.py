@@ -20,7 +20,7 @@ from torchdev.util import redact, texts
 from torchdev.util.errors import InputError, TorchdevError
 from torchdev.wheels import logins, pip_settings, uv_settings, variables
 from torchdev.wheels.logins import Login
-from torchdev.wheels.settings import PYPI_INDEX, Place, Settings, refusal
+from torchdev.wheels.settings import PYPI_INDEX, Location, Settings, refusal
 
 PYTORCH_INDEX = "https://download.pytorch.org/whl"
 PYTORCH_VARIABLE = "TORCHDEV_PYTORCH_INDEX"
@@ -178,7 +178,7 @@ def host_of(environment: Mapping[str, str], pip: Settings, uv: Settings, netrc: 
         step = "name the folder by extra-index-url or find-links, and an index that builds reach, or no-index, here"
         raise refusal(what, index.where, step)
     folders, missing = _folders((*extra, *links), lenient=pip.lenient if not (uv.extra or uv.links) else uv.lenient)
-    remote = [tuple(place.text for place in some if not place.folder) for some in (extra, links)]
+    remote = [tuple(location.text for location in some if not location.folder) for some in (extra, links)]
     pytorch = _pytorch_index(environment)
     asked = (index.text if index else PYPI_INDEX, *remote[0], *remote[1], pytorch)
     return Host(
@@ -196,14 +196,16 @@ def host_of(environment: Mapping[str, str], pip: Settings, uv: Settings, netrc: 
     )
 
 
-def _folders(places: "Iterable[Place]", *, lenient: bool) -> "tuple[tuple[Path, ...], tuple[str, ...]]":
-    """The folders of this disk among some places, and a word on each that is not there, which pip passes over."""
-    named = [(place, folder) for place in places if (folder := place.folder)]
-    missing = [(place, folder) for place, folder in named if not folder.is_dir()]
+def _folders(locations: "Iterable[Location]", *, lenient: bool) -> "tuple[tuple[Path, ...], tuple[str, ...]]":
+    """The folders of this disk among some locations, and a note on each that is not there, which pip ignores."""
+    named = [(location, folder) for location in locations if (folder := location.folder)]
+    missing = [(location, folder) for location, folder in named if not folder.is_dir()]
     if missing and not lenient:
-        place, folder = missing[0]
-        raise refusal(f"there is no folder {texts.shown(folder)}, and uv refuses that", place.where)
-    notes = (f"{place.where} names {texts.shown(folder)}, and there is no such folder" for place, folder in missing)
+        location, folder = missing[0]
+        raise refusal(f"there is no folder {texts.shown(folder)}, and uv refuses that", location.where)
+    notes = (
+        f"{location.where} names {texts.shown(folder)}, and there is no such folder" for location, folder in missing
+    )
     return tuple(dict.fromkeys(folder for _, folder in named if folder.is_dir())), tuple(notes)
 
 
@@ -219,7 +221,7 @@ def _pytorch_index(environment: Mapping[str, str]) -> str:
     url = environment[PYTORCH_VARIABLE].strip()
     if not url:
         raise refusal("it is empty", PYTORCH_VARIABLE, f"unset {PYTORCH_VARIABLE}, or name a mirror of {PYTORCH_INDEX}")
-    if Place(url, PYTORCH_VARIABLE).checked().folder or urlsplit(url).query:
+    if Location(url, PYTORCH_VARIABLE).checked().folder or urlsplit(url).query:
         raise refusal(f"{texts.quoted(redact.urls(url))} is not {texts.INDEX_URL.words}", PYTORCH_VARIABLE)
     return url.rstrip("/")
 

@@ -91,16 +91,16 @@ def list_wheels(host: Host, endpoint: "str | None", project: str) -> "list[Liste
 
     `endpoint` None is the index that this machine's pip uses.
     """
-    place = endpoint or host.index or PYPI_SIMPLE_ENDPOINT
+    location = endpoint or host.index or PYPI_SIMPLE_ENDPOINT
     try:
-        whom = f"the page of {project} of {host.clean(place)}"
-        page = remote.within(remote.PAGE_SECONDS, lambda: _page(host, place, project), whom)
+        whom = f"the page of {project} of {host.clean(location)}"
+        page = remote.within(remote.PAGE_SECONDS, lambda: _page(host, location, project), whom)
     except (Silent, Untrue) as error:
-        raise type(error)(f"{place}: {error}") from None
+        raise type(error)(f"{location}: {error}") from None
     if page is None:
         return None
     if canonicalize_name(page.project) != project:
-        raise Untrue(f"{place}: asked for {project}, it sends the page of {shown(page.project)}")
+        raise Untrue(f"{location}: asked for {project}, it sends the page of {shown(page.project)}")
     try:
         for package in page.packages:
             kind = texts.WHEEL if ".whl" in package.filename.lower() else texts.FILE
@@ -108,12 +108,12 @@ def list_wheels(host: Host, endpoint: "str | None", project: str) -> "list[Liste
         linux = (package for package in page.packages if LINUX.search(package.filename) and not package.is_yanked)
         return [_listed(project, package) for package in linux]
     except ValueError as error:
-        raise Forged(f"{place}: the page of {project} lists what no index has: {error}") from None
+        raise Forged(f"{location}: the page of {project} lists what no index has: {error}") from None
 
 
-def _page(host: Host, place: str, project: str) -> "ProjectPage | None":
+def _page(host: Host, location: str, project: str) -> "ProjectPage | None":
     try:
-        with session(host, stays=True) as made, PyPISimple(place, session=made) as client:
+        with session(host, stays=True) as made, PyPISimple(location, session=made) as client:
             return client.get_project_page(project)
     except NoSuchProjectError:
         return None

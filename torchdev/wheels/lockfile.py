@@ -16,7 +16,7 @@ from torchdev.matrix.load import Cell
 from torchdev.util import files, jsonfile
 from torchdev.util.commands import build_py
 from torchdev.util.errors import BuildError, InputError
-from torchdev.util.jsonfile import Malformed, Trail
+from torchdev.util.jsonfile import KeyPath, Malformed
 from torchdev.util.texts import quoted
 from torchdev.wheels import wheel
 from torchdev.wheels.lock import (
@@ -31,7 +31,7 @@ from torchdev.wheels.lock import (
     to_text,
 )
 
-Doubt = tuple[Trail, str]
+Doubt = tuple[KeyPath, str]
 """Where a lock is not what it must be, and what is wrong there."""
 _ADAPTER = TypeAdapter(Lock)
 
@@ -49,8 +49,8 @@ def read_lock(path: Path, cell: Cell) -> Lock:
         raise InputError(f"not a lock: {error.what}", where=_shown(path, error.line), next_step=command) from None
     except InputError as error:
         raise InputError(error.what, where=_shown(path), next_step=("put it out of the way, then ", command)) from None
-    for trail, what in doubts(lock, cell):
-        raise InputError(what, where=_shown(path, jsonfile.line_of(data, trail)), next_step=command)
+    for key, what in doubts(lock, cell):
+        raise InputError(what, where=_shown(path, jsonfile.line_of(data, key)), next_step=command)
     return lock
 
 
@@ -94,9 +94,9 @@ def doubts(lock: Lock, cell: Cell) -> Iterator[Doubt]:
             yield (field,), f"this is the lock of {field} {getattr(lock, field)}, not of {wanted}"
     if lock.inputs != inputs_digest(cell):
         yield ("inputs",), "the lock is stale: matrix.yaml asks for something else now"
-    yield from ((("uv", *trail), what) for trail, what in _of_uv(lock.uv, cell))
+    yield from ((("uv", *key), what) for key, what in _of_uv(lock.uv, cell))
     for number, package in enumerate(lock.packages):
-        yield from ((("packages", number, *trail), what) for trail, what in _of_package(package, cell))
+        yield from ((("packages", number, *key), what) for key, what in _of_package(package, cell))
     yield from _of_order(lock.packages)
     yield from _of_requirements(lock, cell)
     yield from _of_pytorch(lock, cell)
@@ -141,14 +141,14 @@ def _of_order(packages: "tuple[Package, ...]") -> Iterator[Doubt]:
 
 def _of_requirements(lock: Lock, cell: Cell) -> Iterator[Doubt]:
     """All that the cell asks for is there, and no version is one that it excludes."""
-    places = {package.name: number for number, package in enumerate(lock.packages)}
+    numbers = {package.name: number for number, package in enumerate(lock.packages)}
     for text in requirements(cell):
         wanted = _parsed(text)
-        if wanted.applies(cell) and wanted.name not in places:
+        if wanted.applies(cell) and wanted.name not in numbers:
             yield ("packages",), f"{wanted.name} is not there, and the cell asks for {text}"
     for text in (*requirements(cell), *cell.constraints):
         wanted = _parsed(text)
-        number = places.get(wanted.name)
+        number = numbers.get(wanted.name)
         if number is not None and wanted.applies(cell) and not wanted.admits(lock.packages[number].version):
             version = lock.packages[number].version
             yield ("packages", number, "version"), f"{wanted.name} is {version}, and the cell asks for {text}"

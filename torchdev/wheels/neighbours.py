@@ -55,7 +55,7 @@ def _check_releases(
                 f"{exact} wants another PyTorch, and what fits, {name} {found[name].version}, is from before this one"
             )
             step = ("name a release of it in packages, or change torch of that row; then ", build_py("lock", cell.id))
-            raise InputError(f"{what}\n{reason}", where=str(cell.place), next_step=step) from None
+            raise InputError(f"{what}\n{reason}", where=str(cell.position), next_step=step) from None
 
 
 def is_from_before(chosen: Resolved, newest: Resolved, torch: "Resolved | None") -> bool:
@@ -80,7 +80,7 @@ def _check_files(cell: Cell, host: Host, found: "Mapping[str, Resolved]", own: "
                     f"{name} {found[name].version} would overwrite {paths[0]}{more} of {other} {found[other].version}"
                 )
                 step = (f"take out of packages what requires {name}; then ", build_py("lock", cell.id))
-                raise InputError(what, where=str(cell.place), next_step=step)
+                raise InputError(what, where=str(cell.position), next_step=step)
 
 
 def _may_share(name: str, tops: "set[str]") -> bool:
@@ -100,7 +100,7 @@ def _files(cell: Cell, host: Host, found: "Iterable[Resolved]") -> "dict[str, Fi
         file = wheel.best(release.links, cell.python, cell.arch)
         if not file:
             return release.name, {}
-        return release.name, remote.read_wheel(host, release.links[file].place, names)
+        return release.name, remote.read_wheel(host, release.links[file].location, names)
 
     return dict(process.at_once(8, read, found))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torchdev.util import redact
 from torchdev.util.errors import InputError
-from torchdev.wheels.settings import TIMEOUT, Place, Settings, hosts, places, refusal
+from torchdev.wheels.settings import TIMEOUT, Location, Settings, hosts, locations, refusal
 
 PIP = (sys.executable, "-P", "-m", "pip", "config")
 """Without the current folder on its path, which could have a module named pip."""
@@ -88,12 +88,12 @@ def parse(listing: str, environment: Mapping[str, str]) -> Settings:
     if "index-url" in found and not index:
         raise refusal("it is empty, and pip would ask PyPI", _where("index-url"), SHOW)
     return Settings(
-        index=next(iter(places(index, _where("index-url"))), None),
-        extra=places(found.get("extra-index-url", "").split(), _where("extra-index-url")),
-        links=places(map(_expanded, found.get("find-links", "").split()), _where("find-links")),
+        index=next(iter(locations(index, _where("index-url"))), None),
+        extra=locations(found.get("extra-index-url", "").split(), _where("extra-index-url")),
+        links=locations(map(_expanded, found.get("find-links", "").split()), _where("find-links")),
         no_index=_switch(found.get("no-index", "")),
         trusted=hosts(found.get("trusted-host", "").split(), _where("trusted-host")),
-        cert=Place(_expanded(found["cert"].strip()), _where("cert")) if found.get("cert", "").strip() else None,
+        cert=Location(_expanded(found["cert"].strip()), _where("cert")) if found.get("cert", "").strip() else None,
         lenient=True,
     )
 

@@ -18,7 +18,7 @@ class Link:
     """A wheel file: where it can be read, by URL or path, its sha256, bytes, time, if the index gives them."""
 
     file: str
-    place: str
+    location: str
     sha256: "str | None"
     size: "int | None"
     uploaded: "datetime | None" = None
@@ -60,7 +60,7 @@ def _resolved(entry: "dict[str, Any]") -> Resolved:
     return Resolved(name, version, tuple(_link(wheel, name, version) for wheel in entry["wheels"]))
 
 
-def _place(wheel: "dict[str, Any]") -> "tuple[str, bool]":
+def _location(wheel: "dict[str, Any]") -> "tuple[str, bool]":
     """Where a wheel is, and whether that is a URL; one of this machine uv names by a path or a file: URL."""
     if "url" not in wheel:
         return str(wheel["path"]), False
@@ -72,15 +72,19 @@ def _place(wheel: "dict[str, Any]") -> "tuple[str, bool]":
 
 def _link(wheel: "dict[str, Any]", name: str, version: str) -> Link:
     """A wheel of a release; uv takes its name from the address, and so do pip and the builds."""
-    place, remote = _place(wheel)
-    file = unquote(urlsplit(place).path.rpartition("/")[2]) if remote else place.rpartition("/")[2]
+    location, remote = _location(wheel)
+    file = unquote(urlsplit(location).path.rpartition("/")[2]) if remote else location.rpartition("/")[2]
     if wheel.get("name", file) != file:
-        raise NotOfKind(f"{quoted(wheel['name'])} of {name} is at {quoted(place)}, the address of another file")
+        raise NotOfKind(f"{quoted(wheel['name'])} of {name} is at {quoted(location)}, the address of another file")
     found = parsed(texts.WHEEL.of(file))
     if (found.project, found.version) != (name, version):
         raise NotOfKind(f"{file} is listed as a wheel of {name} {version}")
     sha256, size, uploaded = wheel.get("hashes", {}).get("sha256"), wheel.get("size"), wheel.get("upload-time")
     time = uploaded if isinstance(uploaded, datetime) and uploaded.tzinfo else None
     return Link(
-        file=file, place=place, sha256=None if sha256 is None else texts.SHA256.of(sha256), size=size, uploaded=time
+        file=file,
+        location=location,
+        sha256=None if sha256 is None else texts.SHA256.of(sha256),
+        size=size,
+        uploaded=time,
     )

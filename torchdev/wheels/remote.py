@@ -138,24 +138,24 @@ def unpacking() -> Iterator[None]:
         raise Untrue(f"it can't be read as a wheel: {error}") from None
 
 
-def read_wheel(host: Host, place: "str | Path", work: Callable[[zipfile.ZipFile], T], whom: str = "") -> T:
+def read_wheel(host: Host, location: "str | Path", work: Callable[[zipfile.ZipFile], T], whom: str = "") -> T:
     """What `work` makes of a wheel on this disk, or of one behind a URL, of which only the parts it reads are fetched.
 
-    The only opener of wheels that are not written here. Silent or Untrue, which names `whom` or the place, if it can't
+    The only opener of wheels that are not written here. Silent or Untrue, naming `whom` or the location, if it can't
     be read.
     """
 
     def fetched() -> T:
-        with unpacking(), session(host) as made, RemoteZip(place, session=made, fetcher=_Fetcher) as archive:
+        with unpacking(), session(host) as made, RemoteZip(location, session=made, fetcher=_Fetcher) as archive:
             return work(archive)
 
     try:
-        if isinstance(place, str) and "://" in place:
-            return within(WHEEL_SECONDS, fetched, host.clean(place))
-        with unpacking(), zipfile.ZipFile(place) as archive:
+        if isinstance(location, str) and "://" in location:
+            return within(WHEEL_SECONDS, fetched, host.clean(location))
+        with unpacking(), zipfile.ZipFile(location) as archive:
             return work(archive)
     except (Silent, Untrue) as error:
-        raise type(error)(f"{whom or place}: {error}") from None
+        raise type(error)(f"{whom or location}: {error}") from None
 
 
 def sizes(archive: zipfile.ZipFile) -> "tuple[int, int]":

@@ -128,7 +128,7 @@ class Offer:
 
     file: str
     sha256: "str | None"
-    place: "str | Path | None"
+    location: "str | Path | None"
 
 
 def _offered(name: str, cell: Cell, index: pytorch.Index) -> "Offer | None":
@@ -159,15 +159,17 @@ def _agreed(offer: Offer, known: dict[str, str], cell: Cell) -> Offer:
         )
         lines = [f"known: {sha256} ({file})" for file, sha256 in sorted(others.items())]
         what = "\n  ".join([what, *lines, f"found: {offer.sha256 or 'none'}"])
-        raise BuildError(what, where=cell.id, next_step=f"do not use that file; find out who changed it: {offer.place}")
+        raise BuildError(
+            what, where=cell.id, next_step=f"do not use that file; find out who changed it: {offer.location}"
+        )
     return offer
 
 
 def _torch_requirements(offer: "Offer | None", version: str, cell: Cell, index: pytorch.Index) -> "list[str]":
     known = pytorch.known_requirements(cell.torch, cell.flavour, cell.python, cell.arch)
-    if offer and offer.place:
+    if offer and offer.location:
         try:
-            return remote.read_wheel(index.host, offer.place, wheel.requirements)
+            return remote.read_wheel(index.host, offer.location, wheel.requirements)
         except (Silent, Refused) as error:
             if known is None or not _is_known(offer, cell):
                 raise
@@ -211,13 +213,13 @@ def _package(offer: "Offer | None", name: str, version: str, cell: Cell, index: 
             installed=None,
             origin=PYTORCH,
         )
-    if offer.place is None:
+    if offer.location is None:
         return Package(
             name=name, version=version, file=offer.file, sha256=offer.sha256, size=None, installed=None, origin=PYTORCH
         )
     size = installed = None
     try:
-        size, installed = remote.read_wheel(index.host, offer.place, remote.sizes)
+        size, installed = remote.read_wheel(index.host, offer.location, remote.sizes)
     except (Silent, Refused) as error:
         if not _is_known(offer, cell):
             raise
@@ -250,7 +252,7 @@ def _check_cudnn(cell: Cell, host: Host) -> None:
     refusal = support.cudnn_refusal(pinned, cell.cudnn or "") if pinned else ""
     if refusal:
         what = f"PyTorch {cell.torch} ({cell.flavour}) is {refusal}"
-        raise InputError(what, where=str(cell.place), next_step="change cudnn of that row, or leave it out")
+        raise InputError(what, where=str(cell.position), next_step="change cudnn of that row, or leave it out")
 
 
 def _version(file: str) -> str:
@@ -267,7 +269,7 @@ def _pinned(found: "Iterable[Resolved]", cell: Cell, host: Host, known: dict[str
             raise BuildError(what, where=cell.id, next_step=f"constrain {release.name} to another version")
         installed = known.get(link.sha256)
         if installed is None:
-            installed = remote.read_wheel(host, link.place, remote.unpacked)
+            installed = remote.read_wheel(host, link.location, remote.unpacked)
         return Package(
             name=release.name,
             version=release.version,
@@ -286,7 +288,7 @@ def _bundled_cuda(found: "Iterable[Resolved]", cell: Cell, host: Host) -> "str |
     file = wheel.best(links, cell.python, cell.arch)
     if not file:
         return None
-    return remote.read_wheel(host, links[file].place, wheel.bundled_cuda)
+    return remote.read_wheel(host, links[file].location, wheel.bundled_cuda)
 
 
 def _check_flavour(cell: Cell, packages: tuple[Package, ...], bundled: "str | None" = None) -> None:
@@ -295,6 +297,6 @@ def _check_flavour(cell: Cell, packages: tuple[Package, ...], bundled: "str | No
     if found != cell.cuda:
         raise InputError(
             f"torch {cell.torch} of the package index is built for CUDA {found or 'none (cpu)'}, not {cell.flavour}",
-            where=str(cell.place),
+            where=str(cell.position),
             next_step=("change cuda or torch of that row, then ", build_py("lock", cell.id)),
         )

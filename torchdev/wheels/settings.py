@@ -15,7 +15,7 @@ TIMEOUT = 60
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """A URL or a path, and the setting that names it."""
 
     text: str = field(repr=False)
@@ -23,13 +23,13 @@ class Place:
 
     @property
     def folder(self) -> "Path | None":
-        """The folder of this disk that it names; None for a remote place."""
+        """The folder of this disk that it names; None for a remote location."""
         scheme = urlsplit(self.text).scheme
         if scheme == "file":
             return Path(unquote(urlsplit(self.text).path))
         return None if scheme in ("http", "https") else Path(self.text)
 
-    def checked(self) -> "Place":
+    def checked(self) -> "Location":
         """Itself; InputError if it is neither a path nor a URL that builds can use."""
         if self.folder and ("://" not in self.text or self.text.startswith(("file:///", "file://localhost/"))):
             if not self.text or not self.text.isprintable():
@@ -47,12 +47,12 @@ class Settings:
     With `no_index`, no index may be asked. `lenient`: a folder that is not there is passed over, with a word.
     """
 
-    index: "Place | None" = None
-    extra: tuple[Place, ...] = ()
-    links: tuple[Place, ...] = ()
+    index: "Location | None" = None
+    extra: tuple[Location, ...] = ()
+    links: tuple[Location, ...] = ()
     no_index: bool = False
     trusted: tuple[str, ...] = ()
-    cert: "Place | None" = None
+    cert: "Location | None" = None
     lenient: bool = False
 
 
@@ -61,9 +61,9 @@ def refusal(what: str, where: str, step: str = "mend that setting, or take it aw
     return InputError(what, where=where, next_step=step)
 
 
-def places(values: "Iterable[str]", where: str) -> tuple[Place, ...]:
-    """Places that one setting names, each checked."""
-    return tuple(Place(value, where).checked() for value in values)
+def locations(values: "Iterable[str]", where: str) -> tuple[Location, ...]:
+    """Locations that one setting names, each checked."""
+    return tuple(Location(value, where).checked() for value in values)
 
 
 def hosts(values: "Iterable[str]", where: str) -> tuple[str, ...]:

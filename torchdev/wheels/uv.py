@@ -173,7 +173,7 @@ REFUSALS = (
     (
         r"No solution found|[Rr]equirements? (are|is) unsatisfiable|Because there is no version",
         "uv finds no set of versions that fits",
-        "change the row at {place}, then ",
+        "change the row at {position}, then ",
     ),
     (
         r"No space left on device|Disk quota exceeded",
@@ -209,5 +209,5 @@ def refusal(cell: Cell, status: int, output: str) -> "tuple[str, Step]":
         return ended_by(status), ("look whether memory ran out (dmesg), then again: ", command)
     for pattern, what, step in REFUSALS:
         if re.search(pattern, output):
-            return what, ((step.format(place=cell.place), command) if step else REACH)
+            return what, ((step.format(position=cell.position), command) if step else REACH)
     return ended_by(status), ("see what uv says; ", build_py("doctor"))

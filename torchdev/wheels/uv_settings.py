@@ -15,7 +15,7 @@ from uv import find_uv_bin
 
 from torchdev.util import redact
 from torchdev.util.texts import line_not_utf8, shown
-from torchdev.wheels.settings import TIMEOUT, Place, Settings, hosts, places, refusal
+from torchdev.wheels.settings import TIMEOUT, Location, Settings, hosts, locations, refusal
 
 ASK = ("pip", "compile", "--show-settings", "--offline", "--no-cache", "requirements.in")
 """What has uv read all its settings, do nothing, and fail where one is not as it must be."""
@@ -28,7 +28,7 @@ TEMPORARY = re.compile(r'(?m)^\W*(?:error|cause|Caused by): (.+?)(?: \(os error 
 NAMING = ("UV_DEFAULT_INDEX", "UV_INDEX")
 """Those that may say NAME=URL."""
 Table = dict[str, Any]
-Listed = tuple[Place, Table]
+Listed = tuple[Location, Table]
 """An index, and what else is said of it: name, default, explicit, format."""
 
 
@@ -78,13 +78,13 @@ def files(environment: Mapping[str, str], folder: Path) -> "Iterator[tuple[Path,
         return
     if environment.get("UV_NO_CONFIG", "").lower() in TRUE:
         return
-    for place in (folder, *folder.parents):
-        if (place / "uv.toml").is_file():
-            yield place / "uv.toml", _toml(place / "uv.toml")
+    for location in (folder, *folder.parents):
+        if (location / "uv.toml").is_file():
+            yield location / "uv.toml", _toml(location / "uv.toml")
             break
-        own = _of_project(place / "pyproject.toml")
+        own = _of_project(location / "pyproject.toml")
         if own is not None:
-            yield place / "pyproject.toml", own
+            yield location / "pyproject.toml", own
             break
     for path in _of_machine(environment):
         yield path, _toml(path)
@@ -125,8 +125,8 @@ def merged(tables: "tuple[tuple[Path, Table], ...]", environment: Mapping[str, s
     """Files, the nearest first, and variables, which come before them, as `uv pip` puts them together."""
     listed = list(_first_of_each_name([*_of_variables(environment), *_named(tables, environment)]))
     extra, index, links = _lists(tables, environment, folder)
-    defaults = [place for place, entry in listed if entry.get("default")]
-    flat = [place for place, entry in listed if entry.get("format") == "flat" and not entry.get("explicit")]
+    defaults = [location for location, entry in listed if entry.get("default")]
+    flat = [location for location, entry in listed if entry.get("format") == "flat" and not entry.get("explicit")]
     chosen = [*defaults, *index]
     plain = ("explicit", "default")
     others = [p for p, e in listed if not any(e.get(key) for key in plain) and e.get("format") != "flat"]
@@ -145,8 +145,8 @@ def _of_variables(environment: Mapping[str, str]) -> "Iterator[Listed]":
     for variable, default in VARIABLES.items():
         for word in environment.get(variable, "").split():
             name, url = _name_and_url(word) if variable in NAMING else ("", word)
-            place = _with_login(Place(url, variable), name, environment).checked()
-            yield place, {"name": name, "default": default}
+            location = _with_login(Location(url, variable), name, environment).checked()
+            yield location, {"name": name, "default": default}
 
 
 def _name_and_url(word: str) -> "tuple[str, str]":
@@ -158,55 +158,55 @@ def _named(tables: "tuple[tuple[Path, Table], ...]", environment: Mapping[str, s
     """The entries [[index]] of files."""
     for path, table in tables:
         for entry in table.get("index", ()):
-            place = Place(_from(path.parent, entry["url"]), f"{path}, [[index]]").checked()
-            yield _with_login(place, entry.get("name", ""), environment), entry
+            location = Location(_from(path.parent, entry["url"]), f"{path}, [[index]]").checked()
+            yield _with_login(location, entry.get("name", ""), environment), entry
 
 
 def _first_of_each_name(listed: "Iterable[Listed]") -> "Iterator[Listed]":
     """Without those whose name an earlier one has."""
     seen: set[str] = set()
-    for place, entry in listed:
+    for location, entry in listed:
         name = entry.get("name", "")
         if name not in seen:
-            yield place, entry
+            yield location, entry
         seen.update({name} - {""})
 
 
 def _lists(
     tables: "tuple[tuple[Path, Table], ...]", environment: Mapping[str, str], folder: Path
-) -> "tuple[tuple[Place, ...], tuple[Place, ...], tuple[Place, ...]]":
+) -> "tuple[tuple[Location, ...], tuple[Location, ...], tuple[Location, ...]]":
     """Extra indexes, indexes to take instead of PyPI, and pages or folders: [pip]'s come before the others."""
-    extra: tuple[Place, ...] = ()
+    extra: tuple[Location, ...] = ()
     words = [word.strip() for word in environment.get("UV_FIND_LINKS", "").split(",") if word.strip()]
-    links = places((_from(folder, word) for word in words), "UV_FIND_LINKS")
-    index: tuple[Place, ...] = ()
+    links = locations((_from(folder, word) for word in words), "UV_FIND_LINKS")
+    index: tuple[Location, ...] = ()
     for part in ("pip", ""):
         for path, whole in tables:
             table = whole.get("pip", {}) if part else whole
             here = f"{path}{', [pip]' if part else ''}"
             relative = [_from(path.parent, url) for url in table.get("extra-index-url", ())]
-            extra += places(relative, f"{here}, extra-index-url")
-            links += places((_from(path.parent, url) for url in table.get("find-links", ())), f"{here}, find-links")
+            extra += locations(relative, f"{here}, extra-index-url")
+            links += locations((_from(path.parent, url) for url in table.get("find-links", ())), f"{here}, find-links")
             if "index-url" in table:
-                index += places([_from(path.parent, table["index-url"])], f"{here}, index-url")
+                index += locations([_from(path.parent, table["index-url"])], f"{here}, index-url")
     return extra, index, links
 
 
-def _from(folder: Path, place: str) -> str:
+def _from(folder: Path, location: str) -> str:
     """A URL as it is, a path as seen from the folder that it was written in; uv knows no ~."""
-    return place if "://" in place else str(folder / place)
+    return location if "://" in location else str(folder / location)
 
 
-def _with_login(place: Place, name: str, environment: Mapping[str, str]) -> Place:
+def _with_login(location: Location, name: str, environment: Mapping[str, str]) -> Location:
     """An index with the credentials that variables have for its name, UV_INDEX_NAME_USERNAME and _PASSWORD."""
     key = re.sub(r"[^A-Z0-9]", "_", name.upper())
     user, password = (environment.get(f"UV_INDEX_{key}_{part}", "") for part in ("USERNAME", "PASSWORD"))
-    if not name or not (user or password) or place.folder:
-        return place
-    parts = urlsplit(place.text)
+    if not name or not (user or password) or location.folder:
+        return location
+    parts = urlsplit(location.text)
     login = quote(user, safe="") + (f":{quote(password, safe='')}" if password else "")
     netloc = f"{login}@{parts.netloc.rpartition('@')[2]}"
-    return Place(urlunsplit(parts._replace(netloc=netloc)), place.where)
+    return Location(urlunsplit(parts._replace(netloc=netloc)), location.where)
 
 
 def _first(tables: "Iterable[tuple[Path, Table]]", key: str) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from torchdev.util import redact, texts
-from torchdev.wheels.settings import Place, Settings, refusal
+from torchdev.wheels.settings import Location, Settings, refusal
 
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY")
 CA_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -64,12 +64,14 @@ def _with_scheme(proxy: str) -> str:
 
 def ca_bundle(environment: Mapping[str, str], pip: Settings) -> "Path | None":
     """The first CA bundle that is named, or the system's; every one that is named must be one."""
-    named = [Place(value, name) for name in CA_VARIABLES if (value := environment.get(name))]
+    named = [Location(value, name) for name in CA_VARIABLES if (value := environment.get(name))]
     named += [pip.cert] if pip.cert else []
-    refused = {text: _no_bundle(Path(text)) for text in {place.text for place in named}}  # many name the same file
-    for place in named:
-        if refused[place.text]:
-            raise refusal(f"{texts.quoted(place.text)} {refused[place.text]}", place.where)
+    refused = {
+        text: _no_bundle(Path(text)) for text in {location.text for location in named}
+    }  # many name the same file
+    for location in named:
+        if refused[location.text]:
+            raise refusal(f"{texts.quoted(location.text)} {refused[location.text]}", location.where)
     found = Path(named[0].text).absolute() if named else SYSTEM_CA
     return found if found.is_file() else None
 

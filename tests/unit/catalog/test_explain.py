@@ -6,7 +6,7 @@ import json
 import pytest
 
 from torchdev.catalog import explain, facts, releases, support
-from torchdev.catalog import query as terms
+from torchdev.catalog import query as queries
 from torchdev.util.errors import InputError
 
 NO = [
@@ -35,20 +35,22 @@ NO = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("cell", "wishes", "axes", "fact", "near"), NO, ids=[f"{n[0]} {n[1]}".strip() for n in NO])
+@pytest.mark.parametrize(
+    ("cell", "constraints", "axes", "fact", "near"), NO, ids=[f"{n[0]} {n[1]}".strip() for n in NO]
+)
 def test_no_names_the_smallest_conflict_its_fact_and_what_is_near(
-    cell: str, wishes: "dict[str, str]", axes: "set[str]", fact: str, near: str
+    cell: str, constraints: "dict[str, str]", axes: "set[str]", fact: str, near: str
 ) -> None:
     """The fact that truly forbids it comes with source and date; the nearest exist."""
-    said = explain.answer(cell or None, wishes)
+    said = explain.answer(cell or None, constraints)
     assert not said.possible
     conflict = next(c for c in said.conflicts if set(c.axes) == axes)
     assert any(fact in one.text for one in conflict.facts), [one.text for one in conflict.facts]
     assert all(source.title and source.read for one in conflict.facts for source in one.sources)
     assert not near or near in [n.id for n in said.nearest]
     for n in said.nearest:
-        kept = {axis: wish for axis, wish in said.query.items() if axis not in n.changed}
-        assert terms.admits_all(kept, n.combination), "what is proposed is what was asked for, but for what is named"
+        kept = {axis: value for axis, value in said.query.items() if axis not in n.changed}
+        assert queries.admits_all(kept, n.combination), "what is proposed is what was asked for, but for what is named"
         assert n.changed
 
 
@@ -61,10 +63,10 @@ YES = [
 ]
 
 
-@pytest.mark.parametrize(("cell", "wishes", "best"), YES, ids=[f"{y[0]} {y[1]}".strip() for y in YES])
-def test_yes_names_the_newest_first(cell: str, wishes: "dict[str, str]", best: str) -> None:
+@pytest.mark.parametrize(("cell", "constraints", "best"), YES, ids=[f"{y[0]} {y[1]}".strip() for y in YES])
+def test_yes_names_the_newest_first(cell: str, constraints: "dict[str, str]", best: str) -> None:
     """What was asked for in part is answered by ids in full."""
-    said = explain.answer(cell or None, wishes)
+    said = explain.answer(cell or None, constraints)
     assert said.possible
     assert said.found[0].id == best
 
@@ -79,7 +81,7 @@ def test_possible_agrees_with_explain() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "wishes", "what"),
+    ("cell", "constraints", "what"),
     [
         ("cuda12", {}, "not a cell's id"),
         (None, {}, "nothing was asked"),
@@ -89,10 +91,10 @@ def test_possible_agrees_with_explain() -> None:
         (None, {"python": "three"}, "not a Python series"),
     ],
 )
-def test_what_can_not_be_judged_is_an_error(cell: "str | None", wishes: "dict[str, str]", what: str) -> None:
+def test_what_can_not_be_judged_is_an_error(cell: "str | None", constraints: "dict[str, str]", what: str) -> None:
     """It is neither yes nor no."""
     with pytest.raises(InputError) as caught:
-        explain.answer(cell, wishes)
+        explain.answer(cell, constraints)
     assert what in str(caught.value)
     assert caught.value.next_step
 
@@ -173,7 +175,7 @@ def test_which_gpus_are_served(architectures: "tuple[str, ...]", capability: str
 
 
 @pytest.mark.parametrize(
-    ("cell", "wishes", "said"),
+    ("cell", "constraints", "said"),
     [
         ("py39-cu130", {"python": "3.12"}, "py39-cu130 is for Python 3.9, and --python asks for Python 3.12"),
         ("py311-cu130-torch2.13.0", {"torch": "2.1"}, "--torch asks for PyTorch 2.1"),
@@ -183,10 +185,10 @@ def test_which_gpus_are_served(architectures: "tuple[str, ...]", capability: str
         ("py311-cu130-cudnn9.24.0.43", {"cudnn": "9.2"}, "--cudnn asks for"),
     ],
 )
-def test_a_cell_and_an_option_that_disagree(cell: str, wishes: "dict[str, str]", said: str) -> None:
+def test_a_cell_and_an_option_that_disagree(cell: str, constraints: "dict[str, str]", said: str) -> None:
     """Neither is dropped."""
     with pytest.raises(InputError) as caught:
-        explain.answer(cell, wishes)
+        explain.answer(cell, constraints)
     assert said in str(caught.value)
 
 

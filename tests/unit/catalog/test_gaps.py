@@ -10,7 +10,7 @@ import pytest
 from tests.unit.conftest import ROOT
 from torchdev.catalog import builds as catalog
 from torchdev.catalog import explain, facts, grid, releases, support
-from torchdev.catalog import query as terms
+from torchdev.catalog import query as queries
 from torchdev.docgen import pages
 from torchdev.docgen.project import open_project
 from torchdev.image.contract import make_contract
@@ -26,7 +26,7 @@ QUERIES = [
 
 def _forget() -> None:
     """Have what was computed from facts and catalog computed again."""
-    for module in (catalog, facts, releases, support, terms, explain):
+    for module in (catalog, facts, releases, support, queries, explain):
         for name in dir(module):
             value = getattr(module, name)
             if hasattr(value, "cache_clear"):
@@ -61,7 +61,7 @@ def _everything() -> None:
     assert pages._pythons()
     for query in QUERIES:
         try:
-            said = explain.explain(terms.checked(query))
+            said = explain.explain(queries.checked(query))
         except explain.InputError:
             continue
         assert explain.as_text(said)

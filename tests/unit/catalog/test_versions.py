@@ -22,7 +22,7 @@ def test_versions_are_in_packagings_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "wish", "is_one"),
+    ("version", "wanted", "is_one"),
     [
         ("2.9.1", "2.9", True), ("2.9.1", "2", True), ("2.9.1", "2.9.1", True), ("2.9.1rc1", "2.9", True),
         ("2.9.1rc1", "2.9.1", False), ("2.9.1", "2.9.1rc1", False), ("2.19.1", "2.1", False),
@@ -30,9 +30,9 @@ def test_versions_are_in_packagings_order() -> None:
         ("9.20.0.48", "9.2", False), ("9.20.0.48", "9.20.0", True), ("9.20", "9.20.0.48", False),
     ],
 )  # fmt: skip
-def test_a_part_stands_for_all_that_begin_with_it(version: str, wish: str, is_one: bool) -> None:
+def test_a_part_stands_for_all_that_begin_with_it(version: str, wanted: str, is_one: bool) -> None:
     """By numbers, not by letters; a whole version is itself alone."""
-    assert versions.begins(version, wish) == is_one
+    assert versions.begins(version, wanted) == is_one
 
 
 @pytest.mark.parametrize(

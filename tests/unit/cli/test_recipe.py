@@ -10,7 +10,7 @@ from tests.unit.cli.test_run import FakeEngine, an_image
 from tests.unit.conftest import ROOT
 from torchdev.cli import recipe
 from torchdev.docgen.project import Project, open_project
-from torchdev.recipes.jobs import Wishes
+from torchdev.recipes.jobs import RecipeOptions
 from torchdev.util.errors import EngineError, InputError
 
 PUSHED = ("ghcr.io/me/torchdev@sha256:" + "ab" * 32, "other.example/torchdev@sha256:" + "cd" * 32)
@@ -44,7 +44,7 @@ def test_recipe_names_the_image_by_digest_where_it_is_known(
     lines: list[str] = []
     monkeypatch.setattr(recipe, "Engine", engine)
     cell, folder = project.matrix.aliases["latest"], tmp_path / "new"
-    recipe.write_recipe(project, cell, Wishes(kind="kubernetes"), "", folder, lines.append)
+    recipe.write_recipe(project, cell, RecipeOptions(kind="kubernetes"), "", folder, lines.append)
     job = yaml.safe_load((folder / "job.yaml").read_text())
     assert job["spec"]["template"]["spec"]["containers"][0]["image"] == image
     assert said in "\n".join(lines)
@@ -55,7 +55,9 @@ def test_named_image_is_taken_unasked(project: Project, tmp_path: Path, monkeypa
     """No engine is needed for it."""
     monkeypatch.setattr(recipe, "Engine", no_engine)
     cell, folder = project.matrix.aliases["latest"], tmp_path / "new"
-    recipe.write_recipe(project, cell, Wishes(kind="docker"), "ghcr.io/me/torchdev:mine", folder, lambda line: None)
+    recipe.write_recipe(
+        project, cell, RecipeOptions(kind="docker"), "ghcr.io/me/torchdev:mine", folder, lambda line: None
+    )
     assert "ghcr.io/me/torchdev:mine" in (folder / "run.sh").read_text()
 
 
@@ -65,4 +67,4 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "x.py").write_text("")
     with pytest.raises(InputError, match=r"two files have the name x\.py"):
-        recipe.wishes("kubernetes", [tmp_path / "a" / "x.py", tmp_path / "b" / "x.py"], {})
+        recipe.recipe_options("kubernetes", [tmp_path / "a" / "x.py", tmp_path / "b" / "x.py"], {})

@@ -83,14 +83,14 @@ def test_engine_that_can_not_build_for_a_platform_is_told_what_to_do() -> None:
     ["py39-cu118", "py311-cu130-torch2.13.0", "py311-cu130-torch2.13.0-cudnn9.24.0.43-devel-arm64", "py312-cpu-arm64"],
 )
 def test_ids_are_read_as_they_are_made(text: str) -> None:
-    """A name that a user gives is the one that its wishes make."""
-    wishes = ids.wishes(text)
-    assert wishes
-    rest = (wishes.get("cudnn"), wishes.get("variant", ids.PLAIN), wishes.get("arch", ids.AMD64))
-    torch = wishes.get("torch")
-    pair = (wishes["python"], wishes["cuda"])
+    """A name that a user gives is the one that its query makes."""
+    constraints = ids.query(text)
+    assert constraints
+    rest = (constraints.get("cudnn"), constraints.get("variant", ids.PLAIN), constraints.get("arch", ids.AMD64))
+    torch = constraints.get("torch")
+    pair = (constraints["python"], constraints["cuda"])
     assert (ids.cell_id(*pair, torch, *rest) if torch else ids.short_tag(*pair, *rest)) == text
-    assert ids.wishes(text + "x") is None
+    assert ids.query(text + "x") is None
 
 
 STRANGE = ["riscv64", "ppc64le", "AMD64", "x86_64", "", "amd64 ", "arm64\n", "\x1b[31m", "🙂"]

@@ -214,12 +214,12 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "place", "what"), [w[1:] for w in WRONG], ids=[w[0] for w in WRONG])
-def test_errors_name_file_line_and_column(matrix_of: MatrixOf, text: str, place: str, what: str) -> None:
+@pytest.mark.parametrize(("text", "position", "what"), [w[1:] for w in WRONG], ids=[w[0] for w in WRONG])
+def test_errors_name_file_line_and_column(matrix_of: MatrixOf, text: str, position: str, what: str) -> None:
     """Each mistake is found where it stands."""
     with pytest.raises(InputError) as caught:
         matrix_of(text)
-    assert caught.value.where == f"matrix.yaml:{place}"
+    assert caught.value.where == f"matrix.yaml:{position}"
     assert what in str(caught.value)
     assert caught.value.code is Exit.INPUT
 

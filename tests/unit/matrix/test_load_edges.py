@@ -95,12 +95,12 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("text", "place", "what"), [w[1:] for w in WRONG], ids=[w[0] for w in WRONG])
-def test_refused_where_it_stands(matrix_of: MatrixOf, text: str, place: str, what: str) -> None:
+@pytest.mark.parametrize(("text", "position", "what"), [w[1:] for w in WRONG], ids=[w[0] for w in WRONG])
+def test_refused_where_it_stands(matrix_of: MatrixOf, text: str, position: str, what: str) -> None:
     """In words that a terminal can show."""
     with pytest.raises(InputError) as caught:
         matrix_of(text)
-    assert caught.value.where == f"matrix.yaml:{place}"
+    assert caught.value.where == f"matrix.yaml:{position}"
     assert what in str(caught.value)
     assert str(caught.value).replace("\n", "").isprintable()
     assert len(str(caught.value)) < 2000

@@ -53,10 +53,10 @@ def hold(data: bytes) -> None:
     """Cells that hold together, or a refusal that says where."""
     found = read(data)
     if isinstance(found, InputError):
-        place = PLACE.fullmatch(found.where)
-        assert place, f"no place: {found}"
+        position = PLACE.fullmatch(found.where)
+        assert position, f"no position: {found}"
         lines = re.split(b"\r\n|[\r\n]|\xc2\x85|\xe2\x80[\xa8\xa9]", data)
-        assert 1 <= int(place[1]) <= len(lines) + 1
+        assert 1 <= int(position[1]) <= len(lines) + 1
         assert str(found).replace("\n", "").isprintable()
         assert len(str(found)) < 10_000
     else:
@@ -67,7 +67,7 @@ def hold_together(matrix: Matrix) -> None:
     """Ids are unique, and say what their cells are; so do tags; groups and selections are of the matrix's cells."""
     assert len({cell.id for cell in matrix.cells}) == len(matrix.cells) > 0
     for cell in matrix.cells:
-        said = ids.wishes(cell.id)
+        said = ids.query(cell.id)
         own = {"python": cell.python, "cuda": cell.flavour, "torch": cell.torch, "cudnn": cell.cudnn}
         more = {"variant": cell.devel and cell.variant, "arch": cell.arch != ids.AMD64 and cell.arch}
         assert said == {axis: value for axis, value in {**own, **more}.items() if value}

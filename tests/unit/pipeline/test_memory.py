@@ -15,7 +15,7 @@ from torchdev.image.plan import Plan
 from torchdev.pipeline import memory, verify
 from torchdev.pipeline.verify import Outcome, Verdict
 from torchdev.util import imports
-from torchdev.util.positions import Place
+from torchdev.util.positions import Position
 
 PASSED = Verdict(cell="cell", check="good", outcome=Outcome.PASS, why="", seconds=0.1)
 FAILED = Verdict(cell="cell", check="bad", outcome=Outcome.FAIL, why="1 != 2", seconds=0.1)
@@ -123,7 +123,7 @@ def test_what_is_known_of_the_cell_counts(checkout: Path, tmp_path: Path, plan: 
     def key(image: str = "sha256:a", gpu: str = "auto", **changes: object) -> str:
         return memory.file(paths, dataclasses.replace(plan, **changes), image, gpu, code).name  # type: ignore[arg-type]
 
-    moved = dataclasses.replace(plan.cell, place=Place("matrix.yaml", 77, 1))
+    moved = dataclasses.replace(plan.cell, position=Position("matrix.yaml", 77, 1))
     assert key(cell=moved) == key()
     base = dataclasses.replace(plan.debian, digest=f"sha256:{'9' * 64}")
     others = [

@@ -32,7 +32,7 @@ from torchdev.util import version
 from torchdev.util.errors import EngineError, Exit, InputError
 from torchdev.wheels import neighbours, pytorch, resolve
 from torchdev.wheels.host import Host, host_of, read_host
-from torchdev.wheels.settings import Settings, places
+from torchdev.wheels.settings import Settings, locations
 
 TOP, COMMANDS = arguments.parser(ROOT / "matrix.yaml")
 Checks = dict[str, Outcome]
@@ -275,7 +275,7 @@ def test_logins_are_handed_to_builds(opened: BuildSession, engine: FakeEngine, f
     netrc = tmp_path / "netrc"
     netrc.write_text("machine index.example login me password pa55word\n")
     netrc.chmod(0o600)
-    host = host_of({}, Settings(index=places(["https://index.example/simple"], "x")[0]), Settings(), netrc)
+    host = host_of({}, Settings(index=locations(["https://index.example/simple"], "x")[0]), Settings(), netrc)
     batches.run(dataclasses.replace(opened, host=host), (first,))
     [private] = engine.private
     assert any("pa55word" in text for text in private.variables.values())

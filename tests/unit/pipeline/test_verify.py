@@ -32,7 +32,7 @@ from torchdev.pipeline.report import (
 from torchdev.pipeline.verify import Outcome, Verdict, read_report
 from torchdev.util import process
 from torchdev.util.errors import Exit, InputError
-from torchdev.util.positions import Place
+from torchdev.util.positions import Position
 
 JUNIT = """<testsuites><testsuite>
 <testcase name="good" time="0.5"/>
@@ -246,7 +246,7 @@ def test_shared_layers_are_counted_once() -> None:
 def test_shards_keep_one_cuda_set_together() -> None:
     """So that what they share is built once per shard."""
     cells = [
-        Cell(python=python, flavour=flavour, torch="2.8.0", requirements=(), place=Place("m", 1, 1))
+        Cell(python=python, flavour=flavour, torch="2.8.0", requirements=(), position=Position("m", 1, 1))
         for flavour in ("cu128", "cu130")
         for python in ("3.9", "3.11")
     ]

@@ -124,7 +124,7 @@ def test_gpus_are_asked_for_as_the_engine_has_them() -> None:
 @pytest.fixture
 def script(plan: Plan, tmp_path: Path) -> Path:
     """run.sh of a recipe, in a folder with a docker command that tells its arguments."""
-    job = jobs.make_job(plan.cell, jobs.Wishes(kind=jobs.DOCKER), "torchdev:x", {})
+    job = jobs.make_job(plan.cell, jobs.RecipeOptions(kind=jobs.DOCKER), "torchdev:x", {})
     (tmp_path / "run.sh").write_bytes(files.make(job, ROOT / "templates")["run.sh"].data)
     (tmp_path / "docker").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     for name in ("run.sh", "docker"):
@@ -170,8 +170,8 @@ def test_script_can_be_told_to_ask_for_less(script: Path) -> None:
 
 def test_command_of_a_recipe_is_the_scripts_own(plan: Plan, script: Path) -> None:
     """With torchrun for several GPUs, and another command in its place where one is named."""
-    wishes = jobs.Wishes(kind=jobs.DOCKER, gpus=2, command="my.py 'a b'")
-    job = jobs.make_job(plan.cell, wishes, "torchdev:x", {})
+    options = jobs.RecipeOptions(kind=jobs.DOCKER, gpus=2, command="my.py 'a b'")
+    job = jobs.make_job(plan.cell, options, "torchdev:x", {})
     script.write_bytes(files.make(job, ROOT / "templates")["run.sh"].data)
     assert told(script)[-5:] == ["torchrun", "--standalone", "--nproc_per_node=2", "my.py", "a b"]
     assert told(script, "bash")[-2:] == ["torchdev:x", "bash"]

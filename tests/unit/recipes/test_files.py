@@ -19,7 +19,7 @@ from torchdev.image.plan import Plan
 from torchdev.matrix.load import load
 from torchdev.recipes import files as recipes
 from torchdev.recipes import jobs
-from torchdev.recipes.jobs import Wishes
+from torchdev.recipes.jobs import RecipeOptions
 from torchdev.util.errors import InputError
 from torchdev.util.trees import Contents, contents
 
@@ -27,24 +27,26 @@ TEMPLATES = ROOT / "templates"
 DIGEST = "ghcr.io/me/torchdev@sha256:" + "ab" * 32
 USUAL = open_project(ROOT, ROOT / "matrix.yaml").job_files()
 CLUSTER = [
-    Wishes(kind=jobs.KUBERNETES),
-    Wishes(kind=jobs.KUBERNETES, gpus=0),
-    Wishes(kind=jobs.KUBERNETES, gpus=8, cpus=96, memory=512, shm=64),
-    Wishes(kind=jobs.KUBERNETES, nodes=2),
-    Wishes(kind=jobs.KUBERNETES, nodes=7, gpus=2, name="my-job", data="images"),
-    Wishes(kind=jobs.KUBERNETES, nodes=4, min_nodes=2, command="python -m mine --say '$(HOME) \"x\": #1'"),
-    Wishes(kind=jobs.KUBERNETES, command="bash -c 'echo $(date): {}'", files={"a.txt": b"\ttab\n", "b.bin": b"\0\xff"}),
-    Wishes(kind=jobs.TRAINJOB),
-    Wishes(kind=jobs.TRAINJOB, nodes=2),
-    Wishes(kind=jobs.TRAINJOB, nodes=3, gpus=4, data="images", command="my.py --x"),
-    Wishes(kind=jobs.TRAINJOB, gpus=0, command="python my.py"),
+    RecipeOptions(kind=jobs.KUBERNETES),
+    RecipeOptions(kind=jobs.KUBERNETES, gpus=0),
+    RecipeOptions(kind=jobs.KUBERNETES, gpus=8, cpus=96, memory=512, shm=64),
+    RecipeOptions(kind=jobs.KUBERNETES, nodes=2),
+    RecipeOptions(kind=jobs.KUBERNETES, nodes=7, gpus=2, name="my-job", data="images"),
+    RecipeOptions(kind=jobs.KUBERNETES, nodes=4, min_nodes=2, command="python -m mine --say '$(HOME) \"x\": #1'"),
+    RecipeOptions(
+        kind=jobs.KUBERNETES, command="bash -c 'echo $(date): {}'", files={"a.txt": b"\ttab\n", "b.bin": b"\0\xff"}
+    ),
+    RecipeOptions(kind=jobs.TRAINJOB),
+    RecipeOptions(kind=jobs.TRAINJOB, nodes=2),
+    RecipeOptions(kind=jobs.TRAINJOB, nodes=3, gpus=4, data="images", command="my.py --x"),
+    RecipeOptions(kind=jobs.TRAINJOB, gpus=0, command="python my.py"),
 ]
-"""Wishes that between them take every branch of the templates."""
+"""Options that between them take every branch of the templates."""
 
 
-def make(plan: Plan, wishes: Wishes, image: str = DIGEST) -> Contents:
+def make(plan: Plan, options: RecipeOptions, image: str = DIGEST) -> Contents:
     """The recipe of the small plan's cell."""
-    return contents(recipes.make(jobs.make_job(plan.cell, wishes, image, USUAL), TEMPLATES))
+    return contents(recipes.make(jobs.make_job(plan.cell, options, image, USUAL), TEMPLATES))
 
 
 def of_kind(files: Contents, kind: str) -> "manifests.Manifest":
@@ -62,8 +64,8 @@ SCRIPT = "import os\n\nif True:\n    print('$(HOME)')"
 def test_a_name_is_text_whatever_it_is(plan: Plan, kind: str, name: str, nodes: int) -> None:
     """YAML reads `null`, `on` and others as something else where they are not in quotes."""
     given, usual = ({"data": name}, {"data": "train"}) if kind in jobs.CLUSTER else ({}, {})
-    odd = manifests.documents(make(plan, Wishes(kind=kind, nodes=nodes, name=name, **given)))
-    plain = manifests.documents(make(plan, Wishes(kind=kind, nodes=nodes, name="train", **usual)))
+    odd = manifests.documents(make(plan, RecipeOptions(kind=kind, nodes=nodes, name=name, **given)))
+    plain = manifests.documents(make(plan, RecipeOptions(kind=kind, nodes=nodes, name="train", **usual)))
     assert list(texts_of(odd)) == [re.sub(r"\btrain\b(?!\.py)", name, text) for text in texts_of(plain)]
     if kind in jobs.CLUSTER:
         assert [problem for found in odd for problem in manifests.by_schema(found)] == []
@@ -88,7 +90,7 @@ def texts_of(found: Any) -> "Iterator[str]":
 def test_a_command_may_have_lines(plan: Plan, kind: str, nodes: int) -> None:
     """It arrives as it is, and in comments no line of it stands for itself."""
     command = shlex.join(["bash", "-c", SCRIPT])
-    files = make(plan, Wishes(kind=kind, nodes=nodes, command=command, gpus=0))
+    files = make(plan, RecipeOptions(kind=kind, nodes=nodes, command=command, gpus=0))
     escaped = SCRIPT.replace("$(", "$$(")
     words = [text for text in texts_of(manifests.documents(files)) if "import os" in text]
     assert words
@@ -101,15 +103,15 @@ def test_a_command_may_have_lines(plan: Plan, kind: str, nodes: int) -> None:
 
 def test_a_script_may_have_lines(plan: Plan) -> None:
     """What stands above its first command is a comment to the last line."""
-    text = make(plan, Wishes(kind=jobs.DOCKER, command=shlex.join(["bash", "-c", SCRIPT])))["run.sh"].decode()
+    text = make(plan, RecipeOptions(kind=jobs.DOCKER, command=shlex.join(["bash", "-c", SCRIPT])))["run.sh"].decode()
     assert all(line.startswith("#") for line in text.partition("\nset -eu\n")[0].splitlines())
     assert shlex.join([SCRIPT]) in text
 
 
-@pytest.mark.parametrize("wishes", CLUSTER, ids=range(len(CLUSTER)))
-def test_manifests_are_valid(plan: Plan, wishes: Wishes) -> None:
+@pytest.mark.parametrize("options", CLUSTER, ids=range(len(CLUSTER)))
+def test_manifests_are_valid(plan: Plan, options: RecipeOptions) -> None:
     """By the strict schemas of old and new versions of Kubernetes, Kubeflow Trainer's models, and further rules."""
-    objects = manifests.documents(make(plan, wishes))
+    objects = manifests.documents(make(plan, options))
     for found in objects:
         assert manifests.by_schema(found) == [], found["kind"]
     assert manifests.by_rules(objects) == []
@@ -128,7 +130,7 @@ def test_examples_are_valid_in_every_version() -> None:
 
 def test_runtime_is_valid_as_a_job(plan: Plan) -> None:
     """Kubeflow's models know few kinds of values: the Job of a TrainingRuntime is held to Kubernetes' schemas, too."""
-    runtime = of_kind(make(plan, Wishes(kind=jobs.TRAINJOB, nodes=2, data="images")), "TrainingRuntime")
+    runtime = of_kind(make(plan, RecipeOptions(kind=jobs.TRAINJOB, nodes=2, data="images")), "TrainingRuntime")
     job = manifests.job_of(runtime)
     assert manifests.by_schema(job) == []
     set_at(job, (*POD, "restartPolicies"), "Never")
@@ -175,7 +177,7 @@ MISTAKES: "list[tuple[str, str, tuple[Any, ...], Any]]" = [
 @pytest.mark.parametrize(("kind", "found", "path", "value"), MISTAKES, ids=lambda part: str(part)[-40:])
 def test_schemas_see_mistakes(plan: Plan, kind: str, found: str, path: "tuple[Any, ...]", value: Any) -> None:
     """A field that is misspelt, missing, or of another type is seen, in every version; so the test above can fail."""
-    right = of_kind(make(plan, Wishes(kind=kind, nodes=2)), found)
+    right = of_kind(make(plan, RecipeOptions(kind=kind, nodes=2)), found)
     assert manifests.by_schema(right) == []
     wrong = copy.deepcopy(right)
     set_at(wrong, path, value)
@@ -213,7 +215,7 @@ BREACHES: "list[tuple[str, tuple[Any, ...], Any, str]]" = [
 @pytest.mark.parametrize(("kind", "path", "value", "said"), BREACHES, ids=lambda part: str(part)[-40:])
 def test_rules_see_what_schemas_do_not(plan: Plan, kind: str, path: "tuple[Any, ...]", value: Any, said: str) -> None:
     """Each rule is broken once."""
-    objects = manifests.documents(make(plan, Wishes(kind=jobs.KUBERNETES, nodes=2)))
+    objects = manifests.documents(make(plan, RecipeOptions(kind=jobs.KUBERNETES, nodes=2)))
     set_at(next(found for found in objects if found["kind"] == kind), path, value)
     assert any(said in problem for problem in manifests.by_rules(objects))
 
@@ -221,7 +223,7 @@ def test_rules_see_what_schemas_do_not(plan: Plan, kind: str, path: "tuple[Any, 
 def test_files_arrive_as_they_are(plan: Plan) -> None:
     """What the ConfigMap holds is byte for byte what was given: the script to be read, the data encoded."""
     files = dict(USUAL) | {"odd.txt": b" leading\n", "end.txt": b"no newline", "bom": "\ufeffx\n".encode()}
-    config = of_kind(make(plan, Wishes(kind=jobs.KUBERNETES, files=files)), "ConfigMap")
+    config = of_kind(make(plan, RecipeOptions(kind=jobs.KUBERNETES, files=files)), "ConfigMap")
     texts = {name: text.encode() for name, text in config["data"].items()}
     binaries = {name: base64.b64decode(text) for name, text in config["binaryData"].items()}
     assert texts | binaries == files
@@ -233,28 +235,30 @@ def test_files_arrive_as_they_are(plan: Plan) -> None:
 def test_command_reaches_the_pod(plan: Plan) -> None:
     """Behind torchrun where there is more than one process; what looks like a variable is none."""
     command = "python my.py '$(HOME)' 'a b'"
-    one = of_kind(make(plan, Wishes(kind=jobs.KUBERNETES, command=command)), "Job")
+    one = of_kind(make(plan, RecipeOptions(kind=jobs.KUBERNETES, command=command)), "Job")
     assert manifests.pod_of(one)["containers"][0]["args"] == ["python", "my.py", "$$(HOME)", "a b"]  # type: ignore[index]
-    two = of_kind(make(plan, Wishes(kind=jobs.KUBERNETES, command=command, nodes=2, gpus=4)), "Job")
+    two = of_kind(make(plan, RecipeOptions(kind=jobs.KUBERNETES, command=command, nodes=2, gpus=4)), "Job")
     shell, flags, script = manifests.pod_of(two)["containers"][0]["args"]  # type: ignore[index]
     assert (shell, flags) == ("sh", "-ec")
     assert "--nnodes=2 --max_restarts=0 --nproc_per_node=4" in script
     assert script.endswith("""exec torchrun "$@" my.py '$$(HOME)' 'a b'\n""")
-    trainer = of_kind(make(plan, Wishes(kind=jobs.TRAINJOB, command=command, nodes=2)), "TrainJob")["spec"]["trainer"]
+    trainer = of_kind(make(plan, RecipeOptions(kind=jobs.TRAINJOB, command=command, nodes=2)), "TrainJob")["spec"][
+        "trainer"
+    ]
     assert trainer["args"] == ["torchrun", "my.py", "$$(HOME)", "a b"]
     assert (trainer["numNodes"], trainer["numProcPerNode"]) == (2, 1)
 
 
 def test_elastic_job_may_go_on_with_fewer(plan: Plan) -> None:
     """The least and the most are told to torchrun."""
-    job = of_kind(make(plan, Wishes(kind=jobs.KUBERNETES, nodes=4, min_nodes=2, command="my.py")), "Job")
+    job = of_kind(make(plan, RecipeOptions(kind=jobs.KUBERNETES, nodes=4, min_nodes=2, command="my.py")), "Job")
     assert "--nnodes=2:4 --max_restarts=3" in job["spec"]["template"]["spec"]["containers"][0]["args"][2]
 
 
 def test_image_is_the_one_that_was_named(plan: Plan) -> None:
     """By its digest, in every kind of recipe."""
     for kind in jobs.KINDS:
-        files = make(plan, Wishes(kind=kind))
+        files = make(plan, RecipeOptions(kind=kind))
         assert any(DIGEST in data.decode(errors="replace") for data in files.values()), kind
 
 
@@ -274,7 +278,7 @@ def test_misspelt_variable_is_an_error(plan: Plan, tmp_path: Path) -> None:
     shutil.copytree(TEMPLATES / "recipes", tmp_path / "recipes")
     spoil(tmp_path / "recipes" / "kubernetes" / "pod.j2", lambda text: text.replace("job.shm", "job.shn"))
     with pytest.raises(InputError, match="shn"):
-        recipes.make(jobs.make_job(plan.cell, Wishes(kind=jobs.KUBERNETES), DIGEST, USUAL), tmp_path)
+        recipes.make(jobs.make_job(plan.cell, RecipeOptions(kind=jobs.KUBERNETES), DIGEST, USUAL), tmp_path)
 
 
 def spoil(path: Path, how: "Callable[[str], str]") -> None:

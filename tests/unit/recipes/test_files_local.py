@@ -13,7 +13,7 @@ from tests.unit.recipes.test_files import DIGEST, TEMPLATES, make
 from torchdev.image.plan import Plan
 from torchdev.recipes import files as recipes
 from torchdev.recipes import jobs
-from torchdev.recipes.jobs import Wishes
+from torchdev.recipes.jobs import RecipeOptions
 from torchdev.util.trees import contents
 
 
@@ -23,22 +23,22 @@ def compose_schema() -> Any:
 
 
 COMPOSE = [
-    Wishes(kind=jobs.COMPOSE),
-    Wishes(kind=jobs.COMPOSE, gpus=0),
-    Wishes(kind=jobs.COMPOSE, nodes=2, gpus=2, shm=16),
-    Wishes(kind=jobs.COMPOSE, command="sh -c 'echo $HOME: {}'", name="mine"),
+    RecipeOptions(kind=jobs.COMPOSE),
+    RecipeOptions(kind=jobs.COMPOSE, gpus=0),
+    RecipeOptions(kind=jobs.COMPOSE, nodes=2, gpus=2, shm=16),
+    RecipeOptions(kind=jobs.COMPOSE, command="sh -c 'echo $HOME: {}'", name="mine"),
 ]
 
 
-@pytest.mark.parametrize("wishes", COMPOSE)
-def test_compose_file_is_valid(plan: Plan, wishes: Wishes) -> None:
+@pytest.mark.parametrize("options", COMPOSE)
+def test_compose_file_is_valid(plan: Plan, options: RecipeOptions) -> None:
     """By the specification's schema; GPUs only where some are wanted."""
-    found = yaml.safe_load(make(plan, wishes)["compose.yaml"])
+    found = yaml.safe_load(make(plan, options)["compose.yaml"])
     jsonschema.Draft202012Validator(compose_schema()).validate(found)
-    assert len(found["services"]) == (wishes.nodes or 1)
+    assert len(found["services"]) == (options.nodes or 1)
     for service in found["services"].values():
-        assert ("deploy" in service) == (wishes.gpus != 0)
-        assert service["shm_size"] == f"{wishes.shm or 8}gb"
+        assert ("deploy" in service) == (options.gpus != 0)
+        assert service["shm_size"] == f"{options.shm or 8}gb"
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_compose_file_is_valid(plan: Plan, wishes: Wishes) -> None:
 )
 def test_compose_schema_sees_mistakes(plan: Plan, key: str, value: Any) -> None:
     """So the test above can fail."""
-    found = yaml.safe_load(make(plan, Wishes(kind=jobs.COMPOSE))["compose.yaml"])
+    found = yaml.safe_load(make(plan, RecipeOptions(kind=jobs.COMPOSE))["compose.yaml"])
     found["services"]["train-0"][key] = value
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft202012Validator(compose_schema()).validate(found)
@@ -54,7 +54,7 @@ def test_compose_schema_sees_mistakes(plan: Plan, key: str, value: Any) -> None:
 
 def test_compose_nodes_have_gpus_of_their_own(plan: Plan) -> None:
     """No GPU is given to two; the first is where they meet; `$` is Compose's unless it is doubled."""
-    files = make(plan, Wishes(kind=jobs.COMPOSE, nodes=3, gpus=2, command="my.py '$HOME'"))
+    files = make(plan, RecipeOptions(kind=jobs.COMPOSE, nodes=3, gpus=2, command="my.py '$HOME'"))
     services = yaml.safe_load(files["compose.yaml"])["services"]
     devices = [service["deploy"]["resources"]["reservations"]["devices"][0] for service in services.values()]
     assert [device["device_ids"] for device in devices] == [["0", "1"], ["2", "3"], ["4", "5"]]
@@ -77,8 +77,10 @@ KNOWN = {
 
 @pytest.mark.parametrize(("gpus", "asked"), [(None, {"gpu": "optional"}), (0, None), (2, {"gpu": True})])
 def test_dev_container_is_as_it_should_be(plan: Plan, gpus: "int | None", asked: Any) -> None:
-    """The user, the workspace, a GPU as wished, and no property that is not known."""
-    found = without_comments(make(plan, Wishes(kind=jobs.DEVCONTAINER, gpus=gpus))[".devcontainer/devcontainer.json"])
+    """The user, the workspace, a GPU if asked for, and no property that is not known."""
+    found = without_comments(
+        make(plan, RecipeOptions(kind=jobs.DEVCONTAINER, gpus=gpus))[".devcontainer/devcontainer.json"]
+    )
     assert set(found) <= KNOWN
     assert found.get("hostRequirements") == asked
     assert (found["remoteUser"], found["updateRemoteUserUID"], found["image"]) == ("dev", True, DIGEST)

@@ -1,4 +1,4 @@
-"""What a recipe starts: wishes to one job; each wish that can't be granted is refused, with a way out."""
+"""What a recipe starts: options to one job; each option that can't be granted is refused, with what to do instead."""
 
 from itertools import pairwise
 from typing import Any
@@ -7,19 +7,23 @@ import pytest
 
 from torchdev.matrix.load import Cell
 from torchdev.recipes import jobs
-from torchdev.recipes.jobs import Job, Wishes
+from torchdev.recipes.jobs import Job, RecipeOptions
 from torchdev.util.errors import Exit, InputError
-from torchdev.util.positions import Place
+from torchdev.util.positions import Position
 
 USUAL = {"train.py": b"pass\n", "digits.csv.gz": b"\x1f\x8b"}
 CPU = Cell(
-    python="3.11", flavour="cpu", torch="2.13.0", requirements=("torch==2.13.0",), place=Place("matrix.yaml", 6, 5)
+    python="3.11",
+    flavour="cpu",
+    torch="2.13.0",
+    requirements=("torch==2.13.0",),
+    position=Position("matrix.yaml", 6, 5),
 )
 
 
-def job_of(cell: Cell, kind: str, **wishes: Any) -> Job:
-    """The job of some wishes."""
-    return jobs.make_job(cell, Wishes(kind=kind, **wishes), "torchdev:x", USUAL)
+def job_of(cell: Cell, kind: str, **options: Any) -> Job:
+    """The job of some options."""
+    return jobs.make_job(cell, RecipeOptions(kind=kind, **options), "torchdev:x", USUAL)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +71,7 @@ def test_training_job_gets_a_batch_that_can_be_shared(cell: Cell, nodes: int, gp
 
 
 def test_training_job_never_falls_back_to_the_cpu(cell: Cell) -> None:
-    """Where GPUs are wished for, train.py must have them."""
+    """Where GPUs are asked for, train.py must have them."""
     assert job_of(cell, "kubernetes").command[-2:] == ("--device", "cuda")
     assert job_of(cell, "kubernetes", gpus=0).command[-2:] == ("--device", "cpu")
 
@@ -81,14 +85,14 @@ def test_files_are_those_of_the_job(cell: Cell) -> None:
 
 
 def test_command_line_makes_the_same_recipe_again(cell: Cell) -> None:
-    """It stands in each file; what was not wished for is not in it."""
+    """It stands in each file; what was not asked for is not in it."""
     made = job_of(cell, "kubernetes", nodes=2, command="python my.py 'a b'", files={"my.py": b""}).made_by
     start = f"python build.py recipe {cell.id} --for kubernetes"
     assert made == f"""{start} --nodes 2 --command 'python my.py '"'"'a b'"'"'' --file my.py"""
 
 
 @pytest.mark.parametrize(
-    ("cell_of", "kind", "wishes", "where", "said"),
+    ("cell_of", "kind", "options", "where", "said"),
     [
         ("cuda", "kubernetes", {"nodes": 0}, "--nodes", "0 is too few"),
         ("cuda", "kubernetes", {"gpus": -1}, "--gpus", "-1 is too few"),
@@ -115,10 +119,10 @@ def test_command_line_makes_the_same_recipe_again(cell: Cell) -> None:
         ("cuda", "kubernetes", {"files": {"big": b"x" * (1 << 20)}}, "--file", "more than a ConfigMap holds"),
     ],
 )
-def test_what_can_not_be_is_refused(cell: Cell, cell_of: str, kind: str, wishes: Any, where: str, said: str) -> None:
+def test_what_can_not_be_is_refused(cell: Cell, cell_of: str, kind: str, options: Any, where: str, said: str) -> None:
     """With the option, the reason and the way out."""
     with pytest.raises(InputError, match=said) as caught:
-        job_of(cell if cell_of == "cuda" else CPU, kind, **wishes)
+        job_of(cell if cell_of == "cuda" else CPU, kind, **options)
     assert (caught.value.where, caught.value.code, bool(caught.value.next_step)) == (where, Exit.INPUT, True)
 
 

@@ -16,11 +16,15 @@ from torchdev.matrix import load
 from torchdev.matrix.load import Cell
 from torchdev.util import listed, positions
 from torchdev.util.errors import TorchdevError
-from torchdev.util.positions import Place
+from torchdev.util.positions import Position
 from torchdev.wheels import lockfile, logins, uv_settings
 
 CELL = Cell(
-    python="3.11", flavour="cpu", torch="2.13.0", requirements=("torch==2.13.0",), place=Place("matrix.yaml", 3, 5)
+    python="3.11",
+    flavour="cpu",
+    torch="2.13.0",
+    requirements=("torch==2.13.0",),
+    position=Position("matrix.yaml", 3, 5),
 )
 LOCK = ROOT / "tests" / "cpu" / "images" / "py311-cpu-torch2.13.0" / "lock.json"
 

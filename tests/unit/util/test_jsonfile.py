@@ -100,4 +100,4 @@ def test_every_value_has_its_line() -> None:
         ("c",): 5,
         ("c", "x"): 5,
     }
-    assert {trail: jsonfile.line_of(text, trail) for trail in lines} == lines
+    assert {path: jsonfile.line_of(text, path) for path in lines} == lines

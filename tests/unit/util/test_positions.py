@@ -1,4 +1,4 @@
-"""Matrix files that nobody would write: refused at once, with the place, whatever they hold."""
+"""Matrix files that nobody would write: refused at once, with the position, whatever they hold."""
 
 import os
 import socket
@@ -72,11 +72,11 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("data", "place", "what"), [w[1:] for w in WRONG], ids=[w[0] for w in WRONG])
-def test_refused_with_the_place(tmp_path: Path, data: bytes, place: str, what: str) -> None:
+@pytest.mark.parametrize(("data", "position", "what"), [w[1:] for w in WRONG], ids=[w[0] for w in WRONG])
+def test_refused_with_the_place(tmp_path: Path, data: bytes, position: str, what: str) -> None:
     """And in words that a terminal can show."""
     error = refusal(tmp_path, data)
-    assert error.where.startswith(place)
+    assert error.where.startswith(position)
     assert what in error.what
     assert len(str(error)) < 500
     assert str(error).replace("\n", "").isprintable()
@@ -95,7 +95,7 @@ def test_editors_of_other_systems_are_no_mistake(tmp_path: Path, data: bytes) ->
     (tmp_path / "m.yaml").write_bytes(data)
     document = read(tmp_path / "m.yaml", "m.yaml")
     assert document.data["rows"][0]["torch"] == "2.13.0"
-    assert str(document.place(("image",))) == "m.yaml:1:8"
+    assert str(document.position(("image",))) == "m.yaml:1:8"
 
 
 def test_aliases_may_repeat_what_is_not_too_much(tmp_path: Path) -> None:

@@ -14,14 +14,14 @@ from torchdev.util.errors import InputError
 from torchdev.wheels import variables
 from torchdev.wheels.host import Host, find_wheels, host_of
 from torchdev.wheels.logins import Login
-from torchdev.wheels.settings import Place, Settings, places
+from torchdev.wheels.settings import Location, Settings, locations
 
 NOTHING = Settings()
 
 
 def some(**values: str) -> Settings:
-    """What pip or uv says, by setting: words for places."""
-    found = {key: places(value.split(), f"setting {key}") for key, value in values.items()}
+    """What pip or uv says, by setting: words for locations."""
+    found = {key: locations(value.split(), f"setting {key}") for key, value in values.items()}
     index = found.pop("index", (None,))[0]
     return Settings(index=index, **found, lenient=True)  # type: ignore[arg-type]
 
@@ -118,7 +118,7 @@ def test_every_ca_bundle_that_is_named_must_be_one(tmp_path: Path) -> None:
             with pytest.raises(InputError, match=f"^{name}: "):
                 host_of({**good, name: path}, NOTHING, NOTHING, None)
     with pytest.raises(InputError, match=r"^pip's setting cert: .*names no file"):
-        host_of(good, Settings(cert=Place("/nowhere", "pip's setting cert")), NOTHING, None)
+        host_of(good, Settings(cert=Location("/nowhere", "pip's setting cert")), NOTHING, None)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def release(name: str, version: str, year: int = 0) -> Resolved:
     """A release with one wheel, uploaded in a year, or no one knows when."""
     uploaded = datetime(year, 1, 1, tzinfo=UTC) if year else None
     file = f"{name.replace('-', '_')}-{version}-py3-none-any.whl"
-    return Resolved(name, version, (Link(file=file, place=file, sha256="0" * 64, size=1, uploaded=uploaded),))
+    return Resolved(name, version, (Link(file=file, location=file, sha256="0" * 64, size=1, uploaded=uploaded),))
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,9 @@ def ask(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             return found
 
         monkeypatch.setattr(neighbours, "compile_cell", answer)
-        monkeypatch.setattr(remote, "read_wheel", lambda _, place, __: (files or {}).get(place.partition("-")[0], {}))
+        monkeypatch.setattr(
+            remote, "read_wheel", lambda _, location, __: (files or {}).get(location.partition("-")[0], {})
+        )
         check(cell, Host(), Wanted(requirements), found)
 
     return run

@@ -46,8 +46,8 @@ extra-index-url =
 """
     found = read(tmp_path, text, PIP_FIND_LINKS="https://links.example /opt", PIP_NO_INDEX="", PIP_INDEX_URL="")
     assert (found.index and found.index.text) == "https://a.example/simple"
-    assert [place.text for place in found.extra] == ["https://c.example/simple", "https://d.example/simple"]
-    assert [place.text for place in found.links] == ["https://links.example", "/opt"]
+    assert [location.text for location in found.extra] == ["https://c.example/simple", "https://d.example/simple"]
+    assert [location.text for location in found.links] == ["https://links.example", "/opt"]
     assert found.trusted == ("a.example", "b.example:8080")
     assert not found.no_index
     assert found.lenient

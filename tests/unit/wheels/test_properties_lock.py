@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from torchdev.matrix.load import Cell
 from torchdev.util.errors import InputError
-from torchdev.util.positions import Place
+from torchdev.util.positions import Position
 from torchdev.wheels import lock as locks
 from torchdev.wheels import lockfile
 from torchdev.wheels.lock import PYTORCH, UV, Lock, Package, inputs_digest
@@ -47,7 +47,7 @@ def pairs(draw: st.DrawFn) -> "tuple[Cell, Lock]":
         flavour="cu126" if flavoured else "cu130",
         torch="2.13.0",
         requirements=("torch==2.13.0", *asked),
-        place=Place("m", 1, 1),
+        position=Position("m", 1, 1),
         arch=arch,
     )
     listed = tuple(sorted((*found, own, runtime), key=lambda package: package.name))
@@ -82,18 +82,18 @@ JSON = st.recursive(
 )
 
 
-def trails(value: Any, trail: "tuple[Any, ...]" = ()) -> "list[tuple[Any, ...]]":
+def key_paths(value: Any, path: "tuple[Any, ...]" = ()) -> "list[tuple[Any, ...]]":
     """Where every value of a JSON document is."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [trail, *(found for key, item in inner for found in trails(item, (*trail, key)))]
+    return [path, *(found for key, item in inner for found in key_paths(item, (*path, key)))]
 
 
-def changed(value: Any, trail: "tuple[Any, ...]", new: Any) -> Any:
-    """The document with another value at one place."""
-    if not trail:
+def changed(value: Any, path: "tuple[Any, ...]", new: Any) -> Any:
+    """The document with another value at one path."""
+    if not path:
         return new
     copied = dict(value) if isinstance(value, dict) else list(value)
-    copied[trail[0]] = changed(copied[trail[0]], trail[1:], new)
+    copied[path[0]] = changed(copied[path[0]], path[1:], new)
     return copied
 
 
@@ -104,8 +104,8 @@ def test_any_other_value_is_refused_or_makes_no_difference(
     """One value of the JSON replaced by any other: refused with a line, or it is the lock that is written again."""
     cell, lock = pair
     document = json.loads(locks.to_text(lock))
-    trail = data.draw(st.sampled_from(trails(document)))
-    text = json.dumps(changed(document, trail, data.draw(JSON)), indent=1)
+    path = data.draw(st.sampled_from(key_paths(document)))
+    text = json.dumps(changed(document, path, data.draw(JSON)), indent=1)
     refused_or_sound(tmp_path / "lock.json", cell, text.encode())
 
 
@@ -127,7 +127,9 @@ def test_any_other_bytes_are_refused_or_make_no_difference(
 @example(b'{"a": 1, "a": 2}')
 def test_what_is_no_lock_is_refused(tmp_path: Path, content: bytes) -> None:
     """Any bytes, any JSON."""
-    cell = Cell(python="3.11", flavour="cu130", torch="2.13.0", requirements=("torch==2.13.0",), place=Place("m", 1, 1))
+    cell = Cell(
+        python="3.11", flavour="cu130", torch="2.13.0", requirements=("torch==2.13.0",), position=Position("m", 1, 1)
+    )
     path = tmp_path / "lock.json"
     path.write_bytes(content)
     assert isinstance(said_of(path, cell), InputError)

@@ -12,7 +12,7 @@ TEXT = """lock-version = "1.0"
 [[packages]]
 name = "torch"
 version = "2.13.0+cpu"
-wheels = [{{ {place}, hashes = {{ sha256 = "{sha256}" }} }}]
+wheels = [{{ {location}, hashes = {{ sha256 = "{sha256}" }} }}]
 """
 
 
@@ -20,13 +20,13 @@ wheels = [{{ {place}, hashes = {{ sha256 = "{sha256}" }} }}]
 def test_a_wheel_in_a_folder_of_this_machine_is_one(tmp_path: Path, how: str) -> None:
     """And it is read off the disk."""
     wheel.write_stub(tmp_path, "torch", "2.13.0+cpu", ["filelock"])
-    place = how.format(folder=tmp_path, file=FILE.replace("+", "%2B") if "url" in how else FILE)
-    found = pylock.read(TEXT.format(place=place, sha256="ab" * 32))[0].links[FILE]
-    assert remote.read_wheel(Host(), found.place, wheel.requirements) == ["filelock"]
+    location = how.format(folder=tmp_path, file=FILE.replace("+", "%2B") if "url" in how else FILE)
+    found = pylock.read(TEXT.format(location=location, sha256="ab" * 32))[0].links[FILE]
+    assert remote.read_wheel(Host(), found.location, wheel.requirements) == ["filelock"]
 
 
 @pytest.mark.parametrize("url", ["file://host/x/" + FILE, "file:" + FILE, "ftp://x/" + FILE, "file:///x/other.whl"])
 def test_other_addresses_are_refused(url: str) -> None:
     """Of another machine, by another protocol, of another file."""
     with pytest.raises(ValueError, match=r"."):
-        pylock.read(TEXT.format(place=f'url = "{url}"', sha256="ab" * 32))
+        pylock.read(TEXT.format(location=f'url = "{url}"', sha256="ab" * 32))

@@ -11,7 +11,7 @@ from tests.unit.fake_index import FakeIndex, serving
 from tests.unit.wheels import test_remote
 from torchdev.matrix.load import Cell
 from torchdev.util.errors import BuildError, Exit
-from torchdev.util.positions import Place
+from torchdev.util.positions import Position
 from torchdev.wheels import pytorch, resolve
 from torchdev.wheels.host import Host
 from torchdev.wheels.lock import Lock
@@ -26,7 +26,11 @@ WRONG = [fault for fault, (_, kind) in test_remote.BAD.items() if kind is Untrue
 def cell() -> Cell:
     """A cell whose flavour is only on the PyTorch index."""
     return Cell(
-        python="3.9", flavour="cu118", torch="2.7.1", requirements=("torch==2.7.1",), place=Place("matrix.yaml", 3, 5)
+        python="3.9",
+        flavour="cu118",
+        torch="2.7.1",
+        requirements=("torch==2.7.1",),
+        position=Position("matrix.yaml", 3, 5),
     )
 
 
@@ -85,7 +89,7 @@ def test_what_is_known_counts_where_the_index_refuses(cell: Cell, status: int) -
     with test_remote.answering(says(status)) as url:
         asked = pytorch.Index(Host(pytorch_index=url), "cu118", pytorch.Asked(said.append))
         offers = [resolve._offered("torch", cell, asked) for _ in range(3)]
-    assert [offer and (offer.file, offer.place) for offer in offers] == [(GOOD, None)] * 3
+    assert [offer and (offer.file, offer.location) for offer in offers] == [(GOOD, None)] * 3
     assert len(said) == 1
     assert said[0].startswith(f"note: {url} refuses: ")
     assert f"{status} " in said[0]
@@ -141,7 +145,7 @@ def test_a_known_wheel_need_not_be_read(cell: Cell, index: FakeIndex, fault: str
     asked = pytorch.Index(Host(pytorch_index=index.url), "cu118", pytorch.Asked(said.append))
     offer = resolve._offered("torch", cell, asked)
     assert offer
-    assert offer.place
+    assert offer.location
     required = resolve._torch_requirements(offer, "2.7.1+cu118", cell, asked)
     assert any(text.startswith("nvidia-cublas-cu11") for text in required)
     package = resolve._package(offer, "torch", "2.7.1", cell, asked)
@@ -158,12 +162,12 @@ def test_the_target_of_a_redirect_is_named(cell: Cell, target: str) -> None:
 
 
 def test_a_silent_index_is_asked_once_and_what_is_known_counts(cell: Cell) -> None:
-    """The wheel's known hash is offered, without a place."""
+    """The wheel's known hash is offered, without a location."""
     asked = pytorch.Index(Host(pytorch_index="http://127.0.0.1:9"), "cu118")
     offer = resolve._offered("torch", cell, asked)
     assert offer
     assert offer.file == GOOD
-    assert offer.place is None
+    assert offer.location is None
     assert asked.silence
 
 

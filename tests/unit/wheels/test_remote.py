@@ -305,9 +305,9 @@ def test_an_honest_wheel_is_read(tmp_path: Path) -> None:
     """From an index, and from this disk."""
     (tmp_path / "p-1-py3-none-any.whl").write_bytes(WHEEL)
     with answering(ranges(WHEEL, true)) as url:
-        for place in (f"{url}/p-1-py3-none-any.whl", tmp_path / "p-1-py3-none-any.whl"):
-            assert list(remote.read_wheel(Host(), place, wheel.requirements)) == ["q"]
-            assert remote.read_wheel(Host(), place, remote.sizes) == (len(WHEEL), 36)
+        for location in (f"{url}/p-1-py3-none-any.whl", tmp_path / "p-1-py3-none-any.whl"):
+            assert list(remote.read_wheel(Host(), location, wheel.requirements)) == ["q"]
+            assert remote.read_wheel(Host(), location, remote.sizes) == (len(WHEEL), 36)
 
 
 BROKEN = {

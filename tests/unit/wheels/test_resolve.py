@@ -16,7 +16,7 @@ from torchdev.catalog.builds import Wheel
 from torchdev.matrix.load import Cell
 from torchdev.util import process
 from torchdev.util.errors import BuildError, InputError
-from torchdev.util.positions import Place
+from torchdev.util.positions import Position
 from torchdev.wheels import pytorch, remote, resolve, uv, wheel
 from torchdev.wheels.host import Host
 from torchdev.wheels.lock import PYTORCH, Lock, Package
@@ -85,7 +85,7 @@ def test_bundled_cuda_counts_as_the_cells(tmp_path: Path, cell: Cell) -> None:
 
 
 def test_flavour_must_be_what_the_tag_says(cell: Cell, lock: Lock) -> None:
-    """A wheel set of another CUDA is refused, with the row's place."""
+    """A wheel set of another CUDA is refused, with the row's position."""
     resolve._check_flavour(cell, lock.packages)
     other = dataclasses.replace(cell, flavour="cu126")
     with pytest.raises(InputError, match=r"built for CUDA 13\.0, not cu126") as caught:
@@ -148,7 +148,7 @@ def legacy() -> Cell:
     """A cell whose flavour is only on the PyTorch index."""
     requirements = ("torch==2.7.1", "torchvision==0.22.1")
     return Cell(
-        python="3.9", flavour="cu118", torch="2.7.1", requirements=requirements, place=Place("matrix.yaml", 3, 5)
+        python="3.9", flavour="cu118", torch="2.7.1", requirements=requirements, position=Position("matrix.yaml", 3, 5)
     )
 
 

@@ -53,7 +53,7 @@ def test_kinds_of_failure_are_told_apart(cell: Cell, status: int, output: str, w
 
 
 def test_what_uv_says_is_told_once_and_can_be_shown(monkeypatch: pytest.MonkeyPatch, cell: Cell) -> None:
-    """With the place of the row and the command, and no character that a terminal would obey."""
+    """With the position of the row and the command, and no character that a terminal would obey."""
     said = subprocess.CompletedProcess((), 1, "", f"{NO_SOLUTION} \x1b[31m\u202e")
     monkeypatch.setattr(process, "capture", lambda *arguments, **options: said)
     with pytest.raises(BuildError) as caught:

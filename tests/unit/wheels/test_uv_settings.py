@@ -105,9 +105,9 @@ def test_settings_are_those_that_uv_says(tmp_path: Path, name: str) -> None:
     environment = prepared(tmp_path, name)
     found, expected = uv_settings.read(environment, tmp_path), said(environment, tmp_path)
     assert (found.index.text if found.index else None) == expected["index"]
-    assert [place.text for place in found.extra] == expected["extra"]
+    assert [location.text for location in found.extra] == expected["extra"]
     given = {str(tmp_path / str(url)) if "://" not in str(url) else str(url) for url in expected["links"]}  # type: ignore[attr-defined]
-    assert {place.text for place in found.links} == given
+    assert {location.text for location in found.links} == given
     assert found.no_index == expected["no_index"]
     assert list(found.trusted) == expected["trusted"]
 
@@ -185,4 +185,7 @@ def test_credentials_of_variables_belong_to_the_index_of_that_name(tmp_path: Pat
     (tmp_path / "uv.toml").write_text('[[index]]\nname = "my-own"\nurl = "https://h.example/simple"\n')
     login = {"UV_INDEX_MY_OWN_USERNAME": "me", "UV_INDEX_MY_OWN_PASSWORD": "a/b@c"}
     found = uv_settings.read({**login, "UV_INDEX": "two=https://two.example"}, tmp_path)
-    assert [place.text for place in found.extra] == ["https://two.example", "https://me:a%2Fb%40c@h.example/simple"]
+    assert [location.text for location in found.extra] == [
+        "https://two.example",
+        "https://me:a%2Fb%40c@h.example/simple",
+    ]
