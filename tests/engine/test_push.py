@@ -246,7 +246,7 @@ def test_a_pass_is_of_an_image_and_not_of_its_tag(make: Make, engine: Engine, mo
 
 @pytest.mark.full
 def test_push_of_build_py(small: Plan, registry: FakeRegistry, engine: Engine) -> None:
-    """The stage itself, on the cell of tests/cpu: only an image whose checks have passed."""
+    """The command itself, on the cell of tests/cpu: only an image whose checks have passed."""
     command = [sys.executable, "build.py", "push", small.cell.id, "--matrix-file", "tests/cpu/matrix.yaml"]
     done = subprocess.run([*command, "--to", f"{registry.host}/cpu"], capture_output=True, text=True, check=False)
     there = engine.image(small.tags[0])

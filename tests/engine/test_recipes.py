@@ -161,9 +161,16 @@ def test_exit_status_tells_the_job_controller_what_to_do(make: "Callable[..., tu
     assert list((pods.claims / "run").glob("checkpoint-*.pt"))
 
 
-def small_py(stage: str, *words: str) -> "list[str]":
-    """The command build.py with the matrix of the tests' own."""
-    return [sys.executable, str(ROOT / "build.py"), stage, "--matrix-file", str(ROOT / "tests/cpu/matrix.yaml"), *words]
+def small_py(command: str, *words: str) -> "list[str]":
+    """A command of build.py with the matrix of the tests' own."""
+    return [
+        sys.executable,
+        str(ROOT / "build.py"),
+        command,
+        "--matrix-file",
+        str(ROOT / "tests/cpu/matrix.yaml"),
+        *words,
+    ]
 
 
 def call(command: "list[str]", cwd: Path, text: str = "") -> "subprocess.CompletedProcess[str]":

@@ -31,7 +31,7 @@ PUBLIC_FOLDER = Path("/usr/share/ca-certificates/mozilla")
 """Where Debian's package has the public authorities, which may be newer than the ones that requests comes with."""
 
 
-def traces(host: Host) -> dict[str, str]:
+def leak_words(host: Host) -> dict[str, str]:
     """Text to what it is: addresses and credentials of indexes and proxies, paths of wheels, certificates."""
     urls = [*(url for url in (host.index, host.pytorch_index) if url), *host.extra_indexes, *host.find_links]
     found = dict(_of_urls("the address of a package index", urls))

@@ -116,7 +116,7 @@ def test_torch_distribution_is_the_locked_one(contract: Contract, facts: dict[st
 
 @pytest.mark.proves("torch.version")
 def test_torch_says_its_version(contract: Contract, facts: dict[str, Any]) -> None:
-    """torch.__version__ names version and flavour."""
+    """torch.__version__ names version and CUDA variant."""
     assert facts["torch"] == contract["torch"]["version"]
 
 

@@ -22,7 +22,7 @@ from torchdev.image.plan import Plan
 from torchdev.wheels.host import find_wheels, read_host
 
 SAYING = ("torch", *COMPANIONS)
-"""Packages whose version in the image is the one that their module says, with the flavour."""
+"""Packages whose version in the image is the one that their module says, with the CUDA variant."""
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def rows_of(wheel: Path) -> tuple[str, dict[str, str]]:
 
 
 def plain(path: str) -> str:
-    """A path below site-packages, with versions of torch and its companions as PyPI has them, without the flavour."""
+    """A path below site-packages; versions of torch and its companions as PyPI has them, without CUDA variant."""
     return re.sub(rf"^((?:{'|'.join(SAYING)})-[^/+]+)\+[^/]+(\.dist-info)", r"\1\2", path)
 
 

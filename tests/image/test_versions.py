@@ -1,4 +1,4 @@
-"""PyTorch's companions are of its release and its flavour."""
+"""PyTorch's companions are of its release and its CUDA variant."""
 
 import pytest
 from packaging.version import Version

@@ -12,7 +12,7 @@ import yaml
 from torchdev.image.contract import PACKAGES, SITE_PACKAGES
 
 FILE = Path(__file__).parent / "cases.yaml"
-LEFT_OUT = ("test_workloads.py", "test_cnn.py", "test_devel.py", "test_users.py")
+EXCLUDED = ("test_workloads.py", "test_cnn.py", "test_devel.py", "test_users.py")
 """Modules of tests/image that run only for cases that name them: their checks have controls of their own, need another
 image, or start a container each."""
 OF_WHEELS = "test_records_are_those_of_the_locked_wheels"
@@ -71,10 +71,10 @@ def options(case: Case) -> "list[str]":
     """What pytest is told: the case's own modules, or all checks but those that take long and are not asked for."""
     if case.modules:
         return [f"tests/image/{name}" for name in case.modules]
-    left_out = [f"--ignore=tests/image/{name}" for name in LEFT_OUT]
+    excluded = [f"--ignore=tests/image/{name}" for name in EXCLUDED]
     modules = [f"tests/image/{module}.py" for module in ("test_use", "test_runs")]
     slow = [] if case.slow else [f"--deselect={module}::{name}" for module in modules for name in SLOW]
-    return ["tests/image", *left_out, *slow]
+    return ["tests/image", *excluded, *slow]
 
 
 def fetch(case: Case, python: str, folder: Path) -> str:

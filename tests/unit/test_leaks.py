@@ -7,7 +7,7 @@ import pytest
 from pypi_simple import PYPI_SIMPLE_ENDPOINT
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-from tests.image.leaks import traces
+from tests.image.leaks import leak_words
 from torchdev.wheels.host import Host
 from torchdev.wheels.logins import Login
 from torchdev.wheels.settings import PYPI_INDEX
@@ -18,7 +18,7 @@ PRIVATE = "-----BEGIN CERTIFICATE-----\nfirstline\nmiddleline\nlastline\n-----EN
 def test_a_machine_with_nothing_of_its_own_leaves_no_trace() -> None:
     """The public indexes are named by many packages, and so are public authorities' certificates."""
     host = Host(index=PYPI_SIMPLE_ENDPOINT, ca_bundle=Path(DEFAULT_CA_BUNDLE_PATH))
-    assert traces(host) == {}
+    assert leak_words(host) == {}
 
 
 @pytest.mark.parametrize(
@@ -38,25 +38,25 @@ def test_a_machine_with_nothing_of_its_own_leaves_no_trace() -> None:
 )
 def test_addresses_and_passwords_are_traces(settings: dict[str, object], expected: set[str]) -> None:
     """Of every kind of setting that a build is given."""
-    assert set(traces(dataclasses.replace(Host(), **settings))) == expected  # type: ignore[arg-type]
+    assert set(leak_words(dataclasses.replace(Host(), **settings))) == expected  # type: ignore[arg-type]
 
 
 def test_passwords_of_netrc_are_traces() -> None:
     """Names of users are not: they are words like any other."""
-    assert set(traces(Host(logins=(Login("pypi.corp", "reader", "hunter2hunter2"),)))) == {"hunter2hunter2"}
+    assert set(leak_words(Host(logins=(Login("pypi.corp", "reader", "hunter2hunter2"),)))) == {"hunter2hunter2"}
 
 
 def test_tokens_in_paths_are_traces() -> None:
     """Other parts of a path are not."""
     host = Host(index="https://pypi.corp/artifactory/api/T0ken-in-path/simple")
-    assert set(traces(host)) == {"pypi.corp", "T0ken-in-path"}
+    assert set(leak_words(host)) == {"pypi.corp", "T0ken-in-path"}
 
 
 def test_a_certificate_of_ones_own_is_a_trace(tmp_path: Path) -> None:
     """In a bundle beside the public ones; by a line from its middle, since first lines are much alike."""
     bundle = tmp_path / "ca.pem"
     bundle.write_text(Path(DEFAULT_CA_BUNDLE_PATH).read_text(encoding="utf-8") + PRIVATE)
-    assert set(traces(Host(ca_bundle=bundle))) == {"middleline"}
+    assert set(leak_words(Host(ca_bundle=bundle))) == {"middleline"}
 
 
 def test_the_own_name_of_pypi_is_the_librarys() -> None:

@@ -25,7 +25,7 @@ MACHINES = {"linux/amd64": 62, "linux/arm64": 183}
 PLATFORM = f"linux/{ARCHITECTURES.get(platform.machine(), platform.machine())}"
 """The platform of this machine, and so of what is installed on it."""
 MACHINE_NAMES = {3: "32-bit x86", 40: "32-bit ARM", 62: "x86-64", 183: "ARM 64", 243: "RISC-V"}
-LEFT_OUT = frozenset({"__pycache__", "site-packages", "test", "tests", "idle_test"})
+EXCLUDED = frozenset({"__pycache__", "site-packages", "test", "tests", "idle_test"})
 """Folders of the library that the substitute lacks: tests, as the official image does; other packages, on purpose."""
 OF_THE_MACHINE = frozenset({"EXTERNALLY-MANAGED", "sitecustomize.py", "usercustomize.py"})
 """Files by which the machine's owner, or an installer such as uv, makes a Python fit the machine."""
@@ -145,7 +145,7 @@ def wanted(path: PurePosixPath, series: str) -> bool:
     if path.parts[:2] == ("lib", "pkgconfig"):
         return re.fullmatch(rf"python-?({re.escape(series)}m?|3)(-embed)?\.pc", name) is not None
     if path.parts[:2] == ("lib", f"python{series}"):
-        return not LEFT_OUT.intersection(path.parts[2:-1])
+        return not EXCLUDED.intersection(path.parts[2:-1])
     if place == "share":
         return name in (f"python{series}.1", "python3.1")
     return place == "include" and path.parts[1] in (f"python{series}", f"python{series}m")
@@ -156,7 +156,7 @@ def files(prefix: Prefix) -> "list[PurePosixPath]":
     found = []
     for top in ("bin", "include", "lib", "share/man/man1"):
         for folder, folders, names in os.walk(prefix.root / top):
-            folders[:] = [name for name in folders if name not in LEFT_OUT]
+            folders[:] = [name for name in folders if name not in EXCLUDED]
             paths = (PurePosixPath(Path(folder, name).relative_to(prefix.root)) for name in names)
             found += [path for path in paths if wanted(path, prefix.series)]
     return sorted(found)

@@ -25,11 +25,11 @@ Query = dict[str, str]
 ANY = "any"
 """Asked for, in whatever version."""
 CPU = "cpu"
-"""The flavour without CUDA: no nearer to one CUDA than to another."""
+"""The variant without CUDA: no nearer to one CUDA than to another."""
 FIRST_NVCC = 13
 """The first CUDA major whose nvcc is a wheel on PyPI; nvidia-cuda-nvcc-cu12 has ptxas alone. Read on 2026-11-23."""
 MANY = 7
-"""From so many flavours on they are counted."""
+"""From so many CUDA variants on they are counted."""
 _VERSION = r"[0-9]+(\.[0-9]+)*"
 VERSION = Kind("a version such as 2.9.1, whole or in part", _VERSION)
 VERSION_OR_ANY = Kind(VERSION.words, f"{ANY}|{_VERSION}")
@@ -164,18 +164,18 @@ class Python(_Listed):
 
 
 class Cuda(_Listed):
-    """The flavour of PyTorch, which may be given as a CUDA version."""
+    """The CUDA variant of PyTorch, which may be given as a CUDA version."""
 
     name, example = "cuda", "cu130"
     other, weight = "other CUDA", 1.3
-    kind = Kind("a flavour such as cu130, a CUDA version such as 13.0, or cpu", r"cpu|cu[0-9]{3}")
+    kind = Kind("a CUDA variant such as cu130, a CUDA version such as 13.0, or cpu", r"cpu|cu[0-9]{3}")
 
     def spelled(self, value: str) -> str:
-        """As a flavour: cu130 for 13.0."""
+        """As a CUDA variant: cu130 for 13.0."""
         return super().spelled(f"cu{value.replace('.', '')}" if re.fullmatch(r"[0-9]+\.[0-9]", value) else value)
 
     def admits(self, c: "Combination", value: str, query: "Query") -> bool:
-        """The same flavour."""
+        """The same CUDA variant."""
         return c.flavour == value
 
     def steps(self, c: "Combination", value: str) -> int:
@@ -193,7 +193,7 @@ class Cuda(_Listed):
         from torchdev.catalog import releases
 
         found = sorted({c.flavour for c in asked.rest}, key=releases.flavour_order)
-        return ", ".join(found) if len(found) < MANY else f"{len(found)} flavours, the newest {found[-1]}"
+        return ", ".join(found) if len(found) < MANY else f"{len(found)} CUDA variants, the newest {found[-1]}"
 
 
 class Torch(_Listed):

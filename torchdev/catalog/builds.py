@@ -1,6 +1,7 @@
 """What is known of the wheels of PyTorch and its companions, as read from package indexes: data/catalog.json.
 
-A build is all wheels of one project, version, flavour and architecture, with what their METADATA and libraries say.
+A build is all wheels of one project, version, CUDA variant and architecture, with what their METADATA and libraries
+say.
 Facts that no wheel tells, such as drivers, are in torchdev/catalog/facts.py.
 """
 
@@ -78,7 +79,7 @@ def _wheel(fields: object) -> Wheel:
 
 @dataclass(frozen=True, kw_only=True)
 class Build:
-    """All wheels of one project, version, flavour and architecture.
+    """All wheels of one project, version, CUDA variant and architecture.
 
     `requires` is what their METADATA requires, without extras, and `also` what that of single Pythons adds; None where
     no METADATA was read. `glibc` is the newest that the library asks for. `architectures` are the GPU architectures

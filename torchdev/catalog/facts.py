@@ -1,4 +1,4 @@
-"""Facts that no wheel tells: drivers, GPUs, ends of life, flavours of releases; kept by hand in data/facts.yaml."""
+"""Facts that no wheel tells: drivers, GPUs, ends of life, CUDA variants of releases; kept in data/facts.yaml."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,25 +58,25 @@ def _of(section: str, *keys: str) -> "dict[str, Any] | None":
 
 
 def flavours(torch: str, arch: str) -> "tuple[tuple[str, ...], Source] | None":
-    """The CUDA flavours that a release was published in on the PyTorch index; None if that is not known."""
+    """The CUDA variants that a release was published in on the PyTorch index; None if that is not known."""
     entry = _of("flavours", torch, minor(torch))
     return (tuple(entry.get(arch, ())), source(entry["source"])) if entry else None
 
 
 def index_flavours() -> "list[str]":
-    """Every flavour that the PyTorch index may have a page of."""
+    """Every CUDA variant that the PyTorch index may have a page of."""
     named = {flavour for entry in _data()["flavours"].values() for flavour in (*entry["amd64"], *entry["arm64"])}
     return ["cpu", *sorted(named, key=lambda flavour: int(flavour[2:]))]
 
 
 def cudnn(torch: str, flavour: str) -> "str | None":
-    """The cuDNN that a flavour of a release was built with; None if that is not known here."""
+    """The cuDNN that a CUDA variant of a release was built with; None if that is not known here."""
     entry = _of("cudnn", f"{torch}/{flavour}", f"{minor(torch)}/{flavour}")
     return str(entry["version"]) if entry else None
 
 
 def architectures(torch: str, flavour: str, arch: str) -> tuple[str, ...]:
-    """The GPU architectures that a flavour of a release is compiled for; empty if they are not known here."""
+    """The GPU architectures that a CUDA variant of a release is compiled for; empty if they are not known here."""
     entry = _architectures(torch, flavour, arch)
     return tuple(entry["list"]) if entry else ()
 

@@ -33,7 +33,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Grid:
-    """Boxes by (Python, flavour) for an architecture."""
+    """Boxes by (Python, CUDA variant) for an architecture."""
 
     pythons: tuple[str, ...]
     flavours: tuple[str, ...]
@@ -41,7 +41,7 @@ class Grid:
 
 
 def make(pythons: "Sequence[str] | None" = None, flavours: "Sequence[str] | None" = None, arch: str = "amd64") -> Grid:
-    """The grid of all that exists, or of some Pythons and flavours."""
+    """The grid of all that exists, or of some Pythons and CUDA variants."""
     everything = [c for c in releases.all_combinations() if c.arch == arch]
     rows = pythons or sorted({c.python for c in everything}, key=python_order)
     columns = flavours or sorted({c.flavour for c in everything}, key=flavour_order)
@@ -59,7 +59,7 @@ def make(pythons: "Sequence[str] | None" = None, flavours: "Sequence[str] | None
 
 
 def _reason(of_python: "list[str]", of_flavour: "list[str]") -> str:
-    """Why a Python and a flavour have no release in common, from the releases of each."""
+    """Why a Python and a CUDA variant have no release in common, from the releases of each."""
     if not of_python or not of_flavour:
         return "none"
     if order(of_python[-1]) < order(of_flavour[0]):
@@ -84,7 +84,7 @@ def spans(torch: "Sequence[str]") -> str:
 
 
 def table(grid: Grid) -> "list[list[str]]":
-    """The grid as rows of text: a head, a row a Python, and the oldest driver of each flavour."""
+    """The grid as rows of text: a head, a row a Python, and the oldest driver of each CUDA variant."""
     head = ["Python", *grid.flavours]
     rows = [[python, *(grid.boxes[python, f].text for f in grid.flavours)] for python in grid.pythons]
     drivers = ["driver", *(facts.driver_text(cuda_of(f)) for f in grid.flavours)]

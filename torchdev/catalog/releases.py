@@ -1,4 +1,4 @@
-"""What can exist: every combination of PyTorch, Python, flavour and architecture, from the catalog and the facts."""
+"""What can exist: every combination of PyTorch, Python, CUDA variant and architecture, from catalog and facts."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -44,7 +44,7 @@ class Combination:
 
 
 def cuda_of(flavour: str) -> "str | None":
-    """The CUDA version of a flavour: 13.0 for cu130; None for cpu."""
+    """The CUDA version of a CUDA variant: 13.0 for cu130; None for cpu."""
     return None if flavour == "cpu" else f"{flavour[2:4]}.{flavour[4:]}"
 
 
@@ -55,7 +55,7 @@ def flavour_order(flavour: str) -> int:
 
 @cache
 def flavour_orders() -> "list[int]":
-    """The order of every flavour that exists."""
+    """The order of every CUDA variant that exists."""
     return sorted({flavour_order(c.flavour) for c in all_combinations()})
 
 
@@ -85,7 +85,7 @@ def known() -> "list[str]":
 
 
 def is_on_pypi(torch: str, flavour: str, arch: str = "amd64") -> bool:
-    """Whether PyPI's wheel of a release has this flavour; of an unknown release, whether it may have."""
+    """Whether PyPI's wheel of a release has this CUDA variant; of an unknown release, whether it may have."""
     if torch not in known():
         return flavour != "cpu"
     return (torch, arch) in _on_pypi() and _on_pypi()[torch, arch].flavour == flavour
@@ -135,7 +135,7 @@ def _built() -> Iterator[Combination]:
 
 
 def _announced() -> Iterator[Combination]:
-    """Those of which it is only known that the release was published in the flavour."""
+    """Those of which it is only known that the release was published in the CUDA variant."""
     known = {(build.version, build.flavour, build.arch) for build in load().of("torch")}
     for torch, arch in sorted(_on_pypi()):
         named = facts.flavours(torch, arch)
@@ -181,7 +181,7 @@ def _for_pythons(build: Build, pythons: "set[str]", sources: tuple[Source, ...])
 
 
 def _has_wheel(name: str, version: str, arch: str, python: str) -> bool:
-    """Whether a companion has a wheel on PyPI for a Python; what other flavours have is taken to be the same."""
+    """Whether a companion has a wheel on PyPI for a Python; what other CUDA variants have is taken to be the same."""
     wheels = _companion_wheels().get((name, version, arch), ())
     return any(wheel.serves(python) for wheel in wheels)
 

@@ -79,7 +79,7 @@ def gpu_refusal(name: str, cudnn: "str | None", c: Combination) -> "Fact | None"
     gpu = facts.gpu(name)
     assert gpu, f"query.checked() lets no unknown GPU pass: {name}"
     if c.cuda is None:
-        return Fact("a cpu flavour uses no GPU", c.sources)
+        return Fact("the CUDA variant cpu uses no GPU", c.sources)
     if c.build.architectures and not facts.serves(c.build.architectures, gpu.capability):
         have = " ".join(c.build.architectures)
         said = facts.architectures_source(c.torch, c.flavour, c.arch) if c.build.origin != PYPI else None

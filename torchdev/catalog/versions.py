@@ -44,7 +44,7 @@ def older(version: str, minimum: str) -> bool:
 
 
 def same_release(one: str, other: str) -> bool:
-    """Whether two versions are the same but for the local one, which names a flavour where it is there: +cu126."""
+    """Whether two versions are the same but for the local one, which names a CUDA variant where it is there: +cu126."""
     return order(one).public == order(other).public
 
 

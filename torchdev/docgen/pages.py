@@ -110,7 +110,7 @@ def _row(rule: slimming.Rule) -> "tuple[str, ...]":
 
 
 def grid_page() -> str:
-    """All that exists: grids of both architectures, then each flavour and each Python from its first to its last."""
+    """All that exists: grids of both architectures, then each CUDA variant and each Python, from first to last."""
     cited = "\n".join(f"- {markdown_text(source)}" for source in grid.sources())
     return f"""{GENERATED}
 # What can exist
@@ -123,7 +123,7 @@ def grid_page() -> str:
 ## Linux, arm64
 
 {grid.as_markdown(grid.make(arch=ARM64))}
-## Flavours
+## CUDA variants
 
 GPUs are those of the newest release whose wheels say it.
 
@@ -166,9 +166,9 @@ def unlocked_page(locks: "dict[Cell, Lock | None]") -> str:
     return f"""{GENERATED}
 # What stays unlocked, and why
 
-A lock names each wheel by version and sha256. PyPI has one flavour of each PyTorch; the others are on the PyTorch index
-alone, which could not be reached where these locks were made. What is known of it comes from lock files in public
-repositories: the hashes of many wheels, and for some releases what they require.
+A lock names each wheel by version and sha256. PyPI has one CUDA variant of each PyTorch; the others are on the PyTorch
+index alone, which could not be reached where these locks were made. What is known of that index comes from lock files in
+public repositories: the hashes of many wheels, and for some releases what they require.
 
 {table}
 

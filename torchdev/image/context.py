@@ -66,7 +66,7 @@ def context_of(plan: Plan) -> Context:
 
 
 def _wheel_lists(plan: Plan) -> "dict[str, dict[str, str]]":
-    """What the tools, pip and each layer install, and what of it the image lacks: files by the folder's name."""
+    """What the tools, pip and each layer install, and which of their files are excluded: files by the folder's name."""
     found = {
         "tools": {"requirements.txt": "".join(f"{tool.requirement}\n" for tool in plan.tools)},
         "pip": {"requirements.txt": f"{plan.pip.requirement}\n"},
@@ -76,7 +76,7 @@ def _wheel_lists(plan: Plan) -> "dict[str, dict[str, str]]":
 
 def _of_layer(plan: Plan, layer: Layer) -> "dict[str, str]":
     files = {"requirements.txt": layer.pins, "SHA256SUMS": layer.sums}
-    files |= {f"{how}.txt": "".join(f"{path}\n" for path in paths) for how, paths in layer.lacks.items() if paths}
+    files |= {f"{how}.txt": "".join(f"{path}\n" for path in paths) for how, paths in layer.excluded.items() if paths}
     if layer.elsewhere:
         lines = [f"{plan.cell.flavour}/{package.file}\n" for package in layer.elsewhere]
         files["pytorch-index.txt"] = "".join(lines)

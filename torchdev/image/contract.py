@@ -26,7 +26,7 @@ CUDA_PATH = "/usr/local/cuda/bin"
 STUBS = "/usr/local/cuda/lib64/stubs"
 """Where compilers, and no loaders, find libraries of the driver."""
 NAMED_ON_ARM = {"torch": "2.6", "torchvision": "2.11", "torchaudio": "2.11"}
-"""What says its flavour in __version__: the first PyTorch of whose release the wheels for ARM on PyPI do so, too (read
+"""What says its CUDA variant in __version__: the first PyTorch of whose release PyPI's wheels for ARM do so, too (read
 off the wheels: torchvision 0.25.0 and torchaudio 2.10.0 for ARM do not, 0.26.0 and 2.11.0 do)."""
 
 BESIDE_WHEELS = 650_000_000
@@ -64,7 +64,7 @@ def make_contract(cell: Cell, lock: Lock) -> Contract:
     """What the image of a cell must be, as it is written to images/CELL/contract.json."""
     own = releases.find(cell.torch, cell.flavour, cell.arch, cell.python)
     torch = _torch(cell, lock, own)
-    lacks = slimming.paths_of(package.name for package in lock.packages if cell.slim)
+    excluded = slimming.paths_of(package.name for package in lock.packages if cell.slim)
     return {
         "schema": SCHEMA,
         "cell": cell.id,
@@ -77,7 +77,7 @@ def make_contract(cell: Cell, lock: Lock) -> Contract:
         },
         "torch": torch,
         "packages": {package.name: said_version(cell, package.name, package.version) for package in lock.packages},
-        **{how: list(paths) for how, paths in lacks.items()},
+        **{how: list(paths) for how, paths in excluded.items()},
         "user": {"name": USER, "uid": 1000, "gid": 1000, "groups": [1000, 0], "home": HOME},
         "environment": {
             "PATH": f"{CUDA_PATH}:{PATH}" if cell.devel else PATH,
@@ -118,7 +118,7 @@ def _torch(cell: Cell, lock: Lock, own: "Combination | None") -> "dict[str, Any]
 def said_version(cell: Cell, name: str, distribution: str) -> str:
     """The version that an installed package has: its wheel's; of torch and its companions, the one in __version__.
 
-    That names the flavour, too, except in older wheels for ARM on PyPI.
+    That names the CUDA variant, too, except in older wheels for ARM on PyPI.
     """
     first = NAMED_ON_ARM.get(name)
     if first is None or "+" in distribution or (cell.arch == ARM64 and order(cell.torch) < order(first)):

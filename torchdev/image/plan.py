@@ -57,8 +57,8 @@ class Layer:
         return self.template == PREPARED
 
     @property
-    def lacks(self) -> dict[str, tuple[str, ...]]:
-        """Paths below site-packages, as globs, of what its wheels have and the image lacks: by how."""
+    def excluded(self) -> dict[str, tuple[str, ...]]:
+        """Excluded files of its wheels, as globs below site-packages, by how each is treated: left out or stripped."""
         return slimming.paths_of(package.name for package in self.packages if self.slim)
 
     @property

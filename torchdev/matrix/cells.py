@@ -12,7 +12,7 @@ from torchdev.util.positions import Position
 
 @dataclass(frozen=True, order=True, kw_only=True)
 class Cell:
-    """One combination of Python, CUDA flavour, PyTorch, cuDNN, variant and architecture, with all it is to contain.
+    """One combination of Python, CUDA variant, PyTorch, cuDNN, variant and architecture, with all it is to contain.
 
     `legacy` is why one should move on from it; `unlocked`, why it may be without a lock.
     """
@@ -47,7 +47,7 @@ class Cell:
 
     @property
     def cuda(self) -> "str | None":
-        """The CUDA version of the flavour, such as 13.0 for cu130; None for cpu."""
+        """The CUDA version, such as 13.0 for cu130; None for cpu."""
         return cuda_of(self.flavour)
 
     @property

@@ -134,7 +134,7 @@ def _parts(plan: Plan) -> "tuple[_Part, ...]":
     found = [_Part(key=state.hexdigest()[:KEY], name="base", stored=BASE, files={}, made={})]
     for number, layer in enumerate(plan.layers):
         steps = plan.steps[number : number + 1]
-        state.update(json.dumps([layer.name, layer.pins, layer.lacks, *_made_of(plan, layer), steps]).encode())
+        state.update(json.dumps([layer.name, layer.pins, layer.excluded, *_made_of(plan, layer), steps]).encode())
         files = {_key(package): package.size or 0 for package in layer.packages}
         stored = layer_bytes(layer)
         found.append(

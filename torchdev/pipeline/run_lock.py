@@ -1,4 +1,4 @@
-"""Who may work on what: one run at a time on a cell, and no more cells at once than the disk can hold."""
+"""Run locks, by which one run at a time works on a cell; and no more cells are built at once than the disk holds."""
 
 import contextlib
 import fcntl
@@ -29,7 +29,7 @@ def cache_folder(engine_id: str) -> Path:
 
 @contextmanager
 def locked(folder: Path, name: str, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold a name among all runs; the kernel frees it when a run ends, by kill -9 too. `waiting` is told of a wait."""
+    """Hold a run lock. The kernel releases it when the run ends, even by kill -9. `waiting` is called before a wait."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{name.replace('/', '_')}.lock").open("w") as file:
         try:
@@ -52,7 +52,7 @@ class Disk:
 
     A remote engine's disk can't be seen: there is room for as much as the limit, or if none is given, for everything.
 
-    What a cell has written counts twice until it is done, as promised and as no longer free: the cautious side.
+    Running cells are counted twice, as reserved and as used, so the estimate errs on the safe side.
     """
 
     def __init__(self, root: "Path | None", limit: "int | None" = None) -> None:

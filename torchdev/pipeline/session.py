@@ -232,7 +232,7 @@ def builder_config(engine: Engine, options: Options, logs: Path) -> "tuple[outpu
 
 
 def lock_dir_of(engine: Engine) -> Path:
-    """The folder where runs against an engine take turns."""
+    """The folder of the run locks of all runs against an engine."""
     return cache_folder(str(engine.info().get("ID", "engine")))
 
 

@@ -11,7 +11,7 @@ WITHOUT_MATRIX = frozenset({"doctor", "catalog", "check"})
 
 @dataclass
 class Started:
-    """How this process was started: the words before the stage, and the matrix file, if that is not the checkout's."""
+    """How this process was started: the words before the command, and a matrix file other than the checkout's."""
 
     program: "tuple[str, ...]" = ("python", "build.py")
     matrix_file: str = ""
@@ -25,14 +25,14 @@ STARTED = Started()
 
 @dataclass(frozen=True)
 class Command:
-    """A stage of build.py with its words; as text it starts the interpreter, build.py and matrix file of this run."""
+    """A command of build.py with its words; as text it starts the interpreter, build.py and matrix file of this run."""
 
     words: "tuple[str, ...]"
 
     def __str__(self) -> str:
-        stage, others = self.words[0], self.words[1:]
-        usual = stage == "build" and others and not others[0].startswith("-")
-        return written([*STARTED.program, *(() if usual else (stage,)), *self._matrix(), *others])
+        command, others = self.words[0], self.words[1:]
+        usual = command == "build" and others and not others[0].startswith("-")
+        return written([*STARTED.program, *(() if usual else (command,)), *self._matrix(), *others])
 
     def _matrix(self) -> "list[str]":
         file = STARTED.matrix_file
@@ -42,7 +42,7 @@ class Command:
 
 
 def build_py(*words: str) -> Command:
-    """A command of build.py: its stage, and the words after that."""
+    """A command of build.py: its name, and the words after that."""
     return Command(words)
 
 

@@ -28,7 +28,7 @@ PLAIN_SEGMENTS = frozenset(
 )
 """Parts of an index's path that are no secret, and may be words of a log."""
 PLAIN = re.compile(r"v?[0-9.]{1,6}|cpu|cu[0-9]{2,3}|[a-z]{1,7}", re.ASCII)
-"""Other such parts: versions, flavours of PyTorch, short words such as simple or pypi."""
+"""Other such parts: versions, CUDA variants of PyTorch, short words such as simple or pypi."""
 
 
 def urls(text: str) -> str:

@@ -132,7 +132,7 @@ UNPROXIED = Kind(
     300,
 )
 SERIES = Kind('a Python series such as "3.11"', r"3\.(0|[1-9][0-9]{0,2})")
-FLAVOUR = Kind("a PyTorch flavour such as cu130, or cpu", r"(cpu|cu[1-9][0-9]{2})")
+FLAVOUR = Kind("a CUDA variant such as cu130, or cpu", r"(cpu|cu[1-9][0-9]{2})")
 RELEASE = Kind('a full version such as "2.13.0"', rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}")
 CUDNN = Kind('a full cuDNN version such as "9.20.0.48"', rf"{_NUMBER}(\.{_NUMBER}){{3}}")
 VARIANT = Kind("a variant: plain or devel", r"(plain|devel)")

@@ -75,7 +75,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class Inside:
-    """What a wheel says of itself: Requires-Dist without extras, and its flavour.
+    """What a wheel says of itself: Requires-Dist without extras, and its CUDA variant.
 
     Where its library was read, too: the GPU architectures it is compiled for, and the newest glibc asked for (2.28).
     """
@@ -157,7 +157,7 @@ def _metadata(archive: zipfile.ZipFile, listed: Listed) -> "Message[str, str]":
 
 
 def _flavour(text: str, listed: Listed) -> str:
-    """The flavour that a project's version.py tells: torch by its CUDA version, the others by their local version."""
+    """The CUDA variant in a project's version.py: torch has it by its CUDA version, others by their local version."""
     version = re.search(r"^__version__[^=]*= *'([^']*)'", text, re.MULTILINE)
     cuda = re.search(r"^cuda[^=]*= *'([0-9.]+)'", text, re.MULTILINE)
     if not version or not _same(version[1], listed.version):
@@ -169,7 +169,7 @@ def _flavour(text: str, listed: Listed) -> str:
 
 
 def _same(said: str, version: str) -> bool:
-    """Whether a text is a version, and the same but for the flavour, which not all of a wheel's parts name."""
+    """Whether a text is a version, and the same but for the CUDA variant, which not all of a wheel's parts name."""
     try:
         return same_release(said, version)
     except InvalidVersion:

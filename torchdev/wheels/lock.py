@@ -23,9 +23,9 @@ from torchdev.util.jsonfile import STRICT, of
 UV = "0.13.9"
 """The uv that resolves here, installs in builds and is part of every image."""
 PYTORCH: Final = "pytorch"
-"""The origin of a wheel that only the PyTorch index has, since its flavour is not the one on PyPI."""
+"""The origin of a wheel that only the PyTorch index has, since its CUDA variant is not the one on PyPI."""
 FLAVOURED = ("torch", *COMPANIONS)
-"""The projects whose wheels differ by flavour."""
+"""The projects whose wheels differ by CUDA variant."""
 CUDA_RUNTIME = ("nvidia-cuda-runtime", "nvidia-cuda-runtime-cu12", "nvidia-cuda-runtime-cu11")
 DEVEL = ("cuda-toolkit[nvcc,nvvm,crt,cccl,profiler,nvtx]", "ninja")
 """What the devel variant adds, from CUDA 13 on, where PyPI has nvcc."""
@@ -36,7 +36,7 @@ Bytes = Annotated[int, Field(ge=0, le=1_000_000_000_000)]
 class Package:
     """One wheel. `size` and `installed` are bytes: of the file, and of all that it unpacks to; None if not known.
 
-    Without `sha256` the wheel is unresolved: its flavour is only on the PyTorch index, which did not answer when
+    Without `sha256` the wheel is unresolved: its CUDA variant is only on the PyTorch index, which did not answer when
     the lock was made. `file` is then what it should be called.
     """
 

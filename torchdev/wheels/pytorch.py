@@ -18,7 +18,7 @@ SILENT_SECONDS = 600
 
 
 def known_files(flavour: str) -> dict[str, str]:
-    """File name to sha256 of the wheels of a flavour whose hashes the catalog has."""
+    """File name to sha256 of the wheels of a CUDA variant whose hashes the catalog has."""
     builds = (build for build in load().builds if build.origin == PYTORCH and build.flavour == flavour)
     return {wheel.file: wheel.sha256 for build in builds for wheel in build.wheels if wheel.sha256}
 
@@ -36,7 +36,7 @@ def contradicted(file: str, sha256: "str | None", known: dict[str, str]) -> dict
 
 
 def known_requirements(torch: str, flavour: str, python: str, arch: str = AMD64) -> "list[str] | None":
-    """What PyTorch of a release and flavour requires; None if the catalog does not have it."""
+    """What PyTorch of a release and CUDA variant requires; None if the catalog does not have it."""
     wanted = ("torch", torch, flavour, arch, PYTORCH)
     found = (b for b in load().builds if (b.project, b.version, b.flavour, b.arch, b.origin) == wanted)
     requires = next((build.requirements(python) for build in found), None)
@@ -84,7 +84,7 @@ class Asked:
 
 
 class Index:
-    """The PyTorch index's pages of a flavour. One that has been silent is not asked again for a while.
+    """The PyTorch index's pages of a CUDA variant. One that has been silent is not asked again for a while.
 
     `silence` is why it does not answer; empty as long as it does. `refusals` has the pages that it refuses, by project.
     """

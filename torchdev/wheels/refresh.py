@@ -106,11 +106,11 @@ def changes(old: Catalog, new: Catalog) -> "list[str]":
 
 
 def gaps(new: Catalog) -> "list[str]":
-    """What a person has to add to data/facts.yaml: flavours and companions of releases that no wheel tells."""
+    """What a person has to add to data/facts.yaml: CUDA variants and companions of releases that no wheel tells."""
     lines = []
     for torch in dict.fromkeys(build.version for build in new.of("torch")):
         if not facts.flavours(torch, "amd64"):
-            lines.append(f"facts.yaml does not say in which flavours PyTorch {torch} was published")
+            lines.append(f"facts.yaml does not say in which CUDA variants PyTorch {torch} was published")
     return lines
 
 
@@ -185,12 +185,12 @@ def _to_read(listed: "list[Listed]") -> "list[Listed]":
 
 
 def _build(listed: "list[Listed]", inside: "dict[str, Inside]", origin: str, source: str) -> Build:
-    """One build from what its wheels say; they must agree on the flavour."""
+    """One build from what its wheels say; they must agree on the CUDA variant."""
     first = listed[0]
     found = {entry.wheel.python: inside[entry.wheel.file] for entry in _to_read(listed)}
     flavours = {one.flavour for one in found.values()}
     if len(flavours) > 1:
-        raise Untrue(f"the wheels of {first.project} {first.version} are of several flavours: {sorted(flavours)}")
+        raise Untrue(f"the wheels of {first.project} {first.version} are of several CUDA variants: {sorted(flavours)}")
     common = tuple(r for r in inside[first.wheel.file].requires if all(r in one.requires for one in found.values()))
     also = {python: tuple(r for r in one.requires if r not in common) for python, one in found.items()}
     machine = next(machine for machine, arch in ARCHITECTURES.items() if arch == first.wheel.arch)

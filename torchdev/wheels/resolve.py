@@ -1,7 +1,7 @@
 """Cells to locks: uv resolves for the cell's Python and platform against the host's index.
 
-uv never sees the PyTorch index, which has other things under names that are not its own. Of a flavour that only that
-index has, uv gets a stub of torch with the true requirements, and the wheels are put in afterwards.
+uv never sees the PyTorch index, which has other things under names that are not its own. Of a CUDA variant that only
+that index has, uv gets a stub of torch with the true requirements, and the wheels are put in afterwards.
 """
 
 import dataclasses
@@ -106,7 +106,7 @@ def _wanted(cell: Cell) -> Wanted:
 
 
 def _resolve_elsewhere(cell: Cell, host: Host, known: dict[str, int], index: pytorch.Index) -> tuple[Package, ...]:
-    """Resolve a cell whose flavour is not on PyPI: its wheels from a folder of this machine or the PyTorch index."""
+    """Resolve a cell whose CUDA variant is not on PyPI, from folders of this machine or the PyTorch index."""
     version = f"{cell.torch}+{cell.flavour}"
     names = [name for name in FLAVOURED if any(r.startswith(f"{name}==") for r in cell.requirements)]
     own = {name: _offered(name, cell, index) for name in names}
@@ -124,7 +124,7 @@ def _resolve_elsewhere(cell: Cell, host: Host, known: dict[str, int], index: pyt
 
 @dataclass(frozen=True)
 class Offer:
-    """A wheel of a flavour: its file name, its hash if it is known, and where it can be read, if anywhere."""
+    """A wheel of a CUDA variant: its file name, its hash if it is known, and where it can be read, if anywhere."""
 
     file: str
     sha256: "str | None"
@@ -132,7 +132,7 @@ class Offer:
 
 
 def _offered(name: str, cell: Cell, index: pytorch.Index) -> "Offer | None":
-    """The wheel of a flavoured project for a cell: from a folder of this machine, the PyTorch index, or known facts."""
+    """The wheel of a project with CUDA variants for a cell: from a folder of this machine, the PyTorch index, or known facts."""
     required = next(r for r in cell.requirements if r.startswith(f"{name}=="))
     version = f"{required.partition('==')[2]}+{cell.flavour}"
     known = pytorch.known_files(cell.flavour)
@@ -180,7 +180,7 @@ def _torch_requirements(offer: "Offer | None", version: str, cell: Cell, index: 
 
 
 def _not_to_be_had(version: str, cell: Cell, index: pytorch.Index) -> BuildError:
-    """Why there is no torch of a flavour: its index is silent, or does not list it."""
+    """Why there is no torch of a CUDA variant: its index is silent, or does not list it."""
     if index.silence:
         why = f"which does not answer at {index.host.pytorch_index}: {index.silence}"
         step = f"lock where it answers, set {PYTORCH_VARIABLE} to a mirror"
@@ -200,7 +200,7 @@ def _is_known(offer: Offer, cell: Cell) -> bool:
 
 
 def _package(offer: "Offer | None", name: str, version: str, cell: Cell, index: pytorch.Index) -> Package:
-    """A flavoured wheel as it is locked; without an offer it is unresolved, and has the name it should have."""
+    """A wheel of a CUDA variant as it is locked; without an offer it is unresolved, and has the name it should have."""
     version = f"{version.partition('+')[0]}+{cell.flavour}"
     tag = f"cp{cell.python.replace('.', '')}"
     if offer is None:

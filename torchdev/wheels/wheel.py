@@ -27,9 +27,9 @@ def fits(file: str, python: str, arch: str = AMD64) -> bool:
 
 
 def rival(one: str, other: str) -> bool:
-    """Whether two wheel files of one flavour have project and version in common, and a Python and machine they serve.
+    """Whether two wheel files of one CUDA variant have project, version, and a Python and machine in common.
 
-    The local version names the flavour, which not all names of the PyTorch index do.
+    The local version names the CUDA variant, which not all names of the PyTorch index do.
     """
     a, b = (parsed(file) for file in (one, other))
     same = a.project == b.project and same_release(a.version, b.version)

@@ -155,7 +155,7 @@ def test_what_is_not_known_of_a_flavour_is_no_yes() -> None:
 
 
 def test_cpu_goes_with_any_driver_and_no_gpu() -> None:
-    """A cpu flavour needs no driver; what is asked for without a flavour is meant to use the GPU."""
+    """A cpu CUDA variant needs no driver; what is asked for without a CUDA variant is meant to use the GPU."""
     assert explain.answer("py311-cpu", {"driver": "535"}).possible
     assert not explain.answer("py311-cpu", {"gpu": "A100"}).possible
     assert all(near.combination.cuda for near in explain.answer(None, {"driver": "535"}).found)

@@ -45,7 +45,7 @@ def test_a_part_is_not_older_than_its_branch(driver: str, minimum: str, is_older
 
 
 def test_parts_of_a_version() -> None:
-    """Its first two numbers; its release without the local version that names a flavour."""
+    """Its first two numbers; its release without the local version that names a CUDA variant."""
     minors = [versions.minor(version) for version in ("2.9.1", "2.10.0rc1", "13.0", "13")]
     assert minors == ["2.9", "2.10", "13.0", "13"]
     assert versions.same_release("2.13.0+cu126", "2.13.0")

@@ -94,7 +94,7 @@ def test_what_is_no_environment_is_told(make: Make, said: str, checkout: Path) -
 
 @pytest.mark.parametrize("make", [_file, _broken_link, _python(BARE[0]), _program("#!/bin/sh\n")])
 def test_what_torchdev_did_not_make_is_left_alone(make: Make, checkout: Path) -> None:
-    """The stage refuses, and says how to move it out of the way."""
+    """The command refuses, and says how to move it out of the way."""
     make(checkout / ".venv")
     done = bare(checkout, "check", "--quick", "--yes")
     assert done.returncode == 2, done.stderr

@@ -146,8 +146,8 @@ def test_command_line_tells_it(
         monkeypatch.setattr(commands.STARTED, fact, getattr(commands.STARTED, fact))
     (folder / "images" / CELL / "lock.json").unlink()
     for words in (["plan"], ["plan", "--json"], ["render"], ["render", "--check"], [CELL]):
-        stage = [] if words == [CELL] else words[:1]
-        typed = [*stage, "--matrix-file", str(folder / "matrix.yaml"), *words[len(stage) :]]
+        command = [] if words == [CELL] else words[:1]
+        typed = [*command, "--matrix-file", str(folder / "matrix.yaml"), *words[len(command) :]]
         assert faults.ended(lambda typed=typed: main.main(ROOT, typed), ROOT, lambda: main.logs(ROOT)) == 2  # type: ignore[misc]
         told = capsys.readouterr()
         assert "no lock yet" in told.err + told.out

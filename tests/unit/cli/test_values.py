@@ -8,30 +8,30 @@ import pytest
 from tests.unit.conftest import ROOT
 from torchdev.cli import arguments, values
 
-PARSER, STAGES = arguments.parser(ROOT / "matrix.yaml")
+PARSER, COMMANDS = arguments.parser(ROOT / "matrix.yaml")
 
 
 def actions() -> "list[tuple[str, argparse.Action]]":
-    """Every option and positional argument that takes a value, by stage."""
+    """Every option and positional argument that takes a value, by command."""
     found = []
-    for stage, parser in STAGES.items():  # type: ignore[attr-defined] # a dict, by stage
-        found += [(stage, action) for action in parser._actions if action.nargs != 0]
+    for command, parser in COMMANDS.items():  # type: ignore[attr-defined] # a dict, by command
+        found += [(command, action) for action in parser._actions if action.nargs != 0]
     return found
 
 
-@pytest.mark.parametrize(("stage", "action"), actions())
+@pytest.mark.parametrize(("command", "action"), actions())
 @pytest.mark.parametrize("value", ["", " ", "\t\n", "a\0b", "\ud800"])
-def test_no_value_is_empty_or_impossible(stage: str, action: argparse.Action, value: str) -> None:
+def test_no_value_is_empty_or_impossible(command: str, action: argparse.Action, value: str) -> None:
     """Whatever the option: nothing else would refuse the next one that is added."""
     if action.choices:
         assert value not in action.choices
         return
-    assert callable(action.type), (stage, action.dest)
+    assert callable(action.type), (command, action.dest)
     with pytest.raises(argparse.ArgumentTypeError):
         action.type(value)
 
 
-@pytest.mark.parametrize("stage", ["build", "push"])
+@pytest.mark.parametrize("command", ["build", "push"])
 @pytest.mark.parametrize(
     ("value", "said"),
     [
@@ -55,16 +55,16 @@ def test_no_value_is_empty_or_impossible(stage: str, action: argparse.Action, va
         ("tärchdev", "is not a repository"),
     ],
 )
-def test_a_repository_is_checked_first(stage: str, value: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_repository_is_checked_first(command: str, value: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     """With exit code 2, what is wrong with it, and where the options are told."""
-    option = {"build": "--push-to", "push": "--to"}[stage]
+    option = {"build": "--push-to", "push": "--to"}[command]
     with pytest.raises(SystemExit) as caught:
-        PARSER.parse_args([stage, "latest", f"{option}={value}"])
+        PARSER.parse_args([command, "latest", f"{option}={value}"])
     told = capsys.readouterr().err
     assert caught.value.code == 2
     assert f"argument {option}" in told
     assert said in told
-    assert f"next: python build.py {stage} --help" in told
+    assert f"next: python build.py {command} --help" in told
     assert len(told.splitlines()) == 2
 
 

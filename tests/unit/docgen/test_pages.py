@@ -54,7 +54,7 @@ def test_committed_pages_are_current() -> None:
 
 
 def test_grid_page_has_ends_and_drivers() -> None:
-    """First and last PyTorch of flavours and Pythons, drivers, and days of the last fix."""
+    """First and last PyTorch of CUDA variants and Pythons, drivers, and days of the last fix."""
     page = pages.grid_page()
     assert "| cu118 | 2.0.0 | 2.7.1 | 450.80.02 |" in page
     assert "| 3.9 | 1.10.0 | 2.8.0 | 2025-10-31 |" in page

@@ -66,7 +66,7 @@ def test_a_cell_without_cuda_claims_none(cell: Cell, lock: Lock) -> None:
 def test_version_is_that_of_the_module(
     cell: Cell, torch: str, flavour: str, arch: str, distribution: str, expected: str
 ) -> None:
-    """As torch/version.py of the wheels says; older ones for ARM on PyPI name no flavour."""
+    """As torch/version.py of the wheels says; older ones for ARM on PyPI name no CUDA variant."""
     asked = dataclasses.replace(cell, torch=torch, flavour=flavour, arch=arch)
     assert said_version(asked, "torch", distribution) == expected
 

@@ -50,11 +50,11 @@ def test_wheels_of_one_python_need_no_abi(plan: Plan) -> None:
 
 def test_what_images_lack_is_named_where_its_wheel_is_installed(cell: Cell, lock: Lock) -> None:
     """In the layer of torch, Triton's static libraries and symbol tables; nothing with slim: false."""
-    named = {layer.name: layer.lacks for layer in layers(cell, lock) if any(layer.lacks.values())}
+    named = {layer.name: layer.excluded for layer in layers(cell, lock) if any(layer.excluded.values())}
     left_out = ("triton/backends/nvidia/lib/*/*_static.a",)
     assert named == {"torch": {"left_out": left_out, "stripped": ("triton/_C/lib*.so",)}}
     kept = dataclasses.replace(cell, slim=False)
-    assert not any(paths for layer in layers(kept, lock) for paths in layer.lacks.values())
+    assert not any(paths for layer in layers(kept, lock) for paths in layer.excluded.values())
     for how, paths in named["torch"].items():
         assert (make_contract(cell, lock)[how], make_contract(kept, lock)[how]) == (list(paths), [])
 

@@ -16,7 +16,7 @@ from torchdev.wheels.lock import Lock
 
 @given(pair=pairs())
 def test_what_is_written_is_what_is_meant(pair: "tuple[Cell, Lock]") -> None:
-    """As JSON, equal each time; every package of the lock is in it by its version; torch may say its flavour, too."""
+    """As JSON, equal each time; it has each package of the lock by its version; torch may add its CUDA variant."""
     contract = make_contract(*pair)
     assert json.loads(to_text(contract)) == contract == make_contract(*pair)
     locked = {package.name: package.version for package in pair[1].packages}

@@ -20,7 +20,7 @@ MatrixOf = Callable[[str], Matrix]
 
 
 def test_row_is_the_product_of_its_axes(matrix_of: MatrixOf) -> None:
-    """Two Pythons, one flavour and one PyTorch make two cells, in order."""
+    """Two Pythons, one CUDA variant and one PyTorch make two cells, in order."""
     cells = matrix_of(MATRIX).cells
     assert [cell.id for cell in cells] == ["py311-cu130-torch2.13.0", "py313-cu130-torch2.13.0"]
 
@@ -163,7 +163,7 @@ WRONG = [
     ("empty axis", MATRIX.replace('["2.13.0"]', "[]"), "4:52", "the list is empty"),
     ("no PyTorch version", MATRIX.replace('["2.13.0"]', '"2.13"'), "4:52", "is not a full version"),
     ("unknown PyTorch", MATRIX.replace("2.13.0", "9.9.9"), "4:52", "catalog has no PyTorch 9.9.9"),
-    ("no flavour", MATRIX.replace("cu130", "cuda13"), "4:38", "is not a PyTorch flavour"),
+    ("no flavour", MATRIX.replace("cu130", "cuda13"), "4:38", "is not a CUDA variant"),
     ("key given twice", MATRIX + "image: other\n", "5:1", "given before, at matrix.yaml:1:1"),
     ("key that is a number", MATRIX + "groups: {1.0: [a]}\n", "5:10", "a key must be a string"),
     ("not YAML", MATRIX + "a: [\n", "6:1", "not valid YAML"),

@@ -28,7 +28,7 @@ def python(series: str) -> str:
 
 
 def cuda(flavour: str, more: str = "") -> str:
-    """The small matrix with another flavour."""
+    """The small matrix with another CUDA variant."""
     return MATRIX.replace("cu130", flavour + more)
 
 
@@ -67,9 +67,9 @@ WRONG = [
     ("Python 3.011", python("3.011"), "4:15", "is not a Python series"),
     ("Python 03", python("03.11"), "4:15", "is not a Python series"),
     ("Python 3.00", python("3.00"), "4:15", "is not a Python series"),
-    ("flavour of four digits", cuda("cu0130"), "4:38", "is not a PyTorch flavour"),
-    ("flavour from zero", cuda("cu013"), "4:38", "is not a PyTorch flavour"),
-    ("flavour in capitals", cuda("CU130"), "4:38", "is not a PyTorch flavour"),
+    ("flavour of four digits", cuda("cu0130"), "4:38", "is not a CUDA variant"),
+    ("flavour from zero", cuda("cu013"), "4:38", "is not a CUDA variant"),
+    ("flavour in capitals", cuda("CU130"), "4:38", "is not a CUDA variant"),
     ("cuDNN .043", cuda("cu130", ', cudnn: "9.24.0.043"'), "4:52", "is not a full cuDNN"),
     ("cuDNN 09", cuda("cu130", ', cudnn: "09.24.0.43"'), "4:52", "is not a full cuDNN"),
     ("slim that is text", MATRIX + 'slim: "false"\n', "5:7", f"{FALSE} string"),

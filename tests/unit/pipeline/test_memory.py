@@ -57,7 +57,7 @@ DECIDING = (
     "torchdev/image/slimming.py", "torchdev/wheels/wheel.py", "torchdev/pipeline/verify.py",
     "torchdev/util/process.py", "torchdev/util/errors.py", "torchdev/__init__.py", "torchdev/data/facts.yaml",
     "torchdev/data/catalog.json", "torchdev/data/slimming.yaml", "tests/__init__.py", "tests/image/__init__.py",
-    "tests/image/conftest.py", "tests/image/test_traces.py", "tests/image/programs/facts.py",
+    "tests/image/conftest.py", "tests/image/test_leak_scan.py", "tests/image/programs/facts.py",
     "workloads/harness.py", "workloads/digits.csv.gz", "templates/files/uv", "pyproject.toml",
 )  # fmt: skip
 WITHOUT_PART = ("build.py", "README.md", "torchdev/pipeline/display.py", "torchdev/bases/bootstrap.py", "tests/reds.py",

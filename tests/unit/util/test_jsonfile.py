@@ -57,7 +57,7 @@ def test_digests_that_are_written_are_read_back(tmp_path: Path) -> None:
     ('"builds": [', '<<<<<<< HEAD\n"builds": [', "conflict markers"),
     ('"project": "torch"', '"project": "$(id)"', "is not the normalized name of a project"),
     ('"project": "torch"', '"project": "torch", "project": "torch"', "is there twice"),
-    ('"flavour": "cu', '"flavour": "xx', "is not a PyTorch flavour"),
+    ('"flavour": "cu', '"flavour": "xx', "is not a CUDA variant"),
     ('"source": "', '"source": "x', "it has no source"),
     ('"origin": "pypi"', '"origin": "elsewhere"', "is not an origin"),
     ('.whl"', '.whl;id"', "is not the file name of a wheel"),

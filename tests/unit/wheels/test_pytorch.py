@@ -24,7 +24,7 @@ WRONG = [fault for fault, (_, kind) in test_remote.BAD.items() if kind is Untrue
 
 @pytest.fixture
 def cell() -> Cell:
-    """A cell whose flavour is only on the PyTorch index."""
+    """A cell whose CUDA variant is only on the PyTorch index."""
     return Cell(
         python="3.9",
         flavour="cu118",
@@ -36,7 +36,7 @@ def cell() -> Cell:
 
 @pytest.fixture
 def unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The catalog has nothing of that flavour."""
+    """The catalog has nothing of that CUDA variant."""
     monkeypatch.setattr(pytorch, "known_files", lambda flavour: {})
     monkeypatch.setattr(pytorch, "known_requirements", lambda *_: None)
 
@@ -113,7 +113,7 @@ def test_a_run_asks_for_each_page_once(index: FakeIndex) -> None:
 
 
 def test_a_run_asks_a_silent_index_once(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not once for every cell, flavour and page: each would wait a minute. After a while it is asked again."""
+    """Not once for every cell, CUDA variant and page: each would wait a minute. After a while it is asked again."""
     calls, said, now = [], list[str](), [1000.0]
 
     def silent(_: Host, address: "str | None", project: str) -> None:

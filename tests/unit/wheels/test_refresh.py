@@ -21,7 +21,7 @@ OLDER = "torch-1.9.0-cp39-cp39-manylinux1_x86_64.whl"
 
 @pytest.fixture
 def index() -> Iterator[FakeIndex]:
-    """PyPI with one release, and a PyTorch index with another flavour of it."""
+    """PyPI with one release, and a PyTorch index with another CUDA variant of it."""
     made = FakeIndex()
     for python in ("cp312", "cp313"):
         extra = ("setuptools",) if python == "cp312" else ()
@@ -170,5 +170,5 @@ def test_fewer_wheels_are_refused_unless_accepted(index: FakeIndex) -> None:
 def test_wheels_of_one_build_must_agree_on_the_flavour(index: FakeIndex) -> None:
     """One wheel of another CUDA under the same version is a lie, too."""
     index.put("simple/torch", CUDA_WHEEL, make_wheel("torch", "2.13.0", cuda="12.6", flags=FLAGS))
-    with pytest.raises(BuildError, match="of several flavours"):
+    with pytest.raises(BuildError, match="of several CUDA variants"):
         refreshed(index)

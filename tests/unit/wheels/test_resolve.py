@@ -145,7 +145,7 @@ def test_known_hashes_of_the_last_cuda_11_release() -> None:
 
 @pytest.fixture
 def legacy() -> Cell:
-    """A cell whose flavour is only on the PyTorch index."""
+    """A cell whose CUDA variant is only on the PyTorch index."""
     requirements = ("torch==2.7.1", "torchvision==0.22.1")
     return Cell(
         python="3.9", flavour="cu118", torch="2.7.1", requirements=requirements, position=Position("matrix.yaml", 3, 5)

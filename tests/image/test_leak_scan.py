@@ -14,7 +14,7 @@ import testinfra
 from testinfra.host import Host
 
 from tests.image.conftest import PROGRAMS, Engine, result
-from tests.image.leaks import traces
+from tests.image.leaks import leak_words
 from tests.image.saved import search
 from torchdev.engine.client import copy_into
 from torchdev.util.errors import EngineError
@@ -41,7 +41,7 @@ def searched(engine: Engine, image: str) -> dict[str, Any]:
     mounted = in_place(engine, image)
     if mounted:
         return mounted
-    found, there = search(engine.saved(image), traces(read_host())), engine.image(image)
+    found, there = search(engine.saved(image), leak_words(read_host())), engine.image(image)
     assert there
     assert found["layers"] == len(set(there.layers))
     return found
@@ -69,13 +69,13 @@ def put_texts(running: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:
         texts = Path(folder, "texts")
         texts.mkdir()
-        (texts / "texts.json").write_text(json.dumps(list(traces(read_host()))), encoding="utf-8")
+        (texts / "texts.json").write_text(json.dumps(list(leak_words(read_host()))), encoding="utf-8")
         copy_into(running, texts, "/opt")
 
 
 def test_layers_hold_nothing_of_the_builder(searched: dict[str, Any]) -> None:
     """No index address, password, proxy, wheel folder or CA certificate of this machine, in small files and texts."""
-    names = list(traces(read_host()).values())
+    names = list(leak_words(read_host()).values())
     assert searched["files"] > 10_000
     assert [(names[number], layer, path) for number, layer, path in searched["texts"]] == []
 
@@ -88,7 +88,7 @@ def test_layers_hold_no_caches(searched: dict[str, Any]) -> None:
 def test_history_and_configuration_hold_nothing_of_the_builder(engine: Engine, image: str) -> None:
     """Neither this machine's settings nor any setting of a package index."""
     text = json.dumps([engine.config(image), engine.history(image)])
-    assert [what for word, what in (traces(read_host()) | WORDS).items() if word in text] == []
+    assert [what for word, what in (leak_words(read_host()) | WORDS).items() if word in text] == []
 
 
 def test_ca_bundle_is_debians(untouched: Host) -> None:
