@@ -1,23 +1,53 @@
-"""Batches: each fits, nothing is lost, and what shares stays together."""
+"""Batches: for any forest of layers each fits, nothing is lost, what shares stays together; the work that many take."""
 
 import itertools
-import random
 import sys
 from collections.abc import Callable, Iterable
 from types import FrameType
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from torchdev.pipeline import packing
 from torchdev.pipeline.packing import Batches, plan_batches
 
 Chains = dict[str, tuple[str, ...]]
 Items = dict[str, dict[str, int]]
+WHEEL = 3
+"""The size of each wheel."""
+ROOMS = st.sampled_from((5, 12, 20, 40, 100)) | st.integers(1, 120)
+BRANCHES = st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=4), min_size=1, max_size=3)
+"""How many cells each branch of each base has."""
 
 
-def items_of(chains: Chains, sizes: "dict[str, int]") -> Items:
-    """Each cell's layers and their sizes."""
-    return {cell: {layer: sizes[layer] for layer in chain} for cell, chain in chains.items()}
+@st.composite
+def forests(draw: st.DrawFn) -> "tuple[Chains, Items]":
+    """Cells as matrices have them, in any order: three levels of branches, of any width; each cell's layers and sizes.
+
+    Layers and cells are numbered.
+    """
+    chains = {
+        f"cell{base}{cuda}{top}": (f"b{base}", f"b{base}c{cuda}", f"b{base}c{cuda}t{top}")
+        for base, tops in enumerate(draw(BRANCHES))
+        for cuda, count in enumerate(tops)
+        for top in range(count)
+    }
+    layers = sorted({layer for chain in chains.values() for layer in chain})
+    drawn = draw(st.lists(st.integers(1, 9), min_size=len(layers), max_size=len(layers)))
+    sizes = dict(zip(layers, drawn, strict=True))
+    chains = {cell: chains[cell] for cell in draw(st.permutations(list(chains)))}
+    return chains, {cell: {layer: sizes[layer] for layer in chain} for cell, chain in chains.items()}
+
+
+@st.composite
+def forests_with_wheels(draw: st.DrawFn) -> "tuple[Chains, Items]":
+    """The same, with two of six wheels for each cell beside its layers."""
+    chains, items = draw(forests())
+    pairs = st.sampled_from(list(itertools.combinations(range(6), 2)))
+    for own in items.values():
+        own |= {f"wheel {number}": WHEEL for number in draw(pairs)}
+    return chains, items
 
 
 def need_of(items: Items) -> "Callable[[Iterable[str]], int]":
@@ -25,71 +55,51 @@ def need_of(items: Items) -> "Callable[[Iterable[str]], int]":
     return lambda cells: sum({name: size for cell in cells for name, size in items[cell].items()}.values())
 
 
-def forest(seed: int) -> "tuple[Chains, dict[str, int]]":
-    """Cells as matrices have them: three levels of branches, of random width and sizes; the same for the same seed."""
-    chance = random.Random(seed)
-    chains: Chains = {}
-    for base in range(chance.randint(1, 3)):
-        for cuda in range(chance.randint(1, 4)):
-            for top in range(chance.randint(1, 4)):
-                chains[f"cell{base}{cuda}{top}"] = (f"b{base}", f"b{base}c{cuda}", f"b{base}c{cuda}t{top}")
-    sizes = {layer: chance.randint(1, 9) for chain in chains.values() for layer in chain}
-    names = list(chains)
-    chance.shuffle(names)
-    return {name: chains[name] for name in names}, sizes
-
-
-SEEDS = range(60)
-
-
-@pytest.mark.parametrize("room", [5, 12, 20, 40, 100])
-def test_each_batch_fits_and_nothing_is_lost(room: int) -> None:
+@given(forest=forests(), room=ROOMS)
+def test_each_batch_fits_and_nothing_is_lost(forest: "tuple[Chains, Items]", room: int) -> None:
     """Every cell is in exactly one batch, or too large by itself; no batch takes more than the room."""
-    for seed in SEEDS:
-        chains, sizes = forest(seed)
-        items = items_of(chains, sizes)
-        need, found = need_of(items), plan_batches(chains, items, room)
-        assert sorted([*itertools.chain(*found.batches), *found.too_large]) == sorted(chains), seed
-        assert all(batch and need(batch) <= room for batch in found.batches), seed
-        assert all(need((cell,)) > room for cell in found.too_large), seed
+    chains, items = forest
+    need, found = need_of(items), plan_batches(chains, items, room)
+    assert sorted([*itertools.chain(*found.batches), *found.too_large]) == sorted(chains)
+    assert all(batch and need(batch) <= room for batch in found.batches)
+    assert all(need((cell,)) > room for cell in found.too_large)
 
 
-@pytest.mark.parametrize("room", [5, 12, 20, 40, 100])
-def test_cells_that_share_stay_together_where_they_fit(room: int) -> None:
+@given(forest=forests(), room=ROOMS)
+def test_cells_that_share_stay_together_where_they_fit(forest: "tuple[Chains, Items]", room: int) -> None:
     """For each layer: if all cells that have it fit into one batch, they are in one."""
-    for seed in SEEDS:
-        chains, sizes = forest(seed)
-        items = items_of(chains, sizes)
-        need, found = need_of(items), plan_batches(chains, items, room)
-        for layer in sizes:
-            cells = tuple(cell for cell in chains if layer in chains[cell])
-            if need(cells) <= room:
-                assert sum(any(cell in batch for cell in cells) for batch in found.batches) == 1, seed
+    chains, items = forest
+    need, found = need_of(items), plan_batches(chains, items, room)
+    for layer in {layer for chain in chains.values() for layer in chain}:
+        cells = tuple(cell for cell in chains if layer in chains[cell])
+        if need(cells) <= room:
+            assert sum(any(cell in batch for cell in cells) for batch in found.batches) == 1
 
 
-def test_no_two_batches_would_fit_into_one() -> None:
+@given(forest=forests(), room=ROOMS)
+def test_no_two_batches_would_fit_into_one(forest: "tuple[Chains, Items]", room: int) -> None:
     """Else a batch was for nothing."""
-    for seed in SEEDS:
-        chains, sizes = forest(seed)
-        items = items_of(chains, sizes)
-        need = need_of(items)
-        for one, other in itertools.combinations(plan_batches(chains, items, 20).batches, 2):
-            assert need((*one, *other)) > 20, seed
+    chains, items = forest
+    need = need_of(items)
+    for one, other in itertools.combinations(plan_batches(chains, items, room).batches, 2):
+        assert need((*one, *other)) > room
 
 
-@pytest.mark.parametrize("room", [12, 20, 40])
-def test_wheels_that_branches_have_in_common_count_once(room: int) -> None:
+@given(forest=forests_with_wheels(), room=ROOMS)
+def test_wheels_that_branches_have_in_common_count_once(forest: "tuple[Chains, Items]", room: int) -> None:
     """Items beside the chains, as files of wheels: batches fit by the bytes of all that is in them, each once."""
-    for seed in SEEDS:
-        chains, sizes = forest(seed)
-        chance = random.Random(f"wheels {seed}")
-        items = items_of(chains, sizes)
-        for own in items.values():
-            own |= {f"wheel {n}": 3 for n in chance.sample(range(6), 2)}
-        need, found = need_of(items), plan_batches(chains, items, room)
-        assert sorted([*itertools.chain(*found.batches), *found.too_large]) == sorted(chains), seed
-        assert all(need(batch) <= room for batch in found.batches), seed
-        assert all(need((cell,)) > room for cell in found.too_large), seed
+    chains, items = forest
+    need, found = need_of(items), plan_batches(chains, items, room)
+    assert sorted([*itertools.chain(*found.batches), *found.too_large]) == sorted(chains)
+    assert all(need(batch) <= room for batch in found.batches)
+    assert all(need((cell,)) > room for cell in found.too_large)
+
+
+@given(forest=forests())
+def test_room_for_all_is_one_batch(forest: "tuple[Chains, Items]") -> None:
+    """In the order of the matrix."""
+    chains, items = forest
+    assert plan_batches(chains, items, 10**9) == Batches((tuple(chains),), ())
 
 
 def test_two_branches_fit_since_they_have_a_wheel_in_common() -> None:
@@ -128,17 +138,11 @@ def test_work_grows_with_the_cells(room: int) -> None:
     assert steps(4000, room) < 6 * steps(1000, room)
 
 
-def test_room_for_all_is_one_batch() -> None:
-    """In the order of the matrix."""
-    chains, sizes = forest(1)
-    assert plan_batches(chains, items_of(chains, sizes), 10**9) == Batches((tuple(chains),), ())
-
-
 def test_cells_that_are_there_need_no_room() -> None:
     """Not even where nothing else fits."""
     chains: Chains = {"there": ("base", "cuda"), "large": ("base", "cuda", "torch")}
-    sizes = {"base": 0, "cuda": 0, "torch": 10}
-    assert plan_batches(chains, items_of(chains, sizes), 5) == Batches((("there",),), ("large",))
+    items = {"there": {"base": 0, "cuda": 0}, "large": {"base": 0, "cuda": 0, "torch": 10}}
+    assert plan_batches(chains, items, 5) == Batches((("there",),), ("large",))
 
 
 def test_equal_cells_are_no_endless_branch() -> None:

@@ -36,11 +36,11 @@ def pairs(draw: st.DrawFn) -> "tuple[Cell, Lock]":
     names = draw(st.sets(PROJECTS, max_size=6))
     flavoured = draw(st.booleans())
     torch = "2.13.0+cu126" if flavoured else "2.13.0"
-    found = [draw(packages(name, draw(VERSIONS), python, arch)) for name in names]
-    own = draw(packages("torch", torch, python, arch))
+    found = [package(draw, name, draw(VERSIONS), python, arch) for name in names]
+    own = package(draw, "torch", torch, python, arch)
     if flavoured:
         own = dataclasses.replace(own, origin=PYTORCH, sha256=draw(st.none() | SHA256))
-    runtime = draw(packages("nvidia-cuda-runtime", "12.6.77" if flavoured else "13.0.96", python, arch))
+    runtime = package(draw, "nvidia-cuda-runtime", "12.6.77" if flavoured else "13.0.96", python, arch)
     asked = tuple(f"{p.name}=={p.version}" for p in found if draw(st.booleans()))
     cell = Cell(
         python=python,
@@ -51,18 +51,18 @@ def pairs(draw: st.DrawFn) -> "tuple[Cell, Lock]":
         arch=arch,
     )
     listed = tuple(sorted((*found, own, runtime), key=lambda package: package.name))
-    uv = draw(packages("uv", UV, python, arch))
+    uv = package(draw, "uv", UV, python, arch)
     return cell, Lock(
         cell=cell.id, python=python, platform=cell.platform, inputs=inputs_digest(cell), uv=uv, packages=listed
     )
 
 
-def packages(name: str, version: str, python: str, arch: str) -> "st.SearchStrategy[Package]":
-    """Wheels of a project for a cell."""
-    tags = st.sampled_from(TAGS[arch]).map(lambda tag: tag.format(p=f"cp{python.replace('.', '')}"))
-    files = tags.map(lambda tag: f"{name.replace('-', '_')}-{version}-{tag}.whl")
-    of_name = {"name": st.just(name), "version": st.just(version), "file": files}
-    return st.builds(Package, **of_name, sha256=SHA256, size=SIZES, installed=SIZES)
+def package(draw: st.DrawFn, name: str, version: str, python: str, arch: str) -> Package:
+    """A wheel of a project for a cell."""
+    tag = draw(st.sampled_from(TAGS[arch])).format(p=f"cp{python.replace('.', '')}")
+    file = f"{name.replace('-', '_')}-{version}-{tag}.whl"
+    sizes = {"size": draw(SIZES), "installed": draw(SIZES)}
+    return Package(name=name, version=version, file=file, sha256=draw(SHA256), **sizes)
 
 
 @given(pair=pairs())
