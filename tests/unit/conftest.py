@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from torchdev.catalog import builds
 from torchdev.catalog.bases import bases_of
 from torchdev.image.plan import Plan, make_plan
 from torchdev.matrix.load import Cell, Matrix, load
@@ -40,8 +41,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.enviro
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test waits for an index to answer at the second try."""
+    """No test waits for an index to answer at the second try, or for a disk to hold what a power cut would take."""
     monkeypatch.setattr(remote, "RETRIES", 0)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 @pytest.fixture
@@ -92,6 +94,14 @@ def make_package(name: str, version: str = "1.0", tags: str = "py3-none-manylinu
         size=10,
         installed=20,
     )
+
+
+@pytest.fixture(scope="session")
+def small_catalog() -> str:
+    """The text of a catalog that has of each project one build of each kind: what is wrong in it is found fast."""
+    known = builds.load()
+    kinds = {(build.project, build.origin, build.source, build.arch): build for build in known.builds}
+    return builds.to_text(dataclasses.replace(known, builds=tuple(kinds.values())))
 
 
 @pytest.fixture

@@ -8,8 +8,10 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 
 
+@cache
 def make_wheel(
     project: str, version: str, requires: "tuple[str, ...]" = (), *, cuda: "str | None" = None, flags: str = ""
 ) -> bytes:

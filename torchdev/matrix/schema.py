@@ -1,6 +1,7 @@
 """What may stand in matrix.yaml: the models that validate it, and the JSON schema for editors made from them."""
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -170,6 +171,7 @@ class MatrixFile(_Model):
     )
 
 
+@cache
 def json_schema() -> str:
     """The JSON schema of matrix.yaml, for editors; made from the models that validate."""
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **MatrixFile.model_json_schema()}

@@ -3,7 +3,6 @@
 import base64
 import json
 import shlex
-import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -96,7 +95,7 @@ def is_plain(data: bytes) -> bool:
         text = data.decode()
     except UnicodeDecodeError:
         return False
-    printable = all(character.isprintable() or character == "\n" for character in text)
+    printable = text.replace("\n", "").isprintable()
     return printable and text.endswith("\n") and not text.endswith("\n\n") and not text.startswith((" ", "\n"))
 
 
@@ -106,4 +105,5 @@ def _rendered(names: "Iterable[str]", folder: str, templates: Path, values: "Map
 
 
 def _base64(data: bytes) -> str:
-    return "\n".join(textwrap.wrap(base64.b64encode(data).decode(), 100))
+    text = base64.b64encode(data).decode()
+    return "\n".join(text[begin : begin + 100] for begin in range(0, len(text), 100))

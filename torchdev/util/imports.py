@@ -15,12 +15,15 @@ def reached(roots: "Iterable[Path]", checkout: Path) -> "set[Path]":
     """Some modules and all that they import, directly or not, as far as it lies in the checkout; packages, too."""
     found: set[Path] = set()
     waiting = list(roots)
+    own = {path.name.removesuffix(".py") for path in checkout.iterdir()}
+    files = cache(lambda name: tuple(_files(name, checkout)))
+    packages = cache(lambda folder: tuple(_packages(folder, checkout)))
     while waiting:
         path = waiting.pop()
         if path not in found:
             found.add(path)
-            waiting += _files(imported(path), checkout)
-            waiting += _packages(path, checkout)
+            waiting += (file for name in imported(path) if name.partition(".")[0] in own for file in files(name))
+            waiting += packages(path.parent)
     return found
 
 
@@ -49,15 +52,16 @@ def _words(names: str) -> Iterator[str]:
             yield part.split()[0]
 
 
-def _files(names: "Iterable[str]", checkout: Path) -> Iterator[Path]:
-    for name in names:
-        place = checkout.joinpath(*name.split("."))
-        yield from (path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file())
+def _files(name: str, checkout: Path) -> Iterator[Path]:
+    """What a dotted name may be a module of."""
+    place = checkout.joinpath(*name.split("."))
+    yield from (path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file())
 
 
-def _packages(path: Path, checkout: Path) -> Iterator[Path]:
-    """The packages that a module is in: their own modules are run before it."""
-    for folder in path.relative_to(checkout).parents:
-        own = checkout / folder / "__init__.py"
-        if own.is_file():
+def _packages(folder: Path, checkout: Path) -> Iterator[Path]:
+    """The packages that a folder's modules are in: their own modules are run before these."""
+    for above in (folder, *folder.parents):
+        if (own := above / "__init__.py").is_file():
             yield own
+        if above == checkout:
+            break

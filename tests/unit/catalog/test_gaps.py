@@ -25,11 +25,11 @@ QUERIES = [
 
 
 def _forget() -> None:
-    """Have what was computed from facts and catalog computed again."""
-    for module in (catalog, facts, releases, support, queries, explain):
+    """Have what was computed from facts and catalog computed again; the catalog's file stays as it was read."""
+    for module in (facts, releases, support, queries, explain):
         for name in dir(module):
             value = getattr(module, name)
-            if hasattr(value, "cache_clear"):
+            if hasattr(value, "cache_clear") and value is not catalog.load:
                 value.cache_clear()
 
 

@@ -63,9 +63,9 @@ def test_digests_that_are_written_are_read_back(tmp_path: Path) -> None:
     ('.whl"', '.whl;id"', "is not the file name of a wheel"),
     ('"about": "', '"about": 1, "x": "', "expected a text"),
 ])  # fmt: skip
-def test_a_spoiled_catalog_is_refused(tmp_path: Path, old: str, new: str, words: str) -> None:
+def test_a_spoiled_catalog_is_refused(tmp_path: Path, small_catalog: str, old: str, new: str, words: str) -> None:
     """Before anything is answered from it."""
-    text = builds.DATA.read_text(encoding="utf-8")
+    text = small_catalog
     assert old in text
     path = tmp_path / "catalog.json"
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
@@ -76,9 +76,9 @@ def test_a_spoiled_catalog_is_refused(tmp_path: Path, old: str, new: str, words:
 
 @pytest.mark.parametrize("wheel", ["[]", "[1]", '["a.whl", "x", 1, 2]', '{"file": 1}', "null", '["{}", null, true]',
     '["{}", "zz", 1]', '["{}", null, -1]', '["{}", null, 1.5]', '["{}", [], 1]'])  # fmt: skip
-def test_a_spoiled_wheel_of_the_catalog_is_refused(tmp_path: Path, wheel: str) -> None:
+def test_a_spoiled_wheel_of_the_catalog_is_refused(tmp_path: Path, small_catalog: str, wheel: str) -> None:
     """Whichever of its three parts is another."""
-    text = builds.DATA.read_text(encoding="utf-8")
+    text = small_catalog
     begin = text.index("   [", text.index('"wheels"'))
     line = text[begin : text.index("\n", begin)].rstrip(",")
     path = tmp_path / "catalog.json"

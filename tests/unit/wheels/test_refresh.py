@@ -19,8 +19,7 @@ EMPTY = Catalog((), {}, {})
 OLDER = "torch-1.9.0-cp39-cp39-manylinux1_x86_64.whl"
 
 
-@pytest.fixture
-def index() -> Iterator[FakeIndex]:
+def good_index() -> FakeIndex:
     """PyPI with one release, and a PyTorch index with another CUDA variant of it."""
     made = FakeIndex()
     for python in ("cp312", "cp313"):
@@ -38,8 +37,21 @@ def index() -> Iterator[FakeIndex]:
     for cuda in ("11", "12", "13"):
         file = f"nvidia_cudnn_cu{cuda}-9.20.0.48-py3-none-manylinux_2_27_x86_64.whl"
         made.put(f"simple/nvidia-cudnn-cu{cuda}", file, b"")
-    with serving(made):
+    return made
+
+
+@pytest.fixture
+def index() -> Iterator[FakeIndex]:
+    """Such an index, for a test to break."""
+    with serving(good_index()) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def before() -> Catalog:
+    """The catalog after a first refresh, while nothing was broken."""
+    with serving(good_index()) as made:
+        return refreshed(made)
 
 
 def refreshed(index: FakeIndex, old: Catalog = EMPTY, *, accept_removed: bool = False, pytorch: bool = True) -> Catalog:
@@ -116,9 +128,8 @@ CUDA_WHEEL = "torch-2.13.0-cp312-cp312-manylinux_2_28_x86_64.whl"
         ("simple/torch", "other", ""),
     ],
 )
-def test_broken_index_is_refused(index: FakeIndex, path: str, fault: str, why: str) -> None:
+def test_broken_index_is_refused(index: FakeIndex, before: Catalog, path: str, fault: str, why: str) -> None:
     """Whatever breaks, wherever: nothing is taken over, and it says why; of a page, not that wheels may be gone."""
-    before = refreshed(index)
     old = Catalog(tuple(b for b in before.builds if b.project != "torch"), before.cudnn, before.sources)
     old = before if fault == "other" and path.startswith("simple") else old
     index.broken[path] = fault
@@ -128,7 +139,7 @@ def test_broken_index_is_refused(index: FakeIndex, path: str, fault: str, why: s
     assert fault == "other" or "--accept-removed" not in caught.value.next_step
 
 
-def test_lies_are_refused(index: FakeIndex) -> None:
+def test_lies_are_refused(index: FakeIndex, before: Catalog) -> None:
     """A wheel that names itself differently, a page with files of others, another hash under a known name."""
     index.put("simple/torch", "torch-2.14.0-cp313-cp313-manylinux_2_28_x86_64.whl", make_wheel("torch", "2.13.0"))
     with pytest.raises(BuildError, match=r"says that it is torch 2\.13\.0"):
@@ -138,16 +149,14 @@ def test_lies_are_refused(index: FakeIndex) -> None:
     with pytest.raises(BuildError, match="which is of torchx"):
         refreshed(index)
     del index.pages["simple/torch"]["torchx-2.14.0-cp313-cp313-manylinux_2_28_x86_64.whl"]
-    before = refreshed(index)
     index.hashes[CUDA_WHEEL] = "ef" * 32
     with pytest.raises(BuildError, match="had sha256"):
         refreshed(index, before, accept_removed=True)
 
 
 @pytest.mark.parametrize("other", ["2_28_x86_64.manylinux_2_31", "2_34"])
-def test_another_name_for_a_known_wheel_is_no_way_round_its_hash(index: FakeIndex, other: str) -> None:
+def test_another_name_for_a_known_wheel_is_no_way_round_its_hash(index: FakeIndex, before: Catalog, other: str) -> None:
     """Not even with --accept-removed; a wheel with the known content may have it."""
-    before = refreshed(index)
     content = index.pages["simple/torch"].pop(CUDA_WHEEL)
     name = CUDA_WHEEL.replace("manylinux_2_28", f"manylinux_{other}")
     index.put("simple/torch", name, make_wheel("torch", "2.13.0", ("filelock",), cuda="13.0", flags="sm_75"))
@@ -157,9 +166,8 @@ def test_another_name_for_a_known_wheel_is_no_way_round_its_hash(index: FakeInde
     assert refreshed(index, before, accept_removed=True)
 
 
-def test_fewer_wheels_are_refused_unless_accepted(index: FakeIndex) -> None:
+def test_fewer_wheels_are_refused_unless_accepted(index: FakeIndex, before: Catalog) -> None:
     """A page that lists less than before is not believed; --accept-removed says that it is right."""
-    before = refreshed(index)
     del index.pages["simple/torch"][CUDA_WHEEL]
     with pytest.raises(BuildError, match="1 wheels are gone"):
         refreshed(index, before)

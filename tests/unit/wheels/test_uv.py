@@ -169,8 +169,8 @@ def test_a_whole_run_that_is_interrupted_exits_with_130(tmp_path: Path) -> None:
     (tmp_path / "tmp").mkdir()
     uv = program(tmp_path, f"open({str(tmp_path / 'started')!r}, 'w').write(str(os.getpid())); time.sleep(60)")
     start = (
-        "import sys, runpy; from torchdev.wheels import uv as resolver; "
-        f"resolver.find_uv_bin = lambda: {str(uv)!r}; "
+        "import sys, runpy; from torchdev.wheels import pip_settings, uv as resolver; "
+        f"resolver.find_uv_bin = lambda: {str(uv)!r}; pip_settings.PIP = ('true',); "
         f"sys.argv = ['build.py', 'lock', '--matrix-file', {str(tmp_path / 'matrix.yaml')!r}]; "
         f"runpy.run_path({str(root / 'build.py')!r}, run_name='__main__')"
     )
