@@ -1,4 +1,4 @@
-"""Bases: the official images where a registry answers, else images made here from Debian's own packages."""
+"""Base images: the official ones where a registry answers, else substitutes made here from Debian's packages."""
 
 import hashlib
 import shutil
@@ -34,9 +34,9 @@ UNNEEDED = (
     "/usr/share/lintian/*",
     "/usr/share/linda/*",
 )
-"""Left out of the base, as in the official slim image, except for copyright files."""
+"""Paths excluded from the base, as in the official slim image; copyright files stay."""
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-"""Debian's keys, of the package debian-archive-keyring: no other signs what a base is made of."""
+"""Debian's signing keys, of the package debian-archive-keyring: apt trusts no others while a base is made."""
 OPTIONS = (
     "--variant=minbase",
     "--format=tar",
@@ -47,19 +47,20 @@ OPTIONS = (
 
 SOURCE_FILES = ("fetch-source", "python.Dockerfile")
 PREFIX_FILES = ("check-libraries", "check-python", "install-prefix", "prefix.Dockerfile")
-"""Files of templates/bootstrap by which a Python is made of Debian's source, and of a local prefix."""
+"""Files of templates/bootstrap: those that compile Python from Debian's source, and those that take a local prefix."""
 
 AT_ONCE = 2
-"""Debians that are made at once, each with its Pythons: most of that time, one core works or the network is awaited."""
+"""How many Debians are made at once, each with its Pythons: most of that time one core works or waits for the network.
+"""
 
 Say = Callable[[str], None]
 Prefixes = Mapping[str, prefix.Prefix]
-"""Python series to the installation on this machine that its substitute is to be made of."""
+"""Python series to the local installation that its substitute is made from."""
 NO_PREFIXES: Prefixes = {}
 
 
 def choose(engine: Engine, bases: "list[Base]", *, forbid: bool = False) -> "list[Base]":
-    """Those of the bases that must be bootstrapped: not on the engine, and no registry has them."""
+    """The bases that must be bootstrapped: the engine does not have them, and no registry does."""
     missing = [base for base in dict.fromkeys(bases) if not engine.image(base.ref)]
     with ThreadPoolExecutor(max(1, len(missing))) as pool:  # a registry may take its time, once for each
         digests = pool.map(lambda base: engine.registry_digest(base.ref), missing)
@@ -77,9 +78,9 @@ def choose(engine: Engine, bases: "list[Base]", *, forbid: bool = False) -> "lis
 def bootstrap(
     engine: Engine, host: Host, bases: "list[Base]", paths: Paths, say: Say, prefixes: "Prefixes" = NO_PREFIXES
 ) -> "dict[Base, TorchdevError]":
-    """Make the substitutes of these bases, of two Debians at once; one that is there and up to date is kept.
+    """Make the substitutes of these bases, of two Debians at once; current ones are kept.
 
-    Without any Debian there is nothing; else those that could not be made are returned, with the reason.
+    Returns the bases that could not be made, each with the reason. If no Debian can be made, that is an error.
     """
     suites: dict[Suite, list[Base]] = {}
     for base in bases:
@@ -100,7 +101,7 @@ def bootstrap(
 
 
 def _make_debian(engine: Engine, host: Host, bases: "list[Base]", say: Say) -> "TorchdevError | None":
-    """Make the Debian that is among the bases of a suite; why it could not be made."""
+    """Make the Debian among the bases of a suite; the reason if that failed."""
     wanted = _digest(" ".join(OPTIONS))
     for base in (base for base in bases if not base.series):
         try:
@@ -114,7 +115,7 @@ def _make_debian(engine: Engine, host: Host, bases: "list[Base]", say: Say) -> "
 def _make_pythons(
     engine: Engine, host: Host, bases: "list[Base]", paths: Paths, say: Say, prefixes: Prefixes
 ) -> "dict[Base, TorchdevError]":
-    """Make the Pythons among the bases of a suite, one after another, since each is compiled on all cores."""
+    """Make the Pythons among the bases of a suite, one after another: each compiles on all cores."""
     failed: dict[Base, TorchdevError] = {}
     for base in bases:
         try:
@@ -130,7 +131,7 @@ def _make_pythons(
 
 
 def _of_source(engine: Engine, host: Host, base: Base, paths: Paths, say: Say) -> None:
-    """Have a Python compiled from Debian's source package; a substitute that was made of a local prefix is kept."""
+    """Compile a Python from Debian's source package; a substitute made from a local prefix is kept."""
     there = engine.image(base.substitute)
     content = there.labels.get(CONTENT_LABEL) if there else None
     if there and content:
@@ -148,7 +149,7 @@ def _of_source(engine: Engine, host: Host, base: Base, paths: Paths, say: Say) -
 
 
 def _of_prefix(engine: Engine, host: Host, base: Base, given: prefix.Prefix, paths: Paths, say: Say) -> None:
-    """Have a Python made of the one in a folder of this machine."""
+    """Make a Python from the installation in a folder of this machine."""
     with tempfile.TemporaryDirectory() as folder:
         content = prefix.pack(given, Path(folder, "python.tar"))[:16]
         wanted = recipe(base.suite, paths, PREFIX_FILES, content)
@@ -165,13 +166,13 @@ def recipe(suite: Suite, paths: Paths, files: "tuple[str, ...]", content: str = 
 
 
 def _filled(file: Path, suite: Suite) -> str:
-    """A file of templates/bootstrap with the libraries that a Debian release has."""
+    """A file of templates/bootstrap, filled with the library names of a Debian release."""
     names = textwrap.wrap(" ".join(("ca-certificates", *suite.libraries)), 110)
     return file.read_text(encoding="utf-8").replace("@LIBRARIES@", " \\\n        ".join(names))
 
 
 def _wanted(engine: Engine, base: Base, recipe: str, say: Say) -> bool:
-    """Whether a substitute must be made: there is none, or its recipe has changed since."""
+    """Whether a substitute must be made: there is none, or its recipe has changed."""
     there = engine.image(base.substitute) or _taken_over(engine, base, recipe)
     if there and there.labels.get(RECIPE_LABEL) == recipe:
         say(f"{base.name}: bootstrapped before, as {base.substitute}")
@@ -181,9 +182,9 @@ def _wanted(engine: Engine, base: Base, recipe: str, say: Say) -> bool:
 
 
 def _taken_over(engine: Engine, base: Base, recipe: str) -> "Image | None":
-    """A substitute of the same recipe under its former name, given the present one.
+    """A substitute of the same recipe under its former name, which gets the present name, too.
 
-    That name could be had from docker.io: one that a registry knows, as far as the engine can tell, is left alone.
+    The former name could also be pulled from docker.io, so an image that some registry knows is not taken over.
     """
     there = engine.image(base.former)
     if not there or there.pushed or there.labels.get(RECIPE_LABEL) != recipe:
@@ -197,7 +198,7 @@ def _digest(recipe: str) -> str:
 
 
 def _command(base: Base) -> Command:
-    """The command that makes a Python's substitute of one that is installed here."""
+    """The command that makes a substitute Python from a local installation."""
     series = base.series or ""
     return build_py("bootstrap", prefix.OPTION, f"{series}=FOLDER", f"py{series.replace('.', '')}-*")
 
@@ -227,9 +228,9 @@ def _debian(engine: Engine, base: Base, host: Host, labels: dict[str, str]) -> N
 def _compile(
     engine: Engine, host: Host, base: Base, paths: Paths, labels: dict[str, str], had: str
 ) -> "dict[str, str]":
-    """CPython compiled from Debian's source package, on the bootstrapped Debian; the labels that tell of the source.
+    """Compile CPython from Debian's source package on the bootstrapped Debian; returns labels that describe the source.
 
-    The source is fetched first, by itself: what was found goes into labels. It is not older than the one `had` before.
+    The source is fetched first, in a step of its own, because labels name what was found. It is never older than `had`.
     """
     series = base.series or ""
     if series not in SOURCE_SUITES:
@@ -246,7 +247,7 @@ def _compile(
 
 
 def _kept(base: Base, labels: "dict[str, str]") -> "tuple[str, ...]":
-    """Options of a build whose image stays, as a substitute with labels."""
+    """Options of a build whose image stays on the engine, as a substitute with labels."""
     return ("--tag", base.substitute, "--load", *(f"--label={key}={value}" for key, value in labels.items()))
 
 
@@ -281,7 +282,7 @@ def _build(
 
 
 def _sources(suite: Suite) -> "list[str]":
-    """The suites of Debian on the mirror that this machine's own apt uses; nothing means mmdebstrap's default."""
+    """The Debian suites on the mirror that this machine's apt uses; empty means mmdebstrap's default mirror."""
     found = debian_sites()
     wanted = (suite.name, f"{suite.name}-updates", f"{suite.name}-security")
     for site in (found[name] for name in wanted if "@" in found.get(name, "")):
@@ -291,7 +292,7 @@ def _sources(suite: Suite) -> "list[str]":
 
 
 def debian_sites() -> "dict[str, str]":
-    """The suites of Debian that this machine's own apt knows, each with its mirror; none where there is no apt."""
+    """The Debian suites that this machine's apt knows, each with its mirror; empty where there is no apt."""
     if not shutil.which("apt-get"):
         return {}
     command = ["apt-get", "indextargets", "--format", "$(SITE) $(CODENAME) $(ORIGIN)", "Created-By: Packages"]

@@ -1,4 +1,6 @@
-"""Which source of Debian a Python was compiled from, and which one should have been: told and labelled. Pure."""
+"""The Debian source that a Python was compiled from, and the one that Debian names as current: message and labels.
+Pure.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,9 +9,9 @@ from torchdev.util.errors import BuildError
 from torchdev.util.texts import DEBIAN_VERSION, SUITE, NotOfKind
 
 SOURCE_LABEL, NOTICE_LABEL = "io.torchdev.bootstrap.source", "io.torchdev.bootstrap.source.notice"
-"""Labels of a substitute: the version that it was compiled from; and what was not as it should be, if anything."""
+"""Labels of a substitute: the version it was compiled from; a notice if a newer version was named but missing."""
 OF_IMAGE = {SOURCE_LABEL: "io.torchdev.base.python.source", NOTICE_LABEL: "io.torchdev.base.python.source.notice"}
-"""What an image that stands on it calls them."""
+"""The same labels on an image that is built on the substitute."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Source:
 
     @property
     def notice(self) -> str:
-        """What is not as it should be, in a sentence; empty if all is."""
+        """A notice, in one sentence, if a newer source was named or a suite could not be read; else empty."""
         parts = []
         if self.named != self.taken:
             parts.append(
@@ -34,12 +36,12 @@ class Source:
 
     @property
     def labels(self) -> "dict[str, str]":
-        """The labels of a substitute that is made of it."""
+        """The labels of a substitute that is compiled from this source."""
         return {SOURCE_LABEL: self.taken} | ({NOTICE_LABEL: self.notice} if self.notice else {})
 
 
 def parse(text: str) -> Source:
-    """What fetch-source wrote down; BuildError if it is nothing of the kind."""
+    """Parse what fetch-source wrote; BuildError if it is malformed."""
     found = dict(line.partition(" ")[::2] for line in text.splitlines())
     try:
         unread = tuple(SUITE.of(suite) for suite in found["unread"].split())
@@ -49,7 +51,7 @@ def parse(text: str) -> Source:
 
 
 def had(labels: "Mapping[str, str]") -> str:
-    """The version that a substitute was compiled from, by its labels; empty where they tell none."""
+    """The version that a substitute was compiled from, by its labels; empty if they do not say."""
     version = labels.get(SOURCE_LABEL, "")
     return version if DEBIAN_VERSION.matches(version) else ""
 

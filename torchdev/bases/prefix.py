@@ -1,4 +1,4 @@
-"""A Python that is installed on this machine to an archive of what an official image has of it, moved to /usr/local."""
+"""Packs an installed Python into an archive: the files that an official image has, moved to /usr/local."""
 
 import hashlib
 import io
@@ -23,7 +23,7 @@ ELF = b"\x7fELF"
 MACHINES = {"linux/amd64": 62, "linux/arm64": 183}
 """Platform to the e_machine of its programs, by the ELF specification."""
 PLATFORM = f"linux/{ARCHITECTURES.get(platform.machine(), platform.machine())}"
-"""The platform of this machine, and so of what is installed on it."""
+"""The platform of this machine and of everything installed on it."""
 MACHINE_NAMES = {3: "32-bit x86", 40: "32-bit ARM", 62: "x86-64", 183: "ARM 64", 243: "RISC-V"}
 EXCLUDED = frozenset({"__pycache__", "site-packages", "test", "tests", "idle_test"})
 """Folders of the library that the substitute lacks: tests, as the official image does; other packages, on purpose."""
@@ -33,7 +33,7 @@ OF_THE_MACHINE = frozenset({"EXTERNALLY-MANAGED", "sitecustomize.py", "usercusto
 
 @dataclass(frozen=True)
 class Prefix:
-    """An installed Python: its series, its folder, and the folder that it was compiled for."""
+    """An installed Python: its series, its folder, and the prefix that it was compiled for."""
 
     series: str
     root: Path
@@ -68,7 +68,7 @@ def read_prefix(series: str, folder: Path) -> Prefix:
 
 @contextmanager
 def _readable(series: str) -> Iterator[None]:
-    """What the operating system refuses is an InputError."""
+    """Turn what the operating system refuses into an InputError."""
     try:
         yield
     except OSError as error:
@@ -98,7 +98,7 @@ def _no_prefix(series: str, root: Path) -> "Refusal | None":
 
 
 def _no_program(path: Path) -> "Refusal | None":
-    """What speaks against a program, as its ELF header tells."""
+    """Why a program can't be used, by its ELF header; empty if it can."""
     with path.open("rb") as file:
         head = file.read(4096)
     if not head.startswith(ELF):
@@ -114,7 +114,7 @@ def _no_program(path: Path) -> "Refusal | None":
 
 
 def _incomplete(series: str, root: Path) -> "Refusal | None":
-    """What an installed Python lacks of the files that the substitute is to have."""
+    """Which files, needed for the substitute, an installed Python does not have."""
     library = f"lib/python{series}"
     for wanted in (f"{library}/os.py", f"include/python{series}*/Python.h", f"{library}/ensurepip/_bundled/pip-*.whl"):
         if not any(root.glob(wanted)):
@@ -133,7 +133,7 @@ def _compiled_for(library: Path) -> "str | None":
 
 
 def wanted(path: PurePosixPath, series: str) -> bool:
-    """Whether a file, by its path in the prefix, is of the interpreter, its library, headers or manual."""
+    """Whether a file, by its path in the prefix, belongs to the interpreter, its library, headers or manual."""
     place, name = path.parts[0], path.name
     if place == "bin":
         own = rf"python{series}m?(-config)?|(2to3|pyvenv)-{series}|(idle|pydoc){series}"
@@ -163,10 +163,11 @@ def files(prefix: Prefix) -> "list[PurePosixPath]":
 
 
 def relocated(data: bytes, olds: "Iterable[str]") -> bytes:
-    """A file's content with its prefix, by whatever name, changed to /usr/local; programs stay as they are.
+    """A file's content with its prefix changed to /usr/local; programs stay unchanged.
 
-    In a program the prefix is only the last place where Python looks for itself, after the folder it lies in. And its
-    end may be another string too: a linker stores "/versions/3.8.18" and the version "3.8.18" as one.
+    In a program the prefix is only the last place where Python looks for its library, after the folder of the program.
+    And the end of the prefix may be another string, too: a linker stores "/versions/3.8.18" and the version "3.8.18" as
+    one string.
     """
     if data.startswith(ELF):
         return data

@@ -1,7 +1,9 @@
-"""The axes of a query, each one object: its option, what may be asked for, what has it, and why nothing has.
+"""The axes of a query. Each axis is one object: its option, its possible values, which combinations match, and why none
+does.
 
-Standard library alone when it is loaded: the command line makes its options of AXES before the environment is entered.
-A method that needs the catalog or the facts imports them itself. A new axis is a class, and its object in AXES.
+Standard library alone when it is loaded: the command line makes its options from AXES before the environment is
+entered. A method that needs the catalog or the facts imports them itself. A new axis is a class and an object of it in
+AXES.
 """
 
 import re
@@ -21,15 +23,15 @@ if TYPE_CHECKING:
     from torchdev.catalog.releases import Combination
 
 Query = dict[str, str]
-"""Axis to what is asked for. A version may be given in part: PyTorch 2.9, cuDNN 9.20, driver 535."""
+"""Axis to the wanted value. A version may be given in part: PyTorch 2.9, cuDNN 9.20, driver 535."""
 ANY = "any"
-"""Asked for, in whatever version."""
+"""A value that any version satisfies."""
 CPU = "cpu"
-"""The variant without CUDA: no nearer to one CUDA than to another."""
+"""The variant without CUDA: it is equally far from every CUDA version."""
 FIRST_NVCC = 13
 """The first CUDA major whose nvcc is a wheel on PyPI; nvidia-cuda-nvcc-cu12 has ptxas alone. Read on 2026-11-23."""
 MANY = 7
-"""From so many CUDA variants on they are counted."""
+"""A message with this many CUDA variants or more gives their number instead of their names."""
 _VERSION = r"[0-9]+(\.[0-9]+)*"
 VERSION = Kind("a version such as 2.9.1, whole or in part", _VERSION)
 VERSION_OR_ANY = Kind(VERSION.words, f"{ANY}|{_VERSION}")
@@ -37,7 +39,7 @@ VERSION_OR_ANY = Kind(VERSION.words, f"{ANY}|{_VERSION}")
 
 @dataclass(frozen=True)
 class Clash:
-    """Two axes whose values no combination can bring together, that of the one to give way first, and why."""
+    """Two axes whose values conflict whatever the combination, the one to give up first, and the reason."""
 
     axes: "tuple[str, str]"
     fact: "Fact"
@@ -45,7 +47,7 @@ class Clash:
 
 @dataclass(frozen=True)
 class Asked:
-    """A value that does not go with others: these, and the combinations that have all of them, oldest first."""
+    """A value, the other constraints of the query, and the combinations that satisfy these, oldest first."""
 
     value: str
     others: Query
@@ -53,7 +55,7 @@ class Asked:
 
     @property
     def with_them(self) -> str:
-        """The others in words."""
+        """The other constraints in words."""
         return " and ".join(AXES[axis].text(value) for axis, value in self.others.items()) or "the catalog"
 
     def fact(self, text: str, *sources: "Source") -> "Fact":
@@ -65,10 +67,10 @@ class Asked:
 
 
 class Axis(ABC):
-    """One thing that can be asked for: described by its attributes, judged by its methods.
+    """An axis of a query: attributes describe it, methods judge combinations.
 
-    `words` is a value in a sentence, and `other` says that a combination has another one. `weight` is what it costs to
-    give a value up: a machine is harder to change than a version. `bare` is the value of an option without one.
+    `words` names a value in a sentence, and `other` says that a combination has another value. `weight` is the cost of
+    giving a value up: a machine is harder to change than a version. `bare` is the value of the option without one.
     """
 
     name: str
@@ -81,17 +83,17 @@ class Axis(ABC):
 
     @property
     def help(self) -> str:
-        """What --help says of its option."""
+        """The help text of its option."""
         return f"such as {self.example}"
 
     def spelled(self, value: str) -> str:
-        """A value as it is written here; InputError for one that is none."""
+        """A value in its canonical spelling; InputError for an invalid one."""
         if refusal := self.kind.refusal(value):
             raise InputError(f"--{self.name} {refusal}", next_step=build_py("explain", "--help"))
         return value
 
     def unknown(self, value: str) -> "InputError | None":
-        """What to say of a value of which nothing is known; None of all others."""
+        """The error for a value that the catalog and the facts do not know; None for a known value."""
         return None
 
     def text(self, value: str) -> str:
@@ -99,27 +101,27 @@ class Axis(ABC):
         return self.words.format(value)
 
     def agree(self, one: str, other: str) -> bool:
-        """Whether two values can be meant at once: they are the same, or one is a part of the other."""
+        """Whether two values agree: they are equal, or one is a part of the other."""
         return one == other or (self.kind is VERSION and (begins(one, other) or begins(other, one)))
 
     @abstractmethod
     def admits(self, c: "Combination", value: str, query: "Query") -> bool:
-        """Whether a combination has what is asked for; the whole query is given, since a cuDNN decides on GPUs."""
+        """Whether a combination satisfies a value; the whole query is given, because a cuDNN decides on GPUs."""
 
     def to_blame(self, c: "Combination", query: "Query") -> str:
-        """The axis that gives way where a combination has not what is asked for: this one, unless another is why."""
+        """The axis to give up where a combination does not satisfy the value: this one, unless another is the cause."""
         return self.name
 
     def clash(self, query: "Query") -> "Clash | None":
-        """What its value and that of another axis have against each other, whatever the combination."""
+        """Why its value conflicts with the value of another axis, whatever the combination; None if it does not."""
         return None
 
     def steps(self, c: "Combination", value: str) -> int:
-        """How many of its values lie between what is asked for and what a combination has."""
+        """How many values of the axis lie between the wanted one and that of a combination."""
         return 0
 
     def reasons(self, asked: "Asked") -> "list[Fact]":
-        """Why its value does not go with others, told by what those combinations have that go with the others."""
+        """The facts why no combination that satisfies the other constraints satisfies this one."""
         return [asked.fact(f"{asked.with_them}: no {self.text(asked.value)}")]
 
 
@@ -179,7 +181,7 @@ class Cuda(_Listed):
         return c.flavour == value
 
     def steps(self, c: "Combination", value: str) -> int:
-        """Flavours in between; from a CUDA to cpu, more than to any other CUDA."""
+        """CUDA variants in between; cpu is farther from any CUDA version than another CUDA version is."""
         from torchdev.catalog import releases
 
         known = releases.flavour_orders()
@@ -203,7 +205,7 @@ class Torch(_Listed):
     other, weight = "other PyTorch", 1.2
 
     def unknown(self, value: str) -> "InputError | None":
-        """One that the catalog does not have."""
+        """The error for a release that the catalog does not have."""
         from torchdev.catalog import releases
 
         known = releases.known()
@@ -212,7 +214,7 @@ class Torch(_Listed):
         return InputError(f"the catalog has no PyTorch {value}", next_step=f"it knows {known[0]} to {known[-1]}")
 
     def admits(self, c: "Combination", value: str, query: "Query") -> bool:
-        """The release, or one that it stands for."""
+        """Whether it is the release, or one of those that a part of a version means."""
         return begins(c.torch, value)
 
     def steps(self, c: "Combination", value: str) -> int:
@@ -235,13 +237,13 @@ class Cudnn(Axis):
     other = "PyTorch's own cuDNN"
 
     def admits(self, c: "Combination", value: str, query: "Query") -> bool:
-        """One that can serve it."""
+        """Whether the wanted cuDNN can be used with the combination."""
         from torchdev.catalog import support
 
         return support.cudnn_for(c, value) is not None
 
     def reasons(self, asked: "Asked") -> "list[Fact]":
-        """What PyPI has; or the rule by which one takes the place of another, unless it is the GPU that forbids it."""
+        """The cuDNN versions on PyPI; or the rule by which one replaces another, unless the GPU is the cause."""
         from torchdev.catalog import facts, support
 
         if not asked.others:
@@ -296,7 +298,7 @@ class Gpu(Axis):
     kind = Kind("a GPU", ".+")
 
     def unknown(self, value: str) -> "InputError | None":
-        """One that the facts do not have."""
+        """The error for a GPU that the facts do not have."""
         from torchdev.catalog import facts
 
         if facts.gpu(value):
@@ -305,20 +307,20 @@ class Gpu(Axis):
         return InputError(f'nothing is known of a GPU "{value}"', next_step=step)
 
     def admits(self, c: "Combination", value: str, query: "Query") -> bool:
-        """One that PyTorch, CUDA and the cuDNN that is asked for serve."""
+        """Whether PyTorch, CUDA and the wanted cuDNN all serve the GPU."""
         from torchdev.catalog import support
 
         return support.gpu_refusal(value, query.get("cudnn"), c) is None
 
     def to_blame(self, c: "Combination", query: "Query") -> str:
-        """The cuDNN that is asked for, if only that does not serve it."""
+        """The axis of the wanted cuDNN, if that alone does not serve the GPU."""
         from torchdev.catalog import support
 
         only_cudnn = "cudnn" in query and support.gpu_refusal(query[self.name], None, c) is None
         return "cudnn" if only_cudnn else self.name
 
     def reasons(self, asked: "Asked") -> "list[Fact]":
-        """What truly forbids it, as those show that are compiled for it; else the newest that is not."""
+        """Why no combination runs on the GPU: by those that are compiled for it, else by the newest one."""
         from torchdev.catalog import support
 
         rest = asked.rest
@@ -334,20 +336,20 @@ class Driver(Axis):
     other, weight = "another driver", 6.0
 
     def admits(self, c: "Combination", value: str, query: "Query") -> bool:
-        """One that serves the CUDA; cpu needs none, but only whoever asks for cpu means it."""
+        """Whether the driver serves the CUDA version. cpu needs no driver, and matches only if cpu was asked for."""
         from torchdev.catalog import support
 
         return support.driven(c.cuda, value) if c.cuda else query.get("cuda") == CPU
 
     def clash(self, query: "Query") -> "Clash | None":
-        """A GPU that this driver does not serve."""
+        """The conflict with a GPU that this driver does not serve."""
         from torchdev.catalog import support
 
         refusal = support.driver_refusal(query["gpu"], query[self.name]) if "gpu" in query else None
         return Clash((self.name, "gpu"), refusal) if refusal else None
 
     def reasons(self, asked: "Asked") -> "list[Fact]":
-        """What the oldest CUDA needs of which that is known."""
+        """The driver that the oldest CUDA version with a known driver needs."""
         from torchdev.catalog import facts
 
         cudas = sorted({c.cuda for c in asked.rest if c.cuda}, key=order)
@@ -373,7 +375,7 @@ class Glibc(Axis):
         return support.has_glibc(c, value)
 
     def reasons(self, asked: "Asked") -> "list[Fact]":
-        """The oldest that would do."""
+        """The oldest glibc that would do."""
         from torchdev.catalog import support
 
         return [asked.fact(f"{asked.with_them} needs glibc {support.oldest_glibc(asked.rest)} or newer")]
@@ -389,7 +391,7 @@ class Companion(Axis):
 
     @property
     def help(self) -> str:
-        """That no version need be named."""
+        """The help text: a version may be left out."""
         return "with it, in any version or in X"
 
     def text(self, value: str) -> str:
@@ -397,12 +399,12 @@ class Companion(Axis):
         return self.name if value == ANY else super().text(value)
 
     def admits(self, c: "Combination", value: str, query: "Query") -> bool:
-        """The one that belongs to the release, if it has a wheel."""
+        """Whether the version that belongs to the release has a wheel, and is the wanted one."""
         found = c.companion(self.name)
         return found is not None and (value == ANY or begins(found, value))
 
     def reasons(self, asked: "Asked") -> "list[Fact]":
-        """Which belong to the release, and their Pythons."""
+        """Which versions belong to the releases, and the Pythons of their wheels."""
         from torchdev.catalog import support
 
         name = self.name
@@ -423,4 +425,4 @@ AXES: "dict[str, Axis]" = {
         Python(), Cuda(), Torch(), Cudnn(), Variant(), Arch(), Gpu(), Driver(), Glibc(), *map(Companion, COMPANIONS)
     )
 }  # fmt: skip
-"""By name, in the order of the options."""
+"""Every axis by name, in the order of the options."""

@@ -1,4 +1,4 @@
-"""The images that every Dockerfile starts from, their digests, and what can stand in for them."""
+"""The base images of every Dockerfile, their digests, and the names of their substitutes."""
 
 import json
 import re
@@ -19,12 +19,12 @@ TOOL_PYTHON = "3.11"
 PREFIX = "torchdev.invalid/bootstrap/"
 """Repository prefix of the images made here. RFC 2606 keeps .invalid out of the DNS, so no registry can have it."""
 FORMER_PREFIX = "torchdev-bootstrap/"
-"""What it was before: a name of docker.io that anybody may register."""
+"""The former prefix: a name on docker.io that anybody may register."""
 
 
 @dataclass(frozen=True)
 class Suite:
-    """A Debian release that images stand on: its glibc, and what it calls the libraries that CPython loads."""
+    """A Debian release below images: its glibc, and its names of the libraries that CPython loads."""
 
     name: str
     glibc: tuple[int, int]
@@ -75,17 +75,17 @@ class Base:
 
     @property
     def ref(self) -> str:
-        """What stands after FROM, exactly; a named context must match it to the letter."""
+        """The FROM string; a named context must equal it letter by letter."""
         return f"{self.name}@{self.digest}" if self.digest else self.name
 
     @property
     def substitute(self) -> str:
-        """The name of the image that is made here where no registry answers."""
+        """The name of the substitute that is made here where no registry answers."""
         return PREFIX + self.name
 
     @property
     def former(self) -> str:
-        """The name that an earlier torchdev gave it."""
+        """The name of the substitute in an earlier torchdev."""
         return FORMER_PREFIX + self.name
 
     @property
@@ -96,7 +96,7 @@ class Base:
 
     @property
     def suite(self) -> Suite:
-        """The Debian release that it stands on."""
+        """The Debian release of the image."""
         return SUITES[next(part for part in re.split("[:-]", self.name) if part in SUITES)]
 
 
@@ -141,9 +141,9 @@ def _noted(path: Path) -> dict[str, Noted]:
 
 
 def write_digests(source: Path, path: Path, found: dict[str, str]) -> None:
-    """Put digests that a registry gave into images/bases.json; the others stay as they are in `source`.
+    """Write digests that a registry gave into images/bases.json; the others in `source` stay.
 
-    What another run has put there since `source` was chosen is one of the others.
+    What another run has written there since `source` was read stays, too.
     """
     today = datetime.now(UTC).date().isoformat()
     with files.locked(path.parent):

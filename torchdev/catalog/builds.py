@@ -44,7 +44,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Wheel:
-    """A wheel file; `sha256` and `size` (bytes) are None where no source gives them."""
+    """A wheel file; `sha256` and `size` (bytes) are None where no source states them."""
 
     file: str
     sha256: "str | None" = None
@@ -66,7 +66,7 @@ class Wheel:
 
 
 def _wheel(fields: object) -> Wheel:
-    """A wheel from its line in the catalog: file, sha256 and size, of which the last may be absent; or as it is."""
+    """A wheel from its line in the catalog: file, sha256 and, if known, size; a Wheel is returned as it is."""
     if isinstance(fields, Wheel):
         return fields
     if not isinstance(fields, list) or not 1 <= len(fields) <= 3:
@@ -106,7 +106,7 @@ class Build:
 
     @property
     def key(self) -> tuple[str, Version, str, str, str]:
-        """What it is of, in the order of the catalog."""
+        """Its sort key in the catalog."""
         return self.project, order(self.version), self.flavour, self.arch, self.origin
 
     @property
@@ -132,7 +132,7 @@ class Build:
 
 @dataclass(frozen=True)
 class Catalog:
-    """All that was read: builds in the order of their keys, cuDNN versions on PyPI by project, sources by key."""
+    """The catalog: builds in the order of their keys, cuDNN versions on PyPI by project, sources by key."""
 
     builds: tuple[Build, ...]
     cudnn: dict[str, tuple[str, ...]]
@@ -160,7 +160,7 @@ _ADAPTER = TypeAdapter(_File)
 
 @cache
 def load(path: Path = DATA) -> Catalog:
-    """The catalog as it is committed; InputError, with the line, if somebody or a merge has spoiled it."""
+    """The committed catalog; InputError, with the line, if an edit or a merge has broken it."""
     step = written(["git", "-C", str(path.parent), "checkout", "--", path.name])
     try:
         return _catalog(jsonfile.read(path, _ADAPTER)[0])
@@ -172,7 +172,7 @@ def load(path: Path = DATA) -> Catalog:
 
 
 def from_text(text: str) -> Catalog:
-    """A catalog from the text of its file; Malformed if it is none."""
+    """A catalog from the text of its file; Malformed if the text is invalid."""
     return _catalog(jsonfile.parse(text.encode(), _ADAPTER))
 
 
@@ -186,7 +186,7 @@ def _catalog(file: _File) -> Catalog:
 
 
 def to_text(catalog: Catalog) -> str:
-    """A catalog as it is committed: sorted, a wheel or requirement a line, so that a small change is a small diff."""
+    """A catalog as text: sorted, one wheel or requirement a line, so that a small change is a small diff."""
     builds = ",\n".join(_build_text(build) for build in sorted(catalog.builds, key=lambda build: build.key))
     cudnn = ",\n".join(f"  {json.dumps(name)}: {json.dumps(list(v))}" for name, v in sorted(catalog.cudnn.items()))
     sources = ",\n".join(f"  {json.dumps(key)}: {json.dumps(asdict(s))}" for key, s in sorted(catalog.sources.items()))

@@ -17,7 +17,7 @@ from torchdev.util.errors import InputError
 from torchdev.util.texts import json_text
 
 FAVOURITE_PYTHON = "3.12"
-"""Where no Python was asked for: the one that most releases have."""
+"""The Python that is preferred where the query names none: most releases have it."""
 SHOWN = 4
 
 
@@ -31,7 +31,7 @@ class Conflict:
 
 @dataclass(frozen=True)
 class Near:
-    """A combination that exists, and the axes on which it is not what was asked for."""
+    """A combination that exists, and the axes on which it differs from the query."""
 
     combination: Combination
     changed: tuple[str, ...]
@@ -39,14 +39,14 @@ class Near:
 
     @property
     def id(self) -> str:
-        """The id that a cell of it has."""
+        """The id of a cell with this combination."""
         c = self.combination
         return ids.cell_id(c.python, c.flavour, c.torch, self.cudnn, arch=c.arch)
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """The answer to a query: what was found, best first; else the conflicts and what is nearest, nearest first."""
+    """The answer to a query: the matching combinations, best first; else the conflicts and the nearest combinations."""
 
     query: Query
     found: tuple[Near, ...]
@@ -55,7 +55,7 @@ class Explanation:
 
     @property
     def possible(self) -> bool:
-        """Whether what was asked for exists."""
+        """Whether a matching combination exists."""
         return bool(self.found)
 
 
@@ -99,19 +99,19 @@ def explain(query: Query) -> Explanation:
 
 
 def possible(query: Query) -> bool:
-    """Whether what was asked for exists: for a query that names Python, CUDA and PyTorch in full, found at once."""
+    """Whether a matching combination exists; fast for a query that names Python, CUDA and PyTorch in full."""
     found = releases.find(query["torch"], query["cuda"], query.get("arch", "amd64"), query["python"])
     return found is not None and not queries.clash(query) and queries.admits_all(query, found)
 
 
 def _pool(query: Query) -> tuple[Combination, ...]:
-    """The combinations that are thought of: those for amd64, unless the query is about architectures."""
+    """The combinations that are considered: those for amd64, unless the query names an architecture."""
     everything = releases.all_combinations()
     return everything if "arch" in query else tuple(c for c in everything if c.arch == "amd64")
 
 
 def _preference(combination: Combination) -> "tuple[object, ...]":
-    """The greatest is best: on PyPI, the newest PyTorch, the newest CUDA, the favourite Python, then the newest."""
+    """Sort key, greatest is best: on PyPI, newest PyTorch, newest CUDA, preferred Python, newest Python."""
     return (
         combination.lockable,
         order(combination.torch),
@@ -136,7 +136,7 @@ def _satisfiable(constraints: Query, pool: "Iterable[Combination]") -> bool:
 
 
 def _facts(constraints: Query, pool: "tuple[Combination, ...]") -> tuple[Fact, ...]:
-    """For each constraint, what those combinations have that admit all the others."""
+    """For each constraint, the facts about the combinations that satisfy all the others."""
     if clash := queries.clash(constraints):
         return (clash.fact,)
     found: dict[str, Fact] = {}
@@ -149,9 +149,9 @@ def _facts(constraints: Query, pool: "tuple[Combination, ...]") -> tuple[Fact, .
 
 
 def _nearest(query: Query, pool: "tuple[Combination, ...]") -> "list[Near]":
-    """The nearest combination for each set of axes that has to give way, nearest first.
+    """The nearest combination for each set of axes to give up, nearest first.
 
-    Only those are proposed whose lock needs nothing that the catalog does not know.
+    Only combinations that can be locked are proposed: the catalog knows everything that their lock needs.
     """
     if clash := queries.clash(query):
         near = [(gone, explain({axis: v for axis, v in query.items() if axis != gone})) for gone in clash.axes]
@@ -185,7 +185,7 @@ def refusal(name: str, said: Explanation) -> str:
 
 
 def _told(said: Explanation) -> "tuple[list[str], str]":
-    """A block of lines for each conflict, whose facts have the numbers of their sources; the list of the sources."""
+    """A block of lines for each conflict, whose facts refer to sources by number; and the list of the sources."""
     cited = list(dict.fromkeys(s for conflict in said.conflicts for fact in conflict.facts for s in fact.sources))
     blocks = []
     for conflict in said.conflicts:
@@ -213,7 +213,7 @@ def _other(near: Near) -> str:
 
 
 def as_json(said: Explanation) -> str:
-    """The same for a program."""
+    """An explanation as JSON."""
     conflicts = [{"axes": c.axes, "facts": [asdict(fact) for fact in c.facts]} for c in said.conflicts]
     whole = {
         "query": said.query,

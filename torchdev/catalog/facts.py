@@ -58,7 +58,7 @@ def _of(section: str, *keys: str) -> "dict[str, Any] | None":
 
 
 def flavours(torch: str, arch: str) -> "tuple[tuple[str, ...], Source] | None":
-    """The CUDA variants that a release was published in on the PyTorch index; None if that is not known."""
+    """The CUDA variants of a release on the PyTorch index; None if they are not known."""
     entry = _of("flavours", torch, minor(torch))
     return (tuple(entry.get(arch, ())), source(entry["source"])) if entry else None
 
@@ -70,19 +70,19 @@ def index_flavours() -> "list[str]":
 
 
 def cudnn(torch: str, flavour: str) -> "str | None":
-    """The cuDNN that a CUDA variant of a release was built with; None if that is not known here."""
+    """The cuDNN that a CUDA variant of a release was built with; None if it is not in the facts."""
     entry = _of("cudnn", f"{torch}/{flavour}", f"{minor(torch)}/{flavour}")
     return str(entry["version"]) if entry else None
 
 
 def architectures(torch: str, flavour: str, arch: str) -> tuple[str, ...]:
-    """The GPU architectures that a CUDA variant of a release is compiled for; empty if they are not known here."""
+    """The GPU architectures that a CUDA variant of a release is compiled for; empty if they are not in the facts."""
     entry = _architectures(torch, flavour, arch)
     return tuple(entry["list"]) if entry else ()
 
 
 def architectures_source(torch: str, flavour: str, arch: str) -> "Source | None":
-    """Where these architectures were read; None if they are not known here."""
+    """The source of these architectures; None if they are not in the facts."""
     entry = _architectures(torch, flavour, arch)
     return source(entry["source"]) if entry else None
 
@@ -99,7 +99,8 @@ def _major(cuda: str) -> str:
 def driver(cuda: str) -> "tuple[str, Source] | None":
     """The oldest Linux driver that serves a CUDA version (13.0), by minor version compatibility; and the source.
 
-    None for one that is not known here: a refresh of the catalog can bring it before anybody wrote down its facts.
+    None for a CUDA version without an entry: a refresh of the catalog can bring a version before somebody has added its
+    facts.
     """
     entry = _of("drivers", cuda, _major(cuda))
     return (str(entry["minimum"]), source(entry["source"])) if entry else None
@@ -154,7 +155,7 @@ def _branches(name: str, capability: str) -> Gpu:
 
 
 def branch_source(capability: str) -> "Source | None":
-    """Where the driver branches of a compute capability were read."""
+    """The source of the driver branches of a compute capability."""
     entry = _of("driver_branches", capability)
     return source(entry["source"]) if entry else None
 
@@ -166,12 +167,12 @@ def cudnn_end(capability: str) -> "tuple[str, Source] | None":
 
 
 def cudnn_rule() -> Source:
-    """Where it is said that a cuDNN serves what was built with the same major and the same or an older minor one."""
+    """The source of cuDNN's compatibility rule: same major version, same or older minor version."""
     return source(_data()["compatibility"]["cudnn"]["source"])
 
 
 def companion(torch: str, name: str) -> "str | None":
-    """The torchvision or torchaudio of a release, where no wheel says it."""
+    """The torchvision or torchaudio of a release, where no wheel says which."""
     entry = _of("companions", torch)
     found = entry.get(name) if entry else None
     return str(found) if found else None
@@ -179,7 +180,7 @@ def companion(torch: str, name: str) -> "str | None":
 
 @dataclass(frozen=True)
 class Bound:
-    """A requirement that a release has and its wheel does not tell: newer versions of a package break it."""
+    """A requirement that a release has and its wheel does not state: newer versions of a package break it."""
 
     requirement: str
     fact: Fact
@@ -194,7 +195,7 @@ class Bound:
 
 
 def bounds(torch: str) -> tuple[Bound, ...]:
-    """What a release must be resolved with beside its own requirements."""
+    """Requirements with which a release must be resolved beside its own."""
     return tuple(
         Bound(requirement, Fact(f"PyTorch {torch}: {entry['why']}", (source(entry["source"]),)))
         for requirement, entry in _data()["bounds"].items()
@@ -203,7 +204,7 @@ def bounds(torch: str) -> tuple[Bound, ...]:
 
 
 def end_of_life(python: str) -> "tuple[str, Source] | None":
-    """The day (YYYY-MM-DD) from which a Python series gets no fixes any more."""
+    """The day (YYYY-MM-DD) from which a Python series gets no more fixes."""
     entry = _of("python_eol", python)
     return (str(entry["end"]), source(entry["source"])) if entry else None
 

@@ -27,7 +27,7 @@ class Box:
 
     @property
     def text(self) -> str:
-        """The releases by minor version, neighbours drawn together; or the reason, in parentheses."""
+        """The releases by minor version, consecutive ones as a range; or the reason, in parentheses."""
         return spans(self.torch) if self.torch else f"({self.reason})"
 
 
@@ -70,7 +70,7 @@ def _reason(of_python: "list[str]", of_flavour: "list[str]") -> str:
 
 
 def spans(torch: "Sequence[str]") -> str:
-    """Releases by minor version, those that follow each other drawn together: 2.8, 2.11-2.13."""
+    """Releases by minor version, consecutive ones as a range: 2.8, 2.11-2.13."""
     every = list(dict.fromkeys(minor(version) for version in releases.known()))
     there = {minor(version) for version in torch}
     have = [name for name in every if name in there]
@@ -84,7 +84,7 @@ def spans(torch: "Sequence[str]") -> str:
 
 
 def table(grid: Grid) -> "list[list[str]]":
-    """The grid as rows of text: a head, a row a Python, and the oldest driver of each CUDA variant."""
+    """The grid as rows of text: a header, a row for each Python, and the oldest driver of each CUDA variant."""
     head = ["Python", *grid.flavours]
     rows = [[python, *(grid.boxes[python, f].text for f in grid.flavours)] for python in grid.pythons]
     drivers = ["driver", *(facts.driver_text(cuda_of(f)) for f in grid.flavours)]

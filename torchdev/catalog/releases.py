@@ -17,7 +17,7 @@ LOCKS = "locks"
 
 @dataclass(frozen=True, kw_only=True)
 class Combination:
-    """One combination that exists. `build` is PyTorch's; `sources` say how it is known that it exists."""
+    """One combination that exists. `build` is PyTorch's; `sources` are the sources that say that it exists."""
 
     python: str
     flavour: str
@@ -34,7 +34,9 @@ class Combination:
 
     @property
     def lockable(self) -> bool:
-        """Whether all that a lock needs is on PyPI or in the catalog, so that the PyTorch index need not answer."""
+        """Whether all that a lock needs is on PyPI or in the catalog, so that a lock needs no answer of the PyTorch
+        index.
+        """
         known = self.build.requires is not None and any(w.serves(self.python) and w.sha256 for w in self.build.wheels)
         return self.build.origin == PYPI or known
 
@@ -49,7 +51,7 @@ def cuda_of(flavour: str) -> "str | None":
 
 
 def flavour_order(flavour: str) -> int:
-    """For sorting: cpu first, then by CUDA version."""
+    """Sort key: cpu first, then by CUDA version."""
     return 0 if flavour == "cpu" else int(flavour[2:])
 
 
@@ -61,7 +63,7 @@ def flavour_orders() -> "list[int]":
 
 @cache
 def all_combinations() -> tuple[Combination, ...]:
-    """Every combination, oldest PyTorch first; free-threaded Pythons are left out."""
+    """Every combination, oldest PyTorch first; free-threaded Pythons are excluded."""
     found = [*_built(), *_announced()]
     ordered = sorted(found, key=lambda c: (order(c.torch), flavour_order(c.flavour), c.arch, python_order(c.python)))
     unique = {(c.torch, c.flavour, c.arch, c.python): c for c in reversed(ordered)}
@@ -80,12 +82,12 @@ def _index() -> "dict[tuple[str, str, str, str], Combination]":
 
 @cache
 def known() -> "list[str]":
-    """The PyTorch releases that something is known of, oldest first."""
+    """The known PyTorch releases, oldest first."""
     return sorted({build.version for build in load().of("torch")}, key=order)
 
 
 def is_on_pypi(torch: str, flavour: str, arch: str = "amd64") -> bool:
-    """Whether PyPI's wheel of a release has this CUDA variant; of an unknown release, whether it may have."""
+    """Whether PyPI's wheel of a release has this CUDA variant; for an unknown release, whether it may have."""
     if torch not in known():
         return flavour != "cpu"
     return (torch, arch) in _on_pypi() and _on_pypi()[torch, arch].flavour == flavour
@@ -122,7 +124,9 @@ def _pinning() -> "dict[tuple[str, str], str]":
 
 
 def _built() -> Iterator[Combination]:
-    """Those of which wheels were read; of builds known from lock files, all Pythons of the release are taken to be."""
+    """The combinations whose wheels were read; builds known from lock files are assumed to serve all Pythons of the
+    release.
+    """
     catalog = load()
     for build in catalog.of("torch"):
         completed = replace(
@@ -135,7 +139,7 @@ def _built() -> Iterator[Combination]:
 
 
 def _announced() -> Iterator[Combination]:
-    """Those of which it is only known that the release was published in the CUDA variant."""
+    """The combinations of which the facts say only that the release was published in the CUDA variant."""
     known = {(build.version, build.flavour, build.arch) for build in load().of("torch")}
     for torch, arch in sorted(_on_pypi()):
         named = facts.flavours(torch, arch)
@@ -181,7 +185,7 @@ def _for_pythons(build: Build, pythons: "set[str]", sources: tuple[Source, ...])
 
 
 def _has_wheel(name: str, version: str, arch: str, python: str) -> bool:
-    """Whether a companion has a wheel on PyPI for a Python; what other CUDA variants have is taken to be the same."""
+    """Whether a companion has a wheel on PyPI for a Python; other CUDA variants are assumed to have the same."""
     wheels = _companion_wheels().get((name, version, arch), ())
     return any(wheel.serves(python) for wheel in wheels)
 

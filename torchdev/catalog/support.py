@@ -1,4 +1,4 @@
-"""What a combination runs on and goes with: drivers, GPUs, glibc, cuDNN, companions; as far as is known."""
+"""What a combination supports: drivers, GPUs, glibc, cuDNN, companions, as far as is known."""
 
 from collections.abc import Sequence
 
@@ -65,7 +65,7 @@ def cudnn_refusal(pinned: str, wanted: str) -> str:
 
 
 def no_such_cudnn(version: str) -> Fact:
-    """That PyPI has no such cuDNN, and which are like it."""
+    """The fact that PyPI has no such cuDNN, and the nearest versions."""
     found = {known for versions in load().cudnn.values() for known in versions}
     wanted = order(version)
     same = sorted((v for v in found if order(v).major == wanted.major), key=order)

@@ -1,6 +1,6 @@
 """Versions as packaging orders them: 2.9.1rc1 comes between 2.9.0 and 2.9.1, and 2.10.0 after 2.9.1.
 
-Standard library alone when it is loaded, as axes.py, which has use for it, must be.
+Standard library alone when it is loaded, because axes.py imports it.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @cache
 def order(version: str) -> "Version":
-    """A version, for its order; InvalidVersion, a ValueError, if it is none."""
+    """A version that can be compared; InvalidVersion, a ValueError, if the text is invalid."""
     from packaging.version import Version
 
     return Version(version)
@@ -21,7 +21,7 @@ def order(version: str) -> "Version":
 
 @cache
 def python_order(series: str) -> "tuple[Version, bool]":
-    """The place of a Python series in their order: 3.13t, which is free-threaded, comes after 3.13."""
+    """The sort key of a Python series: 3.13t, which is free-threaded, comes after 3.13."""
     return order(series.removesuffix("t")), series.endswith("t")
 
 
@@ -31,20 +31,20 @@ def minor(version: str) -> str:
 
 
 def begins(version: str, wanted: str) -> bool:
-    """Whether a version is the one asked for, or one of those that a part of a version stands for: 2.9 for 2.9.1."""
+    """Whether a version is the wanted one, or begins with it: 2.9 matches 2.9.1."""
     have, want = order(version), order(wanted)
     shorter = len(want.release) < len(have.release)
     return have == want or (shorter and have.release[: len(want.release)] == want.release)
 
 
 def older(version: str, minimum: str) -> bool:
-    """Whether a version is older than a minimum; one given in part (535) stands for the newest of its branch."""
+    """Whether a version is older than a minimum; a version given in part (535) counts as the newest of its branch."""
     have, need = order(version).release, order(minimum).release
     return have < need[: len(have)]
 
 
 def same_release(one: str, other: str) -> bool:
-    """Whether two versions are the same but for the local one, which names a CUDA variant where it is there: +cu126."""
+    """Whether two versions are equal but for the local part, which may name a CUDA variant: +cu126."""
     return order(one).public == order(other).public
 
 

@@ -1,4 +1,4 @@
-"""The file names of wheels, taken apart by packaging: what they are of, and which Pythons and machines they serve."""
+"""The file names of wheels, parsed by packaging: project and version, and the Pythons and machines they serve."""
 
 import re
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from packaging.utils import parse_wheel_filename
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 """The end of a wheel's platform tag to the architecture's name in image registries."""
 NEWEST_MINOR = 100
-"""Above the minor version of every Python 3 to come."""
+"""Higher than the minor version of any Python 3."""
 LEGACY_GLIBC = {"manylinux1": 5, "manylinux2010": 12, "manylinux2014": 17}
 """The minor version of glibc 2 that old platform tags mean: PEP 513, 571, 599."""
 
@@ -41,13 +41,13 @@ def served(file: str) -> "frozenset[tuple[str, str]]":
 
 @cache
 def glibc(file: str) -> "int | None":
-    """The minor version of glibc 2 that a wheel needs by its platform tags (PEP 600), any of which will do."""
+    """The lowest minor version of glibc 2 that a wheel needs, by its platform tags (PEP 600)."""
     found = [re.fullmatch("(manylinux[0-9]+|manylinux_2_([0-9]+))_.*", tag.platform) for tag in parsed(file).tags]
     return min((int(match[2] or LEGACY_GLIBC[match[1]]) for match in found if match), default=None)
 
 
 def _pythons(tag: Tag) -> "set[str]":
-    """CPython's ABI tags name one series; abi3 and py3 mean all from one on, and none no ABI, so any of a series."""
+    """The Python series of a tag: an ABI of CPython names one; abi3 and py3 mean all from one on; none means any."""
     found = re.fullmatch("(cp|py)3([0-9]*)", tag.interpreter)
     if not found:
         return set()

@@ -36,11 +36,11 @@ cells are named by id (py311-cu130-torch2.13.0), shorter tag (py311-cu130, lates
 
 
 KINDS = ("docker", "compose", "devcontainer", "kubernetes", "trainjob")
-"""What recipes are for."""
+"""The targets of `recipe`."""
 
 
 NODES, GIB = values.whole(1, 100_000), values.whole(1, 1_000_000)
-"""Far more than anybody has, and far less than what overflows."""
+"""Far more than anybody has, and far less than would overflow."""
 RECIPE: "dict[str, tuple[Callable[[str], int | str], str, str]]" = {
     "nodes": (NODES, "N", "containers or Pods, which torchrun joins; default: 1"),
     "min_nodes": (NODES, "N", "kubernetes: go on with so few (elastic); default: all of --nodes"),
@@ -60,21 +60,21 @@ RECIPE: "dict[str, tuple[Callable[[str], int | str], str, str]]" = {
     "shm": (GIB, "GIB", "shared memory, which DataLoader workers and NCCL use; default: 8"),
     "data": (values.text, "CLAIM", "a PersistentVolumeClaim that is there already, to be mounted at /data, read-only"),
 }
-"""What a recipe can be told: how it is read, a word for it, and what it is."""
+"""The options of `recipe`: how each is parsed, its placeholder, and its help."""
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose refusals look like every other message, and repeat no control character."""
+    """A parser whose errors look like every other message, with control characters escaped."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong, and where the options are told; exit code 2."""
+        """Print what is wrong and how to get help; exit code 2."""
         command = self.prog.partition(" ")[2]
         step = f"{build_py(command, '--help')}" if command else f"{build_py('--help')}"
         self.exit(2, f"error: {texts.shown(message, 1000)}\n  next: {step}\n")
 
 
 class Version(argparse.Action):
-    """An option that prints torchdev's version, which is read when it is asked for."""
+    """An option that prints torchdev's version. The version is read only when the option is given."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         """Print the version, and end."""
@@ -83,7 +83,7 @@ class Version(argparse.Action):
 
 
 class Line:
-    """The command line while it is put together: commands, and the options that several of them have."""
+    """The command line under construction: commands, and options that several of them share."""
 
     def __init__(self, matrix: Path) -> None:
         self.top = Parser(prog="build.py", description=DESCRIPTION, epilog=EPILOG, formatter_class=RAW)
@@ -92,7 +92,7 @@ class Line:
         self.matrix = matrix
 
     def command(self, name: str, text: str) -> argparse.ArgumentParser:
-        """Add a command, which the function run of the module of its name runs."""
+        """Add a command; the function `run` of the module of its name runs it."""
         about = text[0].upper() + text[1:] + "."
         sub = self.commands.add_parser(name, help=text, description=about, epilog=EPILOG, formatter_class=RAW)
         sub.set_defaults(cells=[], select=[], group=[], matrix_file=self.matrix, module=f"torchdev.cli.{name}")
@@ -104,7 +104,7 @@ class Line:
 
 
 def parser(matrix: Path) -> "tuple[argparse.ArgumentParser, Collection[str]]":
-    """The command line, and the names of its commands; `matrix` is the file that is read where none is named."""
+    """The command line, and the names of its commands; `matrix` is the default matrix file."""
     line = Line(matrix)
     _add_build(line)
     _add_knowledge(line)
@@ -245,7 +245,7 @@ def _add_images(line: Line) -> None:
 
 
 def refuse(top: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """End with exit code 2 where options contradict each other, or are of no use together."""
+    """Exit with code 2 if options contradict each other, or make no sense together."""
     building = options.subcommand == "build"
     if building and named(options) == options.matrix:
         both = "name cells, or --matrix, not both"
@@ -262,7 +262,7 @@ def named(options: argparse.Namespace) -> bool:
 
 
 def split(words: "list[str]") -> "tuple[list[str], list[str]]":
-    """The words of the command line, and those behind `--` that are a command's own."""
+    """The words of the command line before and after `--`; those after it are a command's own."""
     place = words.index("--") if words[0] in ("run", "bake") and "--" in words else len(words)
     return words[:place], words[place + 1 :]
 

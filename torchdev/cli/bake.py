@@ -1,4 +1,4 @@
-"""The bake file of this machine: printed, or given to a command together with the secrets that it only names."""
+"""The command bake: prints the bake file of this machine, or pipes it to a command that also gets the secrets."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ from torchdev.wheels.host import Host
 
 Say = Callable[[str], None]
 BAKE = ("--", "docker", "buildx", "bake", "--file", "-")
-"""What takes a bake file from standard input."""
+"""A command that reads a bake file from standard input."""
 
 
 def run(options: Namespace, root: Path) -> int:
@@ -33,9 +33,10 @@ def run(options: Namespace, root: Path) -> int:
 
 
 def bake(project: Project, cells: "tuple[Cell, ...]", options: Options, command: "list[str]", tell: Say) -> int:
-    """Print the bake file with which `build` would build these cells here; what it refers to is under .torchdev/bake.
+    """Print the bake file with which `build` would build these cells here; its contexts are under .torchdev/bake.
 
-    A command, if there is one, gets it on standard input and the secrets in its environment; its exit code is returned.
+    A command, if one is given, gets the file on standard input and the secrets in its environment; returns its exit
+    code.
     """
     text, host = _text(project, cells, options, tell)
     if not command:
@@ -49,9 +50,9 @@ def bake(project: Project, cells: "tuple[Cell, ...]", options: Options, command:
 
 
 def _given(text: str, command: "list[str]", host: Host) -> int:
-    """Run a command with a bake file on its standard input and the secrets in its environment; its exit code.
+    """Run a command with a bake file on standard input and the secrets in its environment; returns its exit code.
 
-    What it says on standard error, as buildx does, is cleaned of them.
+    Secrets are removed from what it writes on standard error.
     """
     environment = {**os.environ, **buildx.VARIABLES, **host.private().variables}
     with tempfile.TemporaryFile("w+", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""The command bootstrap: substitutes for the official bases, whether a registry answers or not."""
+"""The command bootstrap: makes substitute base images, whether a registry answers or not."""
 
 from argparse import Namespace
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Say = Callable[[str], None]
 
 
 def run(options: Namespace, root: Path) -> int:
-    """Make the bases of the named cells."""
+    """Make the base images of the named cells."""
     project, chosen = opened(options, root)
     bootstrap_bases(project, chosen, options.python_prefix, say)
     return 0
@@ -29,7 +29,7 @@ def run(options: Namespace, root: Path) -> int:
 def bootstrap_bases(project: Project, cells: "tuple[Cell, ...]", given: "list[str]", say: Say) -> None:
     """Make substitutes for the bases of the named cells, or of all, whether a registry answers or not.
 
-    `given` names Pythons that are installed here, as SERIES=FOLDER, of which to make those series.
+    `given` names local Python installations, as SERIES=FOLDER, from which to make those series.
     """
     wanted = project.bases(cells)
     prefixes = {series: prefix.read_prefix(series, folder) for series, folder in prefix.parse(given).items()}

@@ -1,4 +1,4 @@
-"""The command build: cells to built, checked and tagged images, a failed one without harm to the others."""
+"""The command build: builds, checks and tags the images of cells; a failed cell does not stop the others."""
 
 from argparse import Namespace
 from collections.abc import Callable
@@ -24,14 +24,14 @@ Say = Callable[[str], None]
 
 
 def run(options: Namespace, root: Path) -> int:
-    """Build what the command line names; the exit code that the worst result stands for."""
+    """Build the cells that the command line names; returns the exit code of the worst result."""
     project, chosen = opened(options, root)
     built = build_cells(project, chosen, how(options), say)
     return finish(built.results, built.storage, as_json=options.json)
 
 
 def how(options: Namespace) -> Options:
-    """How to build, as the command line says."""
+    """The build options that the command line gives."""
     return Options(
         test=not options.no_test,
         gpu=options.gpu,
@@ -48,7 +48,7 @@ def how(options: Namespace) -> Options:
 
 @dataclass(frozen=True)
 class Built:
-    """What became of cells, and what their images take up on the engine."""
+    """The results of some cells, and the storage that their images take on the engine."""
 
     results: "list[Result]"
     storage: "Storage | None" = None
@@ -57,7 +57,7 @@ class Built:
 def build_cells(
     project: Project, cells: "tuple[Cell, ...]", options: Options, say: Say, engine: "Engine | None" = None
 ) -> Built:
-    """Build, check and tag cells; one that fails does not stop the others. Locks that can be are completed first."""
+    """Build, check and tag cells; a failed cell does not stop the others. Incomplete locks are completed first."""
     locked, unlocked = project.by_lock(cells)
     if not locked:
         return Built([_without_lock(cell) for cell in unlocked])

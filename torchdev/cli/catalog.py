@@ -1,4 +1,4 @@
-"""The command catalog: what is known of wheels, brought up to date with the package indexes."""
+"""The command catalog: refreshes the catalog of wheels from the package indexes."""
 
 from argparse import Namespace
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def run(options: Namespace, root: Path) -> int:
 
 
 def refresh_catalog(say: Say, *, accept_removed: bool) -> None:
-    """Bring data/catalog.json up to date with the package indexes, or leave it as it is and say why."""
+    """Refresh data/catalog.json from the package indexes; if that fails, it stays unchanged and the reason is shown."""
     old, host = builds.load(), read_host()
 
     def tell(text: str) -> None:

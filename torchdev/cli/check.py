@@ -1,4 +1,4 @@
-"""All of torchdev's own tests: style, types, unit tests, generated files, engine tests, two cells for real."""
+"""The command check: torchdev's own tests: style, types, unit tests, generated files, engine tests, two cells."""
 
 import os
 import sys
@@ -29,16 +29,16 @@ from torchdev.wheels.host import find_wheels, read_host
 
 Say = Callable[[str], None]
 LIGHT = ["-m", "not full"]
-"""Without the tests that only --full runs: they are no part of the run, and not counted as not run."""
+"""Deselects the tests that only --full runs; they do not count as not run."""
 AT_ONCE = ["-n", "auto", "--maxprocesses", "4"]
-"""As many tests at once as there are cores, up to some."""
+"""As many tests side by side as there are cores, at most four."""
 TOGETHER = ["--dist", "loadfile"]
-"""Tests of a module stay together: they share what it has made."""
+"""Tests of a module run in one process, because they share fixtures."""
 CPU_MATRIX = "tests/cpu/matrix.yaml"
 
 
 class Extent(Enum):
-    """How much is run: what needs no engine; that, cells and the lighter tests with an engine; everything."""
+    """How much to run: without an engine; with cells and the lighter engine tests; everything."""
 
     QUICK = "quick"
     USUAL = "usual"
@@ -83,9 +83,9 @@ def with_engine(extent: Extent) -> "list[Task]":
 
 
 def check(root: Path, consent: Consent, say: Say, extent: Extent = Extent.USUAL) -> int:
-    """Everything that an extent has; the exit code. An engine that was started for it is stopped again.
+    """Run everything of an extent; returns the exit code. An engine that was started for it is stopped again.
 
-    What came of a full run is written down, once it has come to its end.
+    The result of a full run is written to a file once the run is complete.
     """
     began, commit, day = time.monotonic(), fullcheck.commit(root), time.strftime("%Y-%m-%d")
     groups = [testgroups.run(task, root, say) for task in quick(root)]
@@ -116,7 +116,7 @@ def check(root: Path, consent: Consent, say: Say, extent: Extent = Extent.USUAL)
 
 
 def _cells(root: Path, consent: Consent, say: Say, extent: Extent) -> "tuple[list[Group], str]":
-    """Build and check two cells, and build the cpu cell, which a full run checks, too; and the names of the two."""
+    """Build and check two cells, and build the cpu cell (a full run checks it, too); also returns the two names."""
     began = time.monotonic()
     project = open_project(root, root / "matrix.yaml")
     cells = siblings(project)
@@ -136,7 +136,7 @@ def _cells(root: Path, consent: Consent, say: Say, extent: Extent) -> "tuple[lis
 
 
 def of_results(name: str, results: "list[Result]", seconds: float) -> Group:
-    """What became of some cells, as a group whose tests are the checks of their images."""
+    """The results of some cells as a group whose tests are the checks of their images."""
     verdicts = [verdict for result in results for verdict in result.verdicts]
     skipped = [verdict for verdict in verdicts if verdict.outcome is Outcome.NOT_RUN]
     failures = [f"{verdict.cell}: {verdict.check}" for verdict in verdicts if verdict.outcome is Outcome.FAIL]
@@ -155,7 +155,7 @@ def of_results(name: str, results: "list[Result]", seconds: float) -> Group:
 
 
 def cleaned(groups: "list[Group]", root: Path) -> "tuple[Group, ...]":
-    """Groups whose texts say nothing of this machine, so that they can be committed."""
+    """Groups without any text about this machine, so that they can be committed."""
     clean = read_host().clean
 
     def lines(found: "tuple[str, ...]") -> "tuple[str, ...]":
@@ -165,7 +165,7 @@ def cleaned(groups: "list[Group]", root: Path) -> "tuple[Group, ...]":
 
 
 def closing(groups: "list[Group]", what: str, built: str = "") -> str:
-    """The last words: what failed and what was not run, by group; that all passed only if neither is the case."""
+    """The last line: groups that failed or were not run. It says that all passed only if there are none of these."""
     failed = ", ".join(group.name for group in groups if not group.passed)
     not_run = ", ".join(filter(None, (group.not_run for group in groups)))
     if failed:
@@ -179,7 +179,7 @@ def _end(groups: "list[Group]", what: str, built: str = "") -> int:
 
 
 def build_small(root: Path, say: Say, *, test: bool) -> "list[Result]":
-    """Build the cpu cell, of which tests make small images; none where no folder here has its PyTorch."""
+    """Build the cpu cell, the base of small test images; empty if no folder of this machine has its PyTorch."""
     project = open_project(root, root / CPU_MATRIX)
     cells = project.matrix.cells[:1]
     torch = next(p for p in project.plans(cells)[0].lock.packages if p.name == "torch")
@@ -190,9 +190,9 @@ def build_small(root: Path, say: Say, *, test: bool) -> "list[Result]":
 
 
 def siblings(project: Project) -> tuple[Cell, ...]:
-    """The first cell of the matrix, and one, if there is one, that shares all with it that lies below Python.
+    """The first cell of the matrix and, if there is one, another cell with the same layers below Python.
 
-    Its Python is one that can be bootstrapped, so that the tests need no registry.
+    The Python of the second can be bootstrapped, so that the tests need no registry.
     """
     first, *others = project.plans(project.by_lock(project.matrix.cells)[0])
     alike = (plan.cell for plan in others if plan.shared == first.shared and plan.cell.python in SOURCE_SUITES)

@@ -1,4 +1,4 @@
-"""What several commands make of their options: a project and its cells, and how to reach a builder."""
+"""Shared by several commands: the project and cells that options name, and the options of the builder."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -10,7 +10,7 @@ from torchdev.util.errors import InputError
 
 
 def opened(options: Namespace, root: Path) -> "tuple[Project, tuple[Cell, ...]]":
-    """The project, and the cells that the command line names; all, if it names none."""
+    """The project, and the cells that the command line names; all cells if it names none."""
     project = open_project(root, options.matrix_file)
     groups = [*options.group, "default"] if getattr(options, "matrix", False) else options.group
     return project, project.matrix.select([*options.cells, *options.select], groups)
@@ -26,7 +26,7 @@ def of_builder(options: Namespace) -> "dict[str, Any]":
 
 
 def one(cells: "tuple[Cell, ...]") -> Cell:
-    """The only one of some cells; InputError if there are more."""
+    """The single cell that is expected; InputError if there are more."""
     if len(cells) == 1:
         return cells[0]
     raise InputError(f"one cell is wanted, not {len(cells)}", next_step=f"name one: {cells[0].id}")

@@ -1,4 +1,4 @@
-"""The command doctor: what this machine has and lacks for building, and what to do about it."""
+"""The command doctor: whether this machine can build images, and how to fix what is missing."""
 
 import shutil
 import subprocess
@@ -22,12 +22,13 @@ from torchdev.wheels.host import Host, read_host
 from torchdev.wheels.uv import index_refusal
 
 DISK_WANTED = 25_000_000_000
-"""Bytes that one CUDA cell may need while it is built: its layers twice, and the wheels. For where no lock tells."""
+"""Bytes that one CUDA cell may need while it is built (its layers twice, and the wheels), if no lock says more exactly.
+"""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. `state` is ok, missing (no image can be built without it) or note (one can)."""
+    """One finding. `state` is ok, missing (no image can be built without it) or note (images can be built)."""
 
     subject: str
     state: str
@@ -49,12 +50,12 @@ def examine(root: Path) -> "list[Finding]":
 
 
 def exit_code(findings: "list[Finding]") -> int:
-    """ENGINE if anything is missing, so that a script need not read the lines; else OK."""
+    """ENGINE if anything is missing, so that a script need not parse the lines; else OK."""
     return int(Exit.ENGINE if any(finding.state == "missing" for finding in findings) else Exit.OK)
 
 
 def as_text(findings: "list[Finding]") -> str:
-    """A line for each finding, and under it what to do."""
+    """A line for each finding, and under it the next step."""
     return "\n".join(
         f"{f.state:<8}{f.subject:<10}{f.text}" + (f"\n{'':18}next: {f.next_step}" if f.next_step else "")
         for f in findings
@@ -62,7 +63,7 @@ def as_text(findings: "list[Finding]") -> str:
 
 
 def as_json(findings: "list[Finding]") -> str:
-    """The same for a program."""
+    """The findings as JSON."""
     return json_text([asdict(finding) for finding in findings])
 
 
@@ -96,7 +97,7 @@ def _engine(root: Path) -> Iterator[Finding]:
 
 
 def _plans(root: Path) -> "tuple[Plan, ...]":
-    """The plans of the checkout's group default, as far as it is locked; none if that can't be read."""
+    """The plans of the checkout's group default, as far as they are locked; empty if they can't be read."""
     try:
         project = open_project(root, root / "matrix.yaml")
         return project.plans(project.by_lock(project.matrix.select([], ["default"]))[0])
@@ -105,7 +106,7 @@ def _plans(root: Path) -> "tuple[Plan, ...]":
 
 
 def judge_registry(*, answers: bool, bases_here: bool, mmdebstrap: bool) -> Finding:
-    """Whether base images can be had: from docker.io, from an earlier run, or made here."""
+    """Whether base images are available: from docker.io, from an earlier run, or made here."""
     if answers:
         return Finding("registry", "ok", "docker.io answers: the official bases will be used")
     if bases_here:
@@ -117,7 +118,7 @@ def judge_registry(*, answers: bool, bases_here: bool, mmdebstrap: bool) -> Find
 
 
 def judge_disk(free: int, place: Path, needs: "Mapping[str, int]") -> Finding:
-    """Hold free bytes against what cells take while they are built, by id: missing if not even the smallest fits."""
+    """Compare free bytes with what cells need while they are built, by id: missing if not even the smallest fits."""
     text, wanted = f"{free / 1e9:.0f} GB free at {place}", needs or {"a CUDA cell": DISK_WANTED}
     small, large = min(wanted, key=lambda cell: wanted[cell]), max(wanted, key=lambda cell: wanted[cell])
     step = "docker system df; docker builder prune"
@@ -131,7 +132,7 @@ def judge_disk(free: int, place: Path, needs: "Mapping[str, int]") -> Finding:
 
 
 def _cache(place: "Path | None", plans: "tuple[Plan, ...]") -> Iterator[Finding]:
-    """Whether the builder keeps what building the matrix's group default leaves in its cache."""
+    """Whether the builder's cache keeps what building the group default leaves in it."""
     with tempfile.TemporaryDirectory() as folder:
         builder = buildx.inspect("", Path(folder, "log"))
     if not builder or builder.driver != outputs.OWN or not plans:
@@ -144,7 +145,7 @@ def _cache(place: "Path | None", plans: "tuple[Plan, ...]") -> Iterator[Finding]
 
 
 def judge_cache(kept: "int | None", wanted: int, largest: int) -> Finding:
-    """Hold what a builder's garbage collection keeps against what a group takes, and against its largest layer."""
+    """Compare what a builder's garbage collection keeps with the size of a group and of its largest layer."""
     if kept is None:
         return Finding("cache", "note", "what the builder's garbage collection keeps can't be seen from here")
     text = f"the builder keeps {kept / 1e9:.0f} GB of its cache"

@@ -13,7 +13,7 @@ from torchdev.util import streams
 from torchdev.util.commands import STARTED, build_py, written
 
 REQUIREMENTS, STAMP = "requirements.txt", "torchdev-requirements"
-"""What is installed; the file in .venv that says of which requirements it was made."""
+"""The requirements file; and the file in .venv that says which requirements were installed."""
 NEEDED = (
     "docker",
     "jinja2",
@@ -29,15 +29,15 @@ NEEDED = (
     "xdist",
 )
 INSTALL = ("-m", "pip", "install", "--require-hashes", "--only-binary=:all:")
-"""Wheels alone: a source archive would run code of its own while it is built."""
+"""Only wheels are installed: a source archive would run its own code while it is built."""
 MAKERS = ("quickstart", "check")
-"""The commands that make the environment if it is missing; the others say how to."""
+"""The commands that create a missing environment; all others say how to create it."""
 ENTERED = "TORCHDEV_ENTERED"
-"""What a process that goes on in .venv tells itself: its number, and the words that a user had started it with."""
+"""Variable that a process passes to itself when it restarts in .venv: its number, and the user's original command."""
 
 
 def begin() -> None:
-    """Note how this process was started. One that has entered .venv was told so: a process keeps its number in that."""
+    """Record how this process was started. A process keeps its number when it restarts in .venv, so it can tell."""
     number, _, words = os.environ.pop(ENTERED, "").partition(" ")
     STARTED.entered = number == str(os.getpid())
     STARTED.program = tuple(json.loads(words)) if STARTED.entered else (_interpreter(), sys.argv[0])
@@ -48,7 +48,7 @@ def _interpreter() -> str:
 
 
 def enter(root: Path, arguments: "list[str]") -> None:
-    """Return if the packages are importable, else go on in .venv; exits with 2 where there is none to enter."""
+    """Return if the packages can be imported, else restart in .venv; exit with 2 if there is none."""
     folder = root / ".venv"
     inside = Path(sys.prefix) == folder
     if arguments[0] in MAKERS and (inside or not _complete()) and not _current(folder, root):
@@ -65,7 +65,7 @@ def enter(root: Path, arguments: "list[str]") -> None:
 
 
 def _go_on(folder: Path, root: Path, arguments: "list[str]") -> None:
-    """Become the same command in .venv, once: a .venv that turns out to be none is not entered again and again."""
+    """Restart the same command in .venv, once: a broken .venv must not be entered again and again."""
     python = str(folder / "bin" / "python")
     words = f"{os.getpid()} {json.dumps(STARTED.program)}"
     for stream in (sys.stdout, sys.stderr):
@@ -103,16 +103,16 @@ def _current(folder: Path, root: Path) -> bool:
 
 
 def _own(folder: Path) -> bool:
-    """Whether a folder may be made anew: it is not there, is empty, or was made here."""
+    """Whether a folder may be replaced: it does not exist, is empty, or torchdev made it."""
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         return False
     return not folder.exists() or (folder / STAMP).is_file() or not any(folder.iterdir())
 
 
 def _make(folder: Path, root: Path, *, ask: bool) -> None:
-    """Make .venv, with Debian's python3-venv if need be, and install requirements.txt into it, by hash.
+    """Create .venv, with Debian's python3-venv if need be, and install requirements.txt into it, by hash.
 
-    An environment that somebody else has made keeps what is in it; what is none is left alone.
+    An environment that somebody else made keeps its packages; a folder that is no environment is left alone.
     """
     streams.say(f"making torchdev's Python environment in {folder.name}")
     if _own(folder):

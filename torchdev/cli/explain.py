@@ -1,4 +1,4 @@
-"""The command explain: whether a combination can exist; if not, why, and what is nearest."""
+"""The command explain: whether a combination can exist; if not, why, and the nearest that exist."""
 
 from argparse import Namespace
 from pathlib import Path

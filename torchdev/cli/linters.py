@@ -1,4 +1,4 @@
-"""The linters that .pre-commit-config.yaml names: run by pre-commit in a git checkout, elsewhere one after another."""
+"""The linters of .pre-commit-config.yaml: run by pre-commit in a git checkout, elsewhere one after another."""
 
 import shlex
 import subprocess
@@ -13,9 +13,9 @@ CONFIG = ".pre-commit-config.yaml"
 
 
 def tasks(root: Path) -> "list[Task]":
-    """All linters over all files: as one group where pre-commit can run them, else as a group each.
+    """All linters over all files: one group where pre-commit can run them, else a group for each.
 
-    SKIP, by which somebody may leave some out of a commit, leaves none out here.
+    The variable SKIP, which excludes hooks from a commit, has no effect here.
     """
     own = {"VIRTUAL_ENV": sys.prefix, "PRE_COMMIT_HOME": str(root / ".torchdev" / "pre-commit"), "SKIP": ""}
     if is_checkout(root):
@@ -30,7 +30,7 @@ def hooks(root: Path) -> "list[dict[str, Any]]":
 
 
 def is_checkout(root: Path) -> bool:
-    """Whether a folder is the top of a git checkout that git may look at, and not an archive of one."""
+    """Whether a folder is the top of a git checkout that git may read, and not an unpacked archive."""
     try:
         done = subprocess.run(
             ["git", "-C", str(root), "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=False

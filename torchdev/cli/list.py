@@ -1,4 +1,4 @@
-"""The command list: cells, groups of them for CI, or all that can exist; for a terminal or as JSON."""
+"""The command list: cells, groups of them for CI, or all combinations that exist; for a terminal or as JSON."""
 
 from argparse import Namespace
 from collections.abc import Iterable
@@ -57,7 +57,7 @@ def cells_json(matrix: Matrix, cells: "Iterable[Cell]") -> str:
 
 
 def shards(cells: "Iterable[Cell]") -> dict[str, list[str]]:
-    """Flavour and architecture to the ids of their cells, which have most in common: to be built on one machine."""
+    """CUDA variant and architecture to the ids of their cells, which share most and are best built on one machine."""
     found: dict[str, list[str]] = {}
     for cell in cells:
         name = cell.flavour if cell.arch == AMD64 else f"{cell.flavour}-{cell.arch}"
@@ -66,7 +66,7 @@ def shards(cells: "Iterable[Cell]") -> dict[str, list[str]]:
 
 
 def shards_json(cells: "Iterable[Cell]") -> str:
-    """Shards for a program: a list that a CI system's matrix can take; `cells` is separated by spaces."""
+    """Shards as JSON: a list that a CI system's matrix accepts; `cells` is separated by spaces."""
     return json_text([{"shard": name, "cells": " ".join(ids)} for name, ids in shards(cells).items()], indent=None)
 
 

@@ -1,4 +1,4 @@
-"""The command lock: cells to locks, and the bases' names to digests."""
+"""The command lock: resolves cells and writes their locks, or reads the digests of base images."""
 
 import contextlib
 from argparse import Namespace
@@ -33,10 +33,10 @@ def run(options: Namespace, root: Path) -> int:
 
 
 def lock_cells(project: Project, cells: "tuple[Cell, ...]", say: Say) -> None:
-    """Resolve the named cells, or all, and write their locks; what was resolved before keeps its sizes.
+    """Resolve the named cells, or all, and write their locks; known sizes of wheels are kept.
 
-    One that can't be resolved keeps no other from its lock; they are named at the end, in a BuildError. An interrupt
-    leaves the locks that were written by then.
+    A cell that can't be resolved does not stop the others; a BuildError at the end names all of these. After an
+    interrupt, the locks written so far stay.
     """
     command = build_py("lock", *(cell.id for cell in cells if cells != project.matrix.cells))
     trees.refuse_links(render.tree({}, project.images), [f"{cell.id}/{LOCK}" for cell in cells], command)
@@ -72,7 +72,7 @@ def lock_cells(project: Project, cells: "tuple[Cell, ...]", say: Say) -> None:
 
 
 def complete_locks(project: Project, cells: "tuple[Cell, ...]", say: Say) -> "dict[str, TorchdevError]":
-    """Complete the locks that lack hashes, and render their cells anew; why others could not be, by id."""
+    """Complete the locks that lack hashes, and render their cells again; returns the errors, by cell id."""
     lacking = tuple(plan.cell for plan in project.plans(cells) if plan.lock.unresolved)
     if not lacking:
         return {}
@@ -95,9 +95,9 @@ def complete_locks(project: Project, cells: "tuple[Cell, ...]", say: Say) -> "di
 
 
 def _write_lock(project: Project, found: lock.Lock, cell: Cell) -> str:
-    """Write a lock; a line that says what is in it.
+    """Write a lock; returns a line that describes it.
 
-    Another run may have written one since this run began: what that one knows of the same wheels is kept.
+    Hashes of the same wheels that another run has written since this run began are kept.
     """
     path = project.paths.lock(cell.id)
     with files.locked(project.images):
@@ -112,7 +112,7 @@ def _write_lock(project: Project, found: lock.Lock, cell: Cell) -> str:
 
 
 def _refuse(failed: "dict[Cell, TorchdevError]", cells: int) -> None:
-    """Raise the error of the only cell that was asked for, or one that names those of several that have failed."""
+    """Raise the error of the only cell that was named, or one error that names all failed cells."""
     if failed and cells == 1:
         raise next(iter(failed.values()))
     if failed:

@@ -1,6 +1,6 @@
-"""The command line: words to a command's module, which is imported once torchdev's environment is entered.
+"""The entry: parses the command line and runs the module of the command, once torchdev's environment is entered.
 
-What runs before that needs the standard library alone.
+Everything before that needs the standard library alone.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from torchdev.util.commands import STARTED
 
 
 def start(root: Path) -> None:
-    """Run the command line of this process to its end, with the exit code that it comes to."""
+    """Run this process's command line and exit with its exit code."""
     terminal.guard()
     environment.begin()
     sys.exit(faults.ended(lambda: main(root, sys.argv[1:]), root, lambda: logs(root)))
@@ -46,10 +46,10 @@ def logs(root: Path) -> Path:
 
 
 def _same(file: "Path | None", other: Path) -> bool:
-    """Whether a file that may not be there is another one; so it is, if none is named."""
+    """Whether two paths name the same file, which need not exist; also true if no file is named."""
     return file is None or os.path.realpath(file) == os.path.realpath(other)
 
 
 def _interrupt(number: int, frame: object) -> None:
-    """SIGTERM, and a terminal that is closed, end a run as Ctrl-C does: in good order."""
+    """Handle SIGTERM and a closed terminal as Ctrl-C: the run ends in good order."""
     raise KeyboardInterrupt

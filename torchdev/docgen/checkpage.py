@@ -13,18 +13,18 @@ from torchdev.pipeline.checklist import Check
 from torchdev.util import positions, tables
 
 TABLES = ("packages", "environment", "labels")
-"""Fields of the contract whose keys differ from cell to cell; each is one field here."""
+"""Fields of the contract whose keys differ between cells; each counts as one field here."""
 
 
 @dataclass(frozen=True)
 class Proofs:
-    """What was seen to turn checks red: images broken on purpose, each with its checks; else what, or why nothing."""
+    """Proofs that checks can fail: images broken on purpose with their checks; other proofs; or why there is none."""
 
     sabotages: "dict[str, list[str]]"
     otherwise: "dict[str, str]"
 
     def of(self, check: Check) -> str:
-        """Everything that turns a check red, in a phrase."""
+        """Every proof that a check can fail, in a phrase."""
         mutated = ["its field of the contract, changed"] if check.proves else []
         broken = [f"*{name}*" for name, red in self.sabotages.items() if check.name in red]
         return "; ".join([*mutated, *broken, *([self.otherwise[check.name]] if check.name in self.otherwise else [])])
@@ -51,7 +51,7 @@ def field(path: tuple[str, ...]) -> str:
 
 
 def proving(checks: "list[Check]", name: str) -> "list[Check]":
-    """The checks that turn red for a field."""
+    """The checks that fail when a field is wrong."""
     return [check for check in checks if name in check.proves]
 
 

@@ -1,4 +1,4 @@
-"""What is committed of the last run of all of torchdev's own tests, and the page that shows it."""
+"""The committed result of the last full run of torchdev's own tests, and the page that shows it."""
 
 import json
 import os
@@ -17,17 +17,16 @@ from torchdev.util.terminal import escaped
 
 RECORD, PAGE = "tests/full.json", "docs/full-check.md"
 LONGEST = 300
-"""Characters of a reason that are kept."""
+"""Longer reasons are cut to so many characters."""
 Count = Annotated[int, Field(ge=0)]
 Line = Annotated[str, jsonfile.of(texts.SENTENCE)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """What became of a group of checks: whether it passed, how many tests it has, and which failed or were not run.
+    """The result of a group of checks: passed or not, the number of tests, and which failed or were not run.
 
-    A group that is no run of pytest has no tests to count; it is one command. `reasons` are those why tests were not
-    run, each once.
+    A group without pytest is one command and has no tests to count. `reasons` say why tests were not run, each once.
     """
 
     __pydantic_config__: ClassVar = jsonfile.STRICT
@@ -42,7 +41,7 @@ class Group:
 
     @property
     def not_run(self) -> str:
-        """The group and what of it was not run; empty if all was."""
+        """The group and its tests that were not run; empty if all were run."""
         if not self.skipped:
             return ""
         return f"{self.name} ({self.skipped} of {self.tests})" if self.tests else self.name
@@ -50,7 +49,7 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run of all tests: its day, the commit (-dirty if files differed from it), the machine, and its groups."""
+    """A full run: its day, the commit (-dirty if files differed from it), the machine, and its groups."""
 
     __pydantic_config__: ClassVar = jsonfile.STRICT
 
@@ -70,7 +69,7 @@ _ADAPTER = TypeAdapter(Run)
 
 
 def read(root: Path) -> "Run | None":
-    """The last run, as it is committed; None if there was none yet."""
+    """The committed result of the last run; None if there was none yet."""
     path = root / RECORD
     try:
         return jsonfile.read(path, _ADAPTER)[0]
@@ -82,13 +81,13 @@ def read(root: Path) -> "Run | None":
 
 
 def write(root: Path, run: Run, head: str) -> None:
-    """Write a run, whole, and the page that shows it."""
+    """Write the result of a run, and the page that shows it."""
     files.write(root / RECORD, json.dumps(asdict(run), indent=1) + "\n")
     files.write(root / PAGE, page(run, head))
 
 
 def commit(root: Path) -> str:
-    """The commit that a checkout is at; with -dirty if its files differ from it."""
+    """The commit of a checkout; with -dirty if its files differ from the commit."""
     command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
     try:
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
@@ -98,18 +97,18 @@ def commit(root: Path) -> str:
 
 
 def line(text: str) -> str:
-    """A text of a test's, as one line that can be committed; any text is one."""
+    """A text from a test as one line that can be committed; any text is accepted."""
     return escaped(" ".join(text.split()))[:LONGEST].strip() or "no reason given"
 
 
 def machine() -> str:
-    """What this machine is, as far as it decides how long tests take."""
+    """The parts of this machine that decide how long tests take: cores, memory, system."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
     return f"{len(os.sched_getaffinity(0))} cores, {memory:.0f} GB memory, {platform.system()} {platform.machine()}"
 
 
 def in_a_line(run: "Run | None") -> str:
-    """When all was last run, and what came of it."""
+    """When the last full run was, and its result."""
     if run is None:
         return "no run of check --full is committed yet"
     failed = ", ".join(group.name for group in run.groups if not group.passed)

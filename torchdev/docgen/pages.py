@@ -1,4 +1,4 @@
-"""The pages, or parts of pages, that are generated: figures of the bench, the grid, what has no whole lock."""
+"""The generated pages and parts of pages: figures of the bench, the grid, cells without a complete lock."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -62,13 +62,13 @@ PyTorch's own symbol tables (183 MB in 2.14.1), since PyTorch reads them: C++ st
 (`TORCH_SHOW_CPP_STACKTRACES=1`) and of memory snapshots come from addr2line. Without them, an error in
 `at::native::dot_check` was said to be one in `at::native::logical_or`, the nearest exported name: worse than none.
 """
-"""The page on what images lack, with its two tables left open."""
+"""The page on files that images exclude, with two placeholders for its tables."""
 RESULTS = "bench/results.json"
-"""What the bench has measured."""
+"""The results of the bench."""
 
 
 def pages(root: Path, locks: "dict[Cell, Lock | None]") -> dict[str, str]:
-    """Every generated page by its path in the checkout, as it should be, with the rest of the text around its parts."""
+    """Every generated page, by its path in the checkout; text around a generated part stays as it is."""
     from bench import table  # only what writes pages needs the bench: build.py starts in a folder without it, too
     from bench.results import from_json
 
@@ -86,14 +86,16 @@ def pages(root: Path, locks: "dict[Cell, Lock | None]") -> dict[str, str]:
 
 
 def checks_page(root: Path, locks: "dict[Cell, Lock | None]") -> str:
-    """What is checked, and which check holds an image to which field of a contract; all have the same fields."""
+    """The page of all checks, and of the check that proves each field of the contract; all contracts have the same
+    fields.
+    """
     cell, lock = next((cell, lock) for cell, lock in locks.items() if lock)
     proofs = checkpage.read_proofs(root / "tests" / "sabotage" / "cases.yaml")
     return checkpage.page(read_checks(root / "tests" / "image"), make_contract(cell, lock), proofs, GENERATED)
 
 
 def slimming_page() -> str:
-    """What images lack of their wheels' files: bytes and reasons."""
+    """The files of wheels that images exclude: bytes and reasons."""
     slimmed = {"left_out": _slimmed(slimming.LEFT_OUT, "files"), "stripped": _slimmed(slimming.STRIPPED, "libraries")}
     return SLIMMING.format(generated=GENERATED, **slimmed)
 
@@ -167,8 +169,8 @@ def unlocked_page(locks: "dict[Cell, Lock | None]") -> str:
 # What stays unlocked, and why
 
 A lock names each wheel by version and sha256. PyPI has one CUDA variant of each PyTorch; the others are on the PyTorch
-index alone, which could not be reached where these locks were made. What is known of that index comes from lock files in
-public repositories: the hashes of many wheels, and for some releases what they require.
+index alone, which could not be reached where these locks were made. What is known of that index comes from lock files
+in public repositories: the hashes of many wheels, and for some releases what they require.
 
 {table}
 

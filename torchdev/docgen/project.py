@@ -1,4 +1,4 @@
-"""A checkout and its matrix: plans, and every generated file as it should be."""
+"""A checkout and its matrix: the plans of cells, and all generated files."""
 
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -19,18 +19,18 @@ from torchdev.util.trees import File, Files, Tree
 from torchdev.wheels import lock, lockfile
 
 EXAMPLES = "examples/recipes"
-"""The folder of committed recipes; what runs of them leave there is not committed."""
+"""The folder of committed recipes; files that running them leaves there are not committed."""
 JOB_FILES = ("examples/train/train.py", "workloads/digits.csv.gz")
-"""The training job that recipes start unless they are told of another."""
+"""The files of the training job that recipes start by default."""
 
 
 LONGEST_COMMAND = 10
-"""Cells that a next command names; more would hide what it is."""
+"""A next command names at most so many cells; with more, nobody could read it."""
 
 
 @dataclass(frozen=True)
 class Project:
-    """A matrix, and where it and all that is generated from it stands."""
+    """A matrix, its checkout, and the paths of everything generated from it."""
 
     paths: Paths
     matrix: Matrix
@@ -41,17 +41,17 @@ class Project:
         return self.paths.images
 
     def rendered(self) -> Files:
-        """Every generated file below images/, as it should be; of a cell without lock there is none."""
+        """Every generated file below images/; cells without lock have none."""
         plans = self._plans(self.by_lock(self.matrix.cells)[0])
         return render.render(plans, self.paths.templates, self.images.name)
 
     def image_tree(self) -> Tree:
-        """The folder of images/; it does not speak of cells without lock, whose files stay as they are."""
+        """The tree of images/; files of cells without lock are left as they are."""
         unlocked = {cell.id for cell in self.by_lock(self.matrix.cells)[1]}
         return render.tree(self.rendered(), self.images, lambda name: name.partition("/")[0] not in unlocked)
 
     def trees(self) -> "tuple[Tree, ...]":
-        """Every generated file, by the folders that they are in."""
+        """The trees of all generated files, one for each folder that holds some."""
         kept, made = replaced_folder(self.images), {n: File(t.encode()) for n, t in self.pages().items()}
         pages = Tree(root=self.paths.checkout, files=made, listed=False, kept=kept)
         examples = self.examples()
@@ -61,7 +61,7 @@ class Project:
         return self.image_tree(), pages, *recipes
 
     def pages(self) -> dict[str, str]:
-        """The generated texts beside images/, by path; those that speak of the matrix are of the checkout's alone."""
+        """The generated texts outside images/, by path. Only the checkout's own matrix has pages that describe it."""
         schema = {SCHEMA_FILE: json_schema()}
         if not self._own:
             return schema
@@ -70,9 +70,9 @@ class Project:
         return schema | pages.pages(self.paths.checkout, locks)
 
     def examples(self) -> Files:
-        """The committed recipes, of the cell that `latest` or else the group default names first; by path.
+        """The committed recipes, by path, for the cell of the alias `latest`, or else the first of the group default.
 
-        None, so that those that are there stay, while this cell has no lock.
+        Empty while this cell has no lock, so that the committed recipes stay.
         """
         matrix = self.matrix
         usual = matrix.aliases.get("latest") or matrix.groups["default"][0]
@@ -88,7 +88,7 @@ class Project:
 
     @property
     def _own(self) -> bool:
-        """Whether the matrix is that of the checkout."""
+        """Whether the matrix is the checkout's own."""
         return self.paths.matrix_file.resolve() == self.paths.checkout / "matrix.yaml"
 
     def by_lock(self, cells: "tuple[Cell, ...]") -> "tuple[tuple[Cell, ...], tuple[Cell, ...]]":
@@ -98,17 +98,17 @@ class Project:
 
     @cached_property
     def _sources(self) -> render.Sources:
-        """What the templates were when this run first planned."""
+        """The templates as they were when this run first planned."""
         return render.Sources(self.paths.templates)
 
     def require_locks(self, cells: "tuple[Cell, ...]") -> None:
-        """Raise InputError if none of some cells has a lock."""
+        """Raise InputError if none of the cells has a lock."""
         locked, unlocked = self.by_lock(cells)
         if not locked:
             raise without_lock(unlocked)
 
     def abandoned(self) -> "list[str]":
-        """A line for each folder that has the name of a cell which the matrix has not: locks are nobody's to remove."""
+        """A line for each folder of a cell that is no longer in the matrix: torchdev never removes locks."""
         own = {cell.id for cell in self.matrix.cells}
         names = sorted(path.name for path in self.images.iterdir() if path.is_dir()) if self.images.is_dir() else []
         gone = [name for name in names if ids.query(name) and name not in own]
@@ -116,7 +116,7 @@ class Project:
         return [f"{self.images.name}/{name}: {stays}" for name in gone]
 
     def bases(self, cells: "tuple[Cell, ...]") -> "list[bases.Base]":
-        """The bases of some cells, each once; no lock has a say in them."""
+        """The base images of some cells, each once; locks do not matter for them."""
         digests = bases.read_digests(self.paths.bases)
         return list(dict.fromkeys(base for cell in cells for base in bases.bases_of(cell.python, digests)))
 
@@ -126,7 +126,7 @@ class Project:
         return _read(path, path.stat().st_mtime_ns if path.is_file() else 0, cell)
 
     def plans(self, cells: "tuple[Cell, ...]") -> tuple[Plan, ...]:
-        """A plan for each cell, which knows what its layers are made by; a missing or stale lock is an InputError."""
+        """A plan for each cell, with the hashes of its layers' steps; a missing or stale lock is an InputError."""
         return tuple(render.with_steps(plan, self._sources) for plan in self._plans(cells))
 
     def _plans(self, cells: "tuple[Cell, ...]") -> tuple[Plan, ...]:
@@ -144,7 +144,7 @@ class Project:
 
 @cache
 def _read(path: Path, stamp: int, cell: Cell) -> lock.Lock:
-    """A lock as it was at a time: it is read once, however often a run plans."""
+    """A lock at a modification time; it is read once, however often a run plans."""
     return lockfile.read_lock(path, cell)
 
 

@@ -1,4 +1,4 @@
-"""BuildKit's log as `--progress=plain` prints it: steps by number, their names, the bytes that they move. Pure."""
+"""Parses BuildKit's log (`--progress=plain`): steps by number, their names, and the bytes that they move. Pure."""
 
 import re
 from collections.abc import Mapping
@@ -7,13 +7,13 @@ from torchdev.util.amounts import rate, read_bytes, size
 
 STEP = re.compile(r"#(\d+) (.+)")
 NAMED = re.compile(r"\[([\w.-]+)(?: +\d+/\d+)?\] (.+)")
-"""A step as it begins: its stage, and its instruction."""
+"""A step when it begins: its stage and its instruction."""
 MOVED = re.compile(r"(?:transferring context:|sha256:\w+) (?P<now>[0-9.]+[kMGT]?B)(?: / (?P<all>[0-9.]+[kMGT]?B))?")
 TOOK = re.compile(r" ([0-9.]+)s(?: done)?$")
 
 
 def step_name(texts: "Mapping[str, str]", text: str) -> str:
-    """A short name for a step: its layer, or what its stage is for; none for what takes no time."""
+    """A short name for a step: its layer, or the purpose of its stage; empty for steps that take no time."""
     if text.startswith("exporting to"):
         return "export"
     found = NAMED.fullmatch(text)
@@ -29,7 +29,9 @@ def step_name(texts: "Mapping[str, str]", text: str) -> str:
 
 
 def steps_of(dockerfile: str) -> dict[str, str]:
-    """What BuildKit calls the steps that make layers, to the layers: each RUN below a comment `# layer: why`."""
+    """The name in BuildKit's log of each step that makes a layer, to the layer: each RUN below a comment `# layer:
+    why`.
+    """
     found, layer = {}, ""
     for block in re.split(r"(?m)^(?=# |RUN |FROM )", dockerfile):
         comment = re.match(r"# ([a-z-]+): ", block)
@@ -48,7 +50,7 @@ def squeezed(text: str) -> str:
 
 
 def moved(text: str) -> str:
-    """What a line says of bytes: how many, of how many, and how fast."""
+    """The bytes that a line reports: how many, of how many, and how fast."""
     found, took = MOVED.match(text), TOOK.search(text)
     if not found:
         return ""

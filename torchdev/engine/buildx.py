@@ -1,4 +1,4 @@
-"""The buildx command line: run it, and read what it says of a builder."""
+"""The buildx command line: runs it, and parses what it prints about builders."""
 
 import re
 import shutil
@@ -22,14 +22,14 @@ VARIABLES = {
 }
 
 AT_ONCE = 100
-"""Ids in one command line."""
+"""As many ids go into one command line."""
 
 
 @dataclass(frozen=True)
 class Builder:
-    """What `buildx inspect` says of a builder: docker is the engine's own BuildKit, other drivers have their own.
+    """A builder as `buildx inspect` describes it: the driver docker is the engine's own BuildKit.
 
-    `text` is all that it prints.
+    `text` is the whole output.
     """
 
     name: str
@@ -42,9 +42,9 @@ NOTHING = Private()
 
 
 def run(arguments: "list[str]", log: Path, on_line: "OnLine | None" = None, private: Private = NOTHING) -> None:
-    """Run `docker buildx`, its whole output in a log, and each line to `on_line`; BuildError if it fails.
+    """Run `docker buildx` with its output in a log, and pass each line to `on_line`; BuildError if it fails.
 
-    Secrets are handed to it in its environment, and cleaned from every line of its output.
+    Secrets are passed in its environment, and removed from every line of its output.
     """
     docker_cli = shutil.which("docker")
     if not docker_cli:
@@ -65,7 +65,7 @@ def run(arguments: "list[str]", log: Path, on_line: "OnLine | None" = None, priv
 
 @dataclass(frozen=True)
 class Record:
-    """One entry of the build cache; `shared` means that an image has its bytes, too. `size` is in bytes."""
+    """One entry of the build cache, with its size in bytes; `shared`: an image uses the same bytes."""
 
     id: str
     size: int
@@ -74,7 +74,7 @@ class Record:
 
 
 def records(options: "Sequence[str]" = ()) -> "list[Record]":
-    """Every entry of a builder's cache; `options` name the builder, else it is the current one."""
+    """Every entry of a builder's cache; `options` name the builder, or are empty for the current one."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "du")
         run(["du", *options, "--verbose"], log)
@@ -82,7 +82,7 @@ def records(options: "Sequence[str]" = ()) -> "list[Record]":
 
 
 def read_records(text: str) -> "list[Record]":
-    """What `buildx du --verbose` prints, read."""
+    """Parse the output of `buildx du --verbose`."""
     blocks = (dict(re.findall(r"^([A-Z][\w ]*):[ \t]*(.*)$", block, re.MULTILINE)) for block in text.split("\n\n"))
     return [
         Record(
@@ -97,7 +97,7 @@ def read_records(text: str) -> "list[Record]":
 
 
 def prune(ids: "Iterable[str]", options: "Sequence[str]" = ()) -> None:
-    """Remove entries of a builder's cache, by id; those in use, and those that images have, stay."""
+    """Remove entries of a builder's cache by id; entries in use, and those that images need, stay."""
     ids = list(ids)
     with tempfile.TemporaryDirectory() as folder:
         for first in range(0, len(ids), AT_ONCE):
@@ -106,7 +106,7 @@ def prune(ids: "Iterable[str]", options: "Sequence[str]" = ()) -> None:
 
 
 def inspect(name: str, log: Path) -> "Builder | None":
-    """A builder by name, or the current one; None if there is none. What buildx says goes into a log."""
+    """A builder by name, or the current one; None if there is none. The output of buildx goes into a log."""
     try:
         run(["inspect", *([name] if name else [])], log)
     except BuildError:
@@ -115,7 +115,7 @@ def inspect(name: str, log: Path) -> "Builder | None":
 
 
 def read_inspect(text: str) -> Builder:
-    """What `buildx inspect` prints, read."""
+    """Parse the output of `buildx inspect`."""
 
     def said(key: str) -> str:
         found = re.search(rf"^{key}: *(.+)$", text, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The Docker Engine: the only place that talks to it. buildx bake builds, docker-py does everything else."""
+"""The Docker Engine's client: buildx builds, docker-py does everything else. No other package talks to the engine."""
 
 import contextlib
 import io
@@ -24,16 +24,16 @@ from torchdev.util.redact import Private
 from torchdev.wheels import remote
 
 REGISTRY_SECONDS, TIMEOUT = 90, 600
-"""How long to wait for a digest, and for any other answer: removing or starting a large image can take minutes."""
+"""Timeouts: for a digest, and for any other answer, since removing or starting a large image can take minutes."""
 CELL_VARIABLE, CELL_LABEL = "TORCHDEV_CHECKED_CELL", "io.torchdev.check"
-"""Variable that tells the checks' process its cell, and label of the containers that it makes."""
+"""Variable that tells the process of the checks its cell; also the label of the containers that it starts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """What the engine says of an image. `size` is in bytes, `layers` are the diffIDs, lowest first.
+    """An image of the engine. `size` is in bytes, `layers` are the diffIDs, lowest first.
 
-    `pushed` are its names by digest in the registries that it was pushed to, or pulled from.
+    `pushed` are its names by digest in the registries that it was pushed to or pulled from.
     """
 
     id: str
@@ -59,7 +59,7 @@ class Engine:
         return str(self._client.version()["Version"])
 
     def info(self) -> dict[str, Any]:
-        """What the engine says of itself."""
+        """The engine's own description of itself (docker info)."""
         return dict(self._client.info())
 
     def platform(self) -> str:
@@ -102,7 +102,7 @@ class Engine:
             return None
 
     def tag(self, image: str, name: str) -> None:
-        """Give an image one more name, taking that name from another if need be."""
+        """Tag an image; a tag of the same name moves to it."""
         repository, _, tag = name.rpartition(":")
         try:
             self._client.images.get(image).tag(repository, tag)
@@ -112,7 +112,7 @@ class Engine:
             ) from None
 
     def untag(self, name: str) -> None:
-        """Take a name away, if it is there; the image stays if it has another."""
+        """Remove a tag if it exists; the image stays if it has another."""
         try:
             self._client.images.remove(name, noprune=True)
         except ImageNotFound:
@@ -121,9 +121,10 @@ class Engine:
             raise EngineError(f"{name} can't be removed: {connection.said(error)}", next_step="docker ps -a") from None
 
     def give_back(self, name: str, image: str, before: str) -> None:
-        """Take a name from an image, and give it to the image, if any, that had it `before`; ids.
+        """Move a tag from an image back to the image that had it `before`, or remove it if there was none; both are
+        ids.
 
-        If meanwhile somebody has given the name to another one, it stays there.
+        If the tag points at a third image by now, it stays there.
         """
         current = self.image(name)
         if not current or current.id != image or before == image:
@@ -134,9 +135,9 @@ class Engine:
             self.untag(name)
 
     def push(self, name: str) -> str:
-        """Push a tag to the registry that its name begins with; the digest of what was sent, if the engine tells.
+        """Push a tag to the registry in its name; returns the digest of the pushed image, if the engine tells it.
 
-        BuildError with the registry's words if it refuses, or is lost on the way.
+        BuildError with the registry's message if it refuses, or if the connection breaks.
         """
         repository, _, tag = name.rpartition(":")
         digest, step = "", f"docker login {repository.partition('/')[0]}"
@@ -151,9 +152,9 @@ class Engine:
         return str(digest)
 
     def layer_sizes(self, name: "str | Image") -> "list[tuple[str, int]]":
-        """The chain of an image's layers, lowest first: (diffID, bytes). What lies below our own steps counts as one.
+        """The layers of an image, lowest first: (diffID, bytes). All layers below torchdev's own steps count as one.
 
-        The engine gives sizes by history entry and not by layer, and entries that made no layer have none.
+        The engine reports sizes by history entry and not by layer; entries without a layer have no size.
         """
         found = self.image(name) if isinstance(name, str) else name
         if not found:
@@ -170,19 +171,19 @@ class Engine:
         return list(self._client.containers.list(all=True, ignore_removed=True, filters={"label": label}))
 
     def remove_containers(self, label: str) -> None:
-        """Remove containers that a run which was killed has left behind."""
+        """Remove containers that a killed run has left."""
         for container in self.containers(label):
             with contextlib.suppress(NotFound):
                 container.remove(force=True)
 
     def load_root(self, archive: Path, name: str, labels: Mapping[str, str]) -> None:
-        """Make an image of one layer from a tar archive of a root file system."""
+        """Import a tar archive of a root file system as an image of one layer."""
         repository, _, tag = name.rpartition(":")
         changes = [f'LABEL {key}="{value}"' for key, value in labels.items()] + ['CMD ["bash"]']
         self._client.api.import_image_from_file(str(archive), repository=repository, tag=tag, changes=changes)
 
     def layout(self, image: str, folder: Path) -> str:
-        """An image as an OCI layout below a folder, written there unless it is: FOLDER@DIGEST of its manifest."""
+        """Write an image as an OCI layout below a folder, unless it is there: FOLDER@DIGEST of its manifest."""
         place = folder / image.removeprefix("sha256:")[:16]
         if not (place / "index.json").exists():
             with tempfile.TemporaryDirectory(dir=_made(folder)) as unfinished:
@@ -199,7 +200,7 @@ class Engine:
         return f"{place.resolve()}@{manifest}"
 
     def saved(self, image: str) -> "Iterator[bytes]":
-        """An image as `docker save` hands it out, in pieces as they arrive."""
+        """The archive of `docker save`, in chunks as they arrive."""
         return iter(self._client.images.get(image).save())
 
     def buildx(
@@ -209,12 +210,12 @@ class Engine:
         on_line: "buildx.OnLine | None" = None,
         private: Private = buildx.NOTHING,
     ) -> None:
-        """Run `docker buildx`, its whole output in a log, and each line to `on_line`; BuildError if it fails."""
+        """Run `docker buildx` with its output in a log, and pass each line to `on_line`; BuildError if it fails."""
         buildx.run(arguments, log, on_line, private)
 
     @contextmanager
     def container(self, image: str, *, gpus: bool = False, **options: Any) -> Iterator[Container]:
-        """A running container that sleeps, removed afterwards; with every GPU of the engine if asked for."""
+        """A running container that sleeps, with every GPU of the engine if asked for; it is removed afterwards."""
         requests = gpu_requests.request(self.info())[0] if gpus else []
         made: Container | None = None
         try:
@@ -230,7 +231,7 @@ class Engine:
 
     @contextmanager
     def network(self, name: str) -> Iterator[str]:
-        """A network of its own, in which containers find each other by name; removed afterwards."""
+        """A network in which containers find each other by name; it is removed afterwards."""
         made = self._client.networks.create(name, labels=_labels())
         try:
             yield name
@@ -238,7 +239,7 @@ class Engine:
             made.remove()
 
     def run(self, image: str, command: "list[str]", **options: Any) -> "tuple[int, str]":
-        """Run a command through the image's entry point to its end; its exit status and output."""
+        """Run a command through the image's entry point; returns its exit status and output."""
         try:
             made = self._client.containers.create(image, command, labels=_labels(), **options)
         except APIError as error:
@@ -251,7 +252,9 @@ class Engine:
             made.remove(force=True, v=True)
 
     def created_with(self, image: str, **options: Any) -> dict[str, Any]:
-        """The host configuration that the engine notes for a container with these options, which is not started."""
+        """The host configuration that the engine records for a container with these options; the container is not
+        started.
+        """
         made = self._client.containers.create(image, **options)
         try:
             return dict(made.attrs["HostConfig"])
@@ -271,13 +274,13 @@ class Engine:
         return [dict(entry) for entry in self._client.api.history(image)]  # type: ignore[no-untyped-call]
 
     def layer_folders(self, image: str) -> "list[str]":
-        """Where the engine's machine has the layers of an image unpacked, lowest first; none where it does not say."""
+        """The folders of an image's unpacked layers on the engine's machine, lowest first; empty if not known."""
         data = (self._client.images.get(image).attrs.get("GraphDriver") or {}).get("Data") or {}
         upper, lower = data.get("UpperDir"), data.get("LowerDir")
         return [*reversed(lower.split(":") if lower else []), *([upper] if upper else [])]
 
     def gpu_refusal(self, image: str) -> "GpuError | None":
-        """Why the engine gives a container of this image no GPU, and what to do then; None if it does."""
+        """Why the engine gives no GPU to a container of this image, and the next step; None if it does."""
         try:
             with self.container(image, gpus=True):
                 return None
@@ -291,13 +294,13 @@ def _made(folder: Path) -> Path:
 
 
 def _labels() -> dict[str, str]:
-    """Marks a container as one of a cell's checks, so that it can be found if the run is killed."""
+    """A label for containers of a cell's checks, so that they can be found if the run is killed."""
     cell = os.environ.get(CELL_VARIABLE)
     return {CELL_LABEL: cell} if cell else {}
 
 
 def copy_into(container: Container, source: Path, target: str) -> None:
-    """Copy a folder, without caches, into a container; works with remote engines too."""
+    """Copy a folder, without caches, into a container; this also works with remote engines."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         archive.add(source, arcname=source.name, filter=lambda entry: None if "__pycache__" in entry.name else entry)

@@ -1,4 +1,4 @@
-"""Which Docker Engine is meant: that of DOCKER_HOST or a docker context, as for the docker command; never another."""
+"""Finds the engine to use: that of DOCKER_HOST or of a docker context, as the docker command does; never another."""
 
 import functools
 import hashlib
@@ -25,20 +25,20 @@ T = TypeVar("T")
 LIST = "docker context ls"
 DEFAULT = "default"
 OWN = ("", "unix:///var/run/docker.sock", "unix:///run/docker.sock")
-"""Addresses of the engine that a machine has for itself; empty where nothing names one."""
+"""Addresses of a machine's own engine; the empty one stands for no setting."""
 START = ("start it (systemctl start docker), or install one: ", build_py("quickstart"))
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An engine's address, and the files by which it is known; empty for the address that docker has for itself."""
+    """An engine's address and TLS files; an empty address is docker's default."""
 
     host: str = ""
     tls: "TLSConfig | None" = None
 
 
 def client(environment: Mapping[str, str], timeout: int) -> docker.DockerClient:
-    """A client of the engine that is meant; nothing is asked of it yet. InputError if none can be told."""
+    """A client of the configured engine; it has not asked the engine anything yet. InputError for a wrong setting."""
     where, named = endpoint(environment)
     try:
         if not named.host:
@@ -53,12 +53,12 @@ def client(environment: Mapping[str, str], timeout: int) -> docker.DockerClient:
 
 
 def _silent(error: BaseException) -> bool:
-    """Whether an engine was named well, and does not answer."""
+    """Whether an engine was configured correctly and does not answer."""
     return "Error while fetching server API version" in str(error)
 
 
 def unanswered(environment: Mapping[str, str], why: str) -> EngineError:
-    """An engine that does not answer, as an error: by the setting that names it, if it is not this machine's own."""
+    """The error for an engine that does not answer; it names the setting, unless it is this machine's own engine."""
     where, named = endpoint(environment)
     address = environment.get("DOCKER_HOST") or named.host
     if address in OWN:
@@ -70,12 +70,12 @@ def unanswered(environment: Mapping[str, str], why: str) -> EngineError:
 
 
 def _address(host: str) -> str:
-    """An engine's address as it can be shown: without who asks."""
+    """An engine's address without the user, so that it can be shown."""
     return texts.shown(re.sub(r"//[^/]*@", "//", host))
 
 
 def endpoint(environment: Mapping[str, str]) -> "tuple[str, Endpoint]":
-    """The setting that names the engine, and what it says: DOCKER_HOST, DOCKER_CONTEXT or the current context."""
+    """The setting that chooses the engine, and its value: DOCKER_HOST, DOCKER_CONTEXT or the current context."""
     if host := environment.get("DOCKER_HOST"):
         return f"DOCKER_HOST={_address(host)}", Endpoint()
     folder = _folder(environment)
@@ -87,7 +87,7 @@ def endpoint(environment: Mapping[str, str]) -> "tuple[str, Endpoint]":
 
 
 def _folder(environment: Mapping[str, str]) -> Path:
-    """Where the docker command keeps its configuration."""
+    """The folder of the docker command's configuration."""
     if named := environment.get("DOCKER_CONFIG"):
         return Path(named)
     return (variables.home_folder(environment) or Path("/nonexistent")) / ".docker"
@@ -104,7 +104,7 @@ def _current(file: Path) -> "tuple[str, str]":
 
 
 def _context(folder: Path, name: str, where: str) -> Endpoint:
-    """A context by name, out of the files that `docker context create` writes."""
+    """A context by name, from the files that `docker context create` writes."""
     key = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()
     file = folder / "contexts" / "meta" / key / "meta.json"
     if not file.exists():
@@ -121,7 +121,7 @@ def _context(folder: Path, name: str, where: str) -> Endpoint:
 
 
 def _tls(folder: Path, *, unverified: bool) -> "TLSConfig | None":
-    """The certificates of a context, if it has any."""
+    """The TLS files of a context, if it has any."""
     if not folder.is_dir():
         return None
     files = (folder / name for name in ("ca.pem", "cert.pem", "key.pem"))
@@ -130,7 +130,7 @@ def _tls(folder: Path, *, unverified: bool) -> "TLSConfig | None":
 
 
 def _read(file: Path) -> dict[str, Any]:
-    """A JSON object of the docker command's."""
+    """A JSON object from a file of the docker command."""
     try:
         table = json.loads(file.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
@@ -148,12 +148,12 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def said(error: APIError) -> str:
-    """An engine's own words, as a terminal may show them."""
+    """An engine's message, safe for a terminal."""
     return texts.shown(error.explanation or error, 1000)
 
 
 def told(cls: "type[T]") -> "type[T]":
-    """Have every method of a class tell what an engine does wrong as an EngineError, unless it knows better."""
+    """Make every method of a class raise EngineError when the engine fails, unless it handles the failure itself."""
     for name, method in list(vars(cls).items()):
         if callable(method) and not name.startswith("__"):
             setattr(cls, name, _telling(method))
@@ -172,7 +172,7 @@ def _telling(method: "Callable[..., Any]") -> "Callable[..., Any]":
 
 
 def failed(error: Exception) -> EngineError:
-    """What the library that talks to an engine raises where nobody expected it: a status, an engine that is gone."""
+    """Convert an unexpected error of docker-py, such as an HTTP status or a lost connection."""
     if isinstance(error, APIError):
         what = f"the engine refuses: {said(error)}"
     else:

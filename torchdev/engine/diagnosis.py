@@ -1,4 +1,4 @@
-"""What a failed build's log means, and what to do about it."""
+"""Explains the log of a failed build: the cause, and what to do about it."""
 
 import re
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from torchdev.util.errors import BuildError, Step
 
 CELL = "CELL"
 LONGEST = 180
-"""Characters of a line of a log in a message."""
+"""Longer lines of a log are cut to so many characters in a message."""
 REMEDIES = (
     (("no space left on device",), "the disk is full", "docker system df; docker builder prune; df -h"),
     (
@@ -38,11 +38,11 @@ REMEDIES = (
     ),
     (("Cannot connect to the Docker daemon",), "no Docker Engine answers", "systemctl start docker"),
 )
-"""What BuildKit's log may hold, what it means, and what to do then, where CELL is the cell; the first match wins."""
+"""Patterns of BuildKit's log, with cause and remedy; CELL stands for the cell. The first match counts."""
 
 
 def explain(cell: str, text: str, log: Path) -> BuildError:
-    """A failed build's log as one message: the cause, its last lines, and the next command."""
+    """A failed build as one message: the cause, the last lines of the log, and the next command."""
     failure = _failing_step([line for line in text.splitlines() if line.strip()])
     refused, remedy = (_said(word, failure) for word in ("refused", "next"))
     if refused:
@@ -57,7 +57,7 @@ def explain(cell: str, text: str, log: Path) -> BuildError:
 
 
 def _for(cell: str, step: Step) -> "Iterator[str | Command]":
-    """A remedy whose commands name the cell."""
+    """A remedy in which the commands name the cell."""
     for part in step if isinstance(step, tuple) else (step,):
         if isinstance(part, Command):
             yield Command(tuple(cell if word == CELL else word for word in part.words))
@@ -70,20 +70,20 @@ def _at(log: Path) -> str:
 
 
 def _short(line: str) -> str:
-    """A line that a terminal shows in one or two: instructions can be long, and how they end tells most."""
+    """A line, shortened to one or two lines of a terminal: the end of a long instruction tells most."""
     return line if len(line) <= LONGEST else f"{line[: LONGEST // 3]} ... {line[-LONGEST * 2 // 3 :]}"
 
 
 def _said(word: str, lines: "list[str]") -> str:
-    """What a step's own script says, in a line that begins with `refused:` or `next:`."""
+    """The message of a step's own script, in a line that begins with `refused:` or `next:`."""
     found = (re.match(rf"#[0-9]+ [0-9.]+ {word}: (.+)", line) for line in lines)
     return next((match[1].strip() for match in found if match), "")
 
 
 def _failing_step(lines: "list[str]") -> "list[str]":
-    """The log's lines of the steps that ended in an error, and the closing one; all of them if no step did.
+    """The lines of the log that belong to failed steps, and the closing one; all lines if no step failed.
 
-    BuildKit repeats a failed step's output at the end, but cuts it off at times, so that part is not used.
+    BuildKit repeats the output of a failed step at the end, but truncates it at times, so that part is not used.
     """
     failed = tuple(f"{line.split()[0]} " for line in lines if re.match(r"#[0-9]+ ERROR: ", line))
     return [line for line in lines if line.startswith((*failed, "ERROR: "))] if failed else lines

@@ -1,6 +1,6 @@
-"""How containers get GPUs: what the engine is asked for, and what the NVIDIA Container Toolkit reads in an image.
+"""How containers get GPUs: the request to the engine, and the variables that the NVIDIA Container Toolkit reads.
 
-Decides alone; torchdev/engine/client.py asks the engine.
+Only decides; torchdev/engine/client.py talks to the engine.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from docker.types import DeviceRequest
 CDI_KIND = "nvidia.com/gpu"
 """The kind under which `nvidia-ctk cdi generate` lists NVIDIA's GPUs."""
 DEFAULT_CAPABILITIES = ("compute", "utility")
-"""What a container gets of the driver where NVIDIA_DRIVER_CAPABILITIES is not set (NVIDIA Container Toolkit)."""
+"""The driver capabilities of a container if NVIDIA_DRIVER_CAPABILITIES is not set (NVIDIA Container Toolkit)."""
 
 
 def by_toolkit() -> DeviceRequest:
@@ -26,10 +26,10 @@ def by_cdi() -> DeviceRequest:
 
 
 def request(info: "Mapping[str, Any]") -> "tuple[list[DeviceRequest], str]":
-    """What to ask an engine for, by what it says of itself, and which way that is: toolkit or CDI.
+    """The request for GPUs that suits an engine's description of itself, and its name: toolkit or CDI.
 
-    CDI where the engine lists NVIDIA's GPUs among its devices (Docker 28.2 and newer do) and has no runtime `nvidia`;
-    the toolkit else, since engines do not tell whether they have its hook: one that lacks it refuses, and says so.
+    CDI if the engine lists NVIDIA's GPUs among its devices (Docker 28.2 and newer do) and has no runtime `nvidia`; else
+    the toolkit. Engines do not tell whether they have its hook: one without it refuses with a message.
     """
     devices = [str(device.get("ID", "")) for device in info.get("DiscoveredDevices") or []]
     if "nvidia" not in (info.get("Runtimes") or {}) and any(name.startswith(f"{CDI_KIND}=") for name in devices):
@@ -38,16 +38,16 @@ def request(info: "Mapping[str, Any]") -> "tuple[list[DeviceRequest], str]":
 
 
 def docker_options(info: "Mapping[str, Any]") -> tuple[str, ...]:
-    """The options of docker run that ask for what `request` does."""
+    """The options of docker run that are equal to `request`."""
     return ("--device", f"{CDI_KIND}=all") if request(info)[1] == "CDI" else ("--gpus", "all")
 
 
 @dataclass(frozen=True)
 class ToolkitView:
-    """What the toolkit makes of an image's variables when a container of it starts.
+    """What the toolkit derives from an image's variables when a container starts.
 
-    `visible` names the GPUs that it gives unasked; `requirements` is what the driver must be; `legacy` images get
-    all GPUs where none are named, and a requirement that is made of CUDA_VERSION.
+    `visible` names the GPUs that a container gets by default; `requirements` is what the driver must be; `legacy`
+    images get all GPUs by default, and a requirement derived from CUDA_VERSION.
     """
 
     visible: str = ""

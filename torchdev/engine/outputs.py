@@ -45,10 +45,10 @@ def cache_input(ref: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class BuilderConfig:
-    """By which builder images are built, and what becomes of them and of its cache.
+    """Builder configuration: which builder builds, and where its output and its cache go.
 
-    `builder` is empty for the current one. `cache_from` and `cache_to` are repositories: each cell has a tag there, and
-    so has what several cells share.
+    `builder` is empty for the current one. `cache_from` and `cache_to` are repositories, with a tag for each cell and
+    one for each set of shared layers.
     """
 
     builder: str = ""
@@ -63,7 +63,7 @@ class BuilderConfig:
         return [f"--builder={self.builder}"] if self.builder else []
 
     def target(self, cell: str, shared: str) -> "dict[str, Any]":
-        """What a cell's target in a bake file says of it; nothing that bake does by itself."""
+        """The settings of a cell's target in a bake file; none that are bake's defaults."""
         plain = self.driver == OWN and not self.containerd
         found = {
             "output": [] if plain else [load_output(self.driver, containerd=self.containerd)],
@@ -75,18 +75,18 @@ class BuilderConfig:
         return {key: value for key, value in found.items() if value}
 
     def stage(self, shared: str) -> "dict[str, str]":
-        """What is said instead for a stage that only fills the cache; `shared` is what it makes, if others need it."""
+        """The settings of a stage that only fills the cache; `shared` is its digest if several cells need it."""
         caching = cache_output(f"{self.cache_to}:{shared_tag(shared)}") if self.cache_to and shared else ""
         return {"output": "type=cacheonly", "tags": "", **({"cache-to": caching} if self.cache_to else {})}
 
 
 def shared_tag(shared: str) -> str:
-    """The tag of the cache of what several cells share, by its digest."""
+    """The cache tag of layers that several cells share, by their digest."""
     return f"shared-{shared[:16]}"
 
 
 def refusal(builder: BuilderConfig) -> str:
-    """Why a builder can't do what is asked of it; empty if nothing is known that speaks against it."""
+    """Why a builder can't do what the options ask for; empty if nothing is known against it."""
     if builder.cache_to and builder.driver == OWN and not builder.containerd:
         return "the engine's own builder, with the classic image store, can't write its cache to a registry"
     return ""
@@ -94,23 +94,25 @@ def refusal(builder: BuilderConfig) -> str:
 
 @dataclass(frozen=True)
 class Policy:
-    """One rule of a builder's garbage collection: bytes that it keeps, and whether it is for some kinds of entries."""
+    """One rule of a builder's garbage collection: the bytes it keeps, and whether it is limited to some kinds of
+    entries.
+    """
 
     keep: int
     filtered: bool
 
 
 def read_policies(text: str) -> "list[Policy] | None":
-    """The rules about sizes that `buildx inspect` prints; None where it prints no rules at all."""
+    """The rules with sizes that `buildx inspect` prints; None if it prints no rules at all."""
     rules = re.split(r"^GC Policy rule#\d+:$", text, flags=re.MULTILINE)[1:]
     found = ((_kept_by(rule), "Filters:" in rule) for rule in rules)
     return [Policy(keep, filtered) for keep, filtered in found if keep is not None] if rules else None
 
 
 def _kept_by(rule: str) -> "int | None":
-    """Bytes that a rule keeps in any case; None if it is not about sizes.
+    """Bytes that a rule always keeps; None if it sets no size.
 
-    What is above the reserved space goes when more than the maximum is used, or less than the minimum is free.
+    Anything above the reserved space is removed when more than the maximum is used, or less than the minimum is free.
     """
     sizes = {
         name: read_bytes(text) for name, text in re.findall(r"^ *([A-Z][\w ]+): +([0-9.]+ ?[kKMGT]?i?B) *$", rule, re.M)
@@ -122,13 +124,13 @@ def _kept_by(rule: str) -> "int | None":
 
 
 def kept(policies: "list[Policy] | None", disk: "int | None") -> "int | None":
-    """Bytes of cache that a builder keeps in any case: a share of the disk if it prints no rules. None: not known."""
+    """Bytes of cache that a builder always keeps; a share of the disk if it prints no rules; None if not known."""
     if policies is None:
         return disk * DEFAULT_SHARE // 100 if disk else None
     return min((policy.keep for policy in policies if not policy.filtered), default=None)
 
 
 def keeping(wanted: int) -> str:
-    """The engine's setting, for /etc/docker/daemon.json, that keeps so many bytes: rounded up to whole GB."""
+    """The line for /etc/docker/daemon.json that keeps so many bytes of cache, rounded up to whole GB."""
     amount = f"{-(-wanted // 10**9)}GB"
     return f'"builder": {{"gc": {{"enabled": true, "defaultKeepStorage": "{amount}"}}}}'

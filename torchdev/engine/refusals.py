@@ -1,4 +1,4 @@
-"""An engine's words, when it refuses something, to an error with its remedy. Pure."""
+"""Converts an engine's refusal to an error with its remedy. Pure."""
 
 from torchdev.util.commands import build_py
 from torchdev.util.errors import EngineError, GpuError
@@ -25,7 +25,7 @@ def container_error(image: str, explanation: str) -> EngineError:
 
 
 def short(error: BaseException) -> str:
-    """What kept an engine or a registry from answering, in a few words."""
+    """Why an engine or a registry did not answer, in a few words."""
     text = str(error)
     if "FileNotFoundError" in text or "No such file" in text:
         return "its socket does not exist"

@@ -1,4 +1,4 @@
-"""The context of builds, images/: where what cells share lies, once, and which of it each of them takes."""
+"""The build context images/: where shared files lie, and which of them each cell's build mounts."""
 
 import hashlib
 import json
@@ -9,23 +9,23 @@ from functools import cache
 from torchdev.image.plan import Layer, Plan
 
 COMMON = "common"
-"""The folder below images/ of all that cells share."""
+"""The folder below images/ with everything that cells share."""
 OWN_SCRIPTS = ("3.6",)
-"""Pythons whose scripts are not everybody's: a folder of their own has all of them, since builds mount it whole."""
+"""Pythons with scripts of their own: one folder has all of these, because builds mount it as a whole."""
 NAME = 12
 """Characters of a hash that name a list of wheels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """Where a cell's build finds what it mounts: paths below images/.
+    """Where a cell's build finds the files that it mounts: paths below images/.
 
-    `wheels` and `fetch` are by layer; tools and pip have wheels, too. `lists` are the files that this cell's wheels and
-    override are told by, by path: named by their content, so that cells with the same ones share them, and a cell that
-    comes or goes moves none of another.
+    `wheels` and `fetch` are by layer; tools and pip have wheels, too. `lists` are the files, by path, that list this
+    cell's wheels and describe its override. Their content names them: cells with equal lists share them, and adding or
+    removing a cell moves no file of another.
 
-    BuildKit's key of a step has a hash of all that the step mounts of the context, in the order of the paths: where one
-    is to be taken from the cache of an older layout, what it mounts must be in the same order in both.
+    BuildKit's key of a step includes a hash of everything that the step mounts of the context, in the order of the
+    paths. To hit the cache of an older layout, the mounted files must be in the same order in both.
     """
 
     scripts: str
@@ -38,13 +38,13 @@ class Context:
 
 
 def own_scripts(plan: Plan) -> str:
-    """The Python of a cell whose scripts are not everybody's, or nothing."""
+    """The Python of a cell if it has scripts of its own, else empty."""
     return plan.cell.python if plan.cell.python in OWN_SCRIPTS else ""
 
 
 @cache
 def context_of(plan: Plan) -> Context:
-    """Where a plan's build finds what it mounts."""
+    """The context of a plan's build."""
     own = own_scripts(plan)
     lists: dict[str, str] = {}
     wheels, fetch = {}, {}

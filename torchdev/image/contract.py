@@ -1,7 +1,7 @@
-"""What a finished image must be: derived from matrix, catalog, lock and base, and never read off an image.
+"""The contract: what a finished image must be. It comes from matrix, catalog, lock and base, never from the image.
 
-What writes an image's labels and variables is not asked here, and asks nothing of this: a mistake on one side shows
-against the other. The checks of tests/image hold images to it field by field (docs/checks.md).
+It shares no code with what writes an image's labels and variables, so a mistake on one side shows against the other.
+The checks of tests/image compare images with it, field by field (docs/checks.md).
 """
 
 import json
@@ -19,31 +19,33 @@ SCHEMA = 1
 SITE_PACKAGES = "/usr/local/lib/python/site-packages"
 """PyTorch and CUDA, the same folder for every Python (docs/decisions/0001-one-site-packages.md)."""
 PACKAGES = "/usr/local/lib/python/packages"
-"""What comes and goes, and where installers see what is installed (docs/decisions/0011-the-guard.md)."""
+"""Packages that users install and remove; installers look here for what is installed
+(docs/decisions/0011-the-guard.md).
+"""
 HOME = "/home/dev"
 PATH = f"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:{HOME}/.local/bin"
 CUDA_PATH = "/usr/local/cuda/bin"
 STUBS = "/usr/local/cuda/lib64/stubs"
-"""Where compilers, and no loaders, find libraries of the driver."""
+"""The driver's stub libraries, for compilers and not for loaders."""
 NAMED_ON_ARM = {"torch": "2.6", "torchvision": "2.11", "torchaudio": "2.11"}
 """What says its CUDA variant in __version__: the first PyTorch of whose release PyPI's wheels for ARM do so, too (read
 off the wheels: torchvision 0.25.0 and torchaudio 2.10.0 for ARM do not, 0.26.0 and 2.11.0 do)."""
 
 BESIDE_WHEELS = 650_000_000
-"""Bytes that all but the wheels may add.
+"""Bytes that everything but the wheels may add.
 
-Measured: Debian 122 MB (the official slim image: 75), its packages 289, Python 56, uv 38: 505 MB together. The rest is
-room for newer versions of these.
+Measured: Debian 122 MB (the official slim image: 75), its packages 289, Python 56, uv 38: 505 MB together. The rest
+allows for newer versions.
 """
 BYTECODE = 120_000_000, 0.02
-"""Bytes that bytecode may add to wheels, and a share of them. Measured: 132 MB to 5.7 GB."""
+"""Bytes that bytecode may add, and the share of the wheels' size that it may add beyond. Measured: 132 MB to 5.7 GB."""
 
 SLIMMED = 0.5
-"""The share that is counted on of what slimming takes away: a version that was not looked at may have less to lose."""
+"""The share of the bytes of excluded files that counts: in a version that was not measured it may be less."""
 
 PYTHON = "/usr/local/bin/python3"
 SOURCE = "/usr/local/share/torchdev/python-source"
-"""Where an image on a Python that was compiled from Debian's source says which version was named, and which taken."""
+"""The file that says which source version Debian named and which was compiled, in images on a compiled Python."""
 USER = "dev"
 
 DEV_CONTAINER = {
@@ -55,7 +57,7 @@ DEV_CONTAINER = {
         "vscode": {"extensions": ["ms-python.python"], "settings": {"python.defaultInterpreterPath": PYTHON}}
     },
 }
-"""How a dev container is worked in: as the image's user, under the uid of whoever started it, below an init."""
+"""The settings of a dev container: the image's user, with the uid of whoever starts it, below an init."""
 
 Contract = dict[str, Any]
 
@@ -94,12 +96,12 @@ def make_contract(cell: Cell, lock: Lock) -> Contract:
 
 
 def to_text(contract: Contract) -> str:
-    """A contract as it is committed: a package a line."""
+    """A contract as JSON, as it is committed."""
     return json.dumps(contract, indent=2) + "\n"
 
 
 def _torch(cell: Cell, lock: Lock, own: "Combination | None") -> "dict[str, Any]":
-    """What PyTorch must be; of a release that the catalog does not know, what the lock and the matrix say."""
+    """The expected PyTorch; for a release that the catalog does not know, as the lock and the matrix say."""
     build = own.build if own else None
     driver = facts.driver(cell.cuda) if cell.cuda else None
     nccl = next((p.version for p in lock.packages if p.name.startswith("nvidia-nccl-")), None)
@@ -116,9 +118,9 @@ def _torch(cell: Cell, lock: Lock, own: "Combination | None") -> "dict[str, Any]
 
 
 def said_version(cell: Cell, name: str, distribution: str) -> str:
-    """The version that an installed package has: its wheel's; of torch and its companions, the one in __version__.
+    """The version that an installed package reports: its wheel's; for torch and its companions, their __version__.
 
-    That names the CUDA variant, too, except in older wheels for ARM on PyPI.
+    __version__ includes the CUDA variant, except in older wheels for ARM on PyPI.
     """
     first = NAMED_ON_ARM.get(name)
     if first is None or "+" in distribution or (cell.arch == ARM64 and order(cell.torch) < order(first)):
@@ -127,7 +129,7 @@ def said_version(cell: Cell, name: str, distribution: str) -> str:
 
 
 def size_limit(cell: Cell, lock: Lock) -> "int | None":
-    """The most bytes that an image may unpack to; None while some wheel is not known to the byte."""
+    """The most bytes that an image may unpack to; None if the size of some wheel is not known."""
     sizes = [package.installed for package in lock.packages]
     known = [size for size in sizes if size is not None]
     if len(known) < len(sizes):
@@ -138,7 +140,9 @@ def size_limit(cell: Cell, lock: Lock) -> "int | None":
 
 
 def support(cuda: "str | None", architectures: "list[str]", driver: "str | None") -> str:
-    """What an image runs on, in a line; PTX (compute_90) serves every GPU from its own capability on."""
+    """The GPUs and drivers that an image supports, in a line; PTX (compute_90) serves every GPU from that capability
+    on.
+    """
     if cuda is None:
         return "no GPU: CPU only"
     needs = f"driver {driver} or newer" if driver else f"driver {facts.NOT_KNOWN}"
@@ -150,7 +154,7 @@ def support(cuda: "str | None", architectures: "list[str]", driver: "str | None"
 
 
 def _labels(cell: Cell, lock: Lock, torch: "dict[str, Any]") -> dict[str, str]:
-    """Every label but those that say which bases an image has."""
+    """Every label except those of the base images and those that a build adds."""
     own = {
         "cell": cell.id,
         "variant": "devel" if cell.devel else "plain",

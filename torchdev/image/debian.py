@@ -10,5 +10,5 @@ TOOLS = (
 
 
 def packages(python: str) -> tuple[str, ...]:
-    """All of them for a Python series, with the libraries of the Debian release that its images stand on."""
+    """All Debian packages for a Python series, including the libraries of its Debian release."""
     return (*TOOLS, *suite_of(python).libraries)

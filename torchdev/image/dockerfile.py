@@ -1,4 +1,4 @@
-"""A Dockerfile of ours, read: what it takes of the build context, and what each layer of the image is made of."""
+"""Parses a rendered Dockerfile: which files of the context it uses, and what each layer is made from."""
 
 import hashlib
 import json
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 STEPS = "/steps"
-"""Where steps are mounted. One that is run from there by its own path, and not under scripts/sealed, is run alone."""
+"""Where steps are mounted. A step that is started by its own path, and not by scripts/sealed, mounts only itself."""
 FETCHES = "fetch-"
-"""Stages that fetch what the list beside them names by hash: what they leave is known, whatever fetches it."""
+"""Stages that fetch files listed by hash: their output is known, whatever fetches it."""
 MOUNT = re.compile(r"--mount=(\S+)\s*")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage: its name, what it stands on, and its instructions, each in one line."""
+    """A stage: its name, its base, and its instructions, each in one line."""
 
     name: str
     base: str
@@ -61,11 +61,12 @@ def _options(mount: str) -> "dict[str, str]":
 
 @dataclass(frozen=True)
 class Recipe:
-    """A Dockerfile and the hashes of the files that it takes of the build context, by path.
+    """A Dockerfile, with the hashes of the files of the build context that it uses, by path.
 
-    `layers` has a hash for each layer above the base, lowest first: of what BuildKit has in a step's key, the commands
-    and what they mount. As there, it is of no account by what path the context has it. Unlike there, layers below count
-    for nothing, and what another stage has made counts by what that was made of, since it is not made yet.
+    `layers` has a hash for each layer above the base, lowest first: of what BuildKit's key of a step includes, the
+    commands and the mounted content. As in that key, the path of a file in the context does not matter. Unlike in that
+    key, layers below do not count, and the output of another stage counts by its own inputs, because it does not exist
+    yet.
     """
 
     text: str
@@ -77,7 +78,7 @@ class Recipe:
 
     @cached_property
     def layers(self) -> "tuple[str, ...]":
-        """A hash for each RUN from the image's base on."""
+        """A hash for each RUN of the image, from its base on."""
         line = [stages(self.text)[-1]]
         while line[0].base in self._stages:
             line.insert(0, self._stages[line[0].base])
@@ -90,7 +91,7 @@ class Recipe:
         return tuple(found)
 
     def _step(self, step: str) -> "list[object]":
-        """What a step is made of."""
+        """The inputs of a step."""
         command = MOUNT.sub("", step)
         program = command.removeprefix("RUN ").split()[0]
         mounts = [self._mount(_options(mount), program) for mount in MOUNT.findall(step)]
@@ -108,7 +109,7 @@ class Recipe:
         return [rest, self._content(f"{source.strip('/')}/{alone}" if alone != program else source.strip("/"))]
 
     def _stage(self, name: str) -> "list[object]":
-        """What a stage is made of, as far as it is not named by hashes elsewhere."""
+        """The inputs of a stage, except those that are listed by hash elsewhere."""
         if name.startswith(FETCHES):
             return []
         stage = self._stages.get(name, Stage(name, name, ()))

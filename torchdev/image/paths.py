@@ -1,4 +1,4 @@
-"""Where things are on this disk: a checkout of torchdev, the folder of the matrix file in use, a cell's files."""
+"""Paths: a checkout of torchdev, the folder of the matrix file in use, the files of a cell."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,19 +9,19 @@ LOCK, DOCKERFILE, CONTRACT = "lock.json", "Dockerfile", "contract.json"
 BASES, BAKE_FILE = "bases.json", "docker-bake.json"
 """Files beside the folders of cells."""
 BY_OTHERS = (LOCK, BASES)
-"""What other commands than render write there."""
+"""Files there that other commands than render write."""
 
 
 @dataclass(frozen=True)
 class Paths:
-    """A checkout, and a matrix file, which may stand elsewhere: what is generated from it stands beside it."""
+    """A checkout and a matrix file, which may lie elsewhere; generated files lie beside the matrix file."""
 
     checkout: Path
     matrix_file: Path
 
     @cached_property
     def images(self) -> Path:
-        """Generated files, locks and base digests: a folder for each matrix file, and no two have the same.
+        """The folder of generated files, locks and base digests; each matrix file has its own.
 
         It is images/ beside matrix.yaml, images-NAME/ beside NAME.yaml, images-NAME.EXT/ beside any other.
         """
@@ -31,12 +31,12 @@ class Paths:
 
     @property
     def bases(self) -> Path:
-        """The digests of the base images: the matrix's own, else those of the checkout."""
+        """The file of base digests: the matrix's own, or else the checkout's."""
         return self.own_bases if self.own_bases.exists() else self.checkout / "images" / BASES
 
     @property
     def own_bases(self) -> Path:
-        """Where digests of base images are written."""
+        """The file to which base digests are written."""
         return self.images / BASES
 
     def cell(self, cell: str) -> Path:
@@ -52,24 +52,25 @@ class Paths:
         return self.cell(cell) / DOCKERFILE
 
     def contract(self, cell: str) -> Path:
-        """What a cell's image must be."""
+        """A cell's contract."""
         return self.cell(cell) / CONTRACT
 
     @property
     def work(self) -> Path:
-        """Logs, reports and what was found out before; not committed. A matrix has its own, as it has its own images:
-        .torchdev/ beside matrix.yaml, .torchdev-NAME/ beside NAME.yaml.
+        """Logs, reports and remembered results; not committed. Each matrix file has its own folder.
+
+        It is .torchdev/ beside matrix.yaml, .torchdev-NAME/ beside NAME.yaml.
         """
         return _work(self.images)
 
     @property
     def runs(self) -> Path:
-        """Where runs of this matrix meet, whatever engine each of them builds on."""
+        """The run locks of this matrix, for runs on any engine."""
         return self.work / "runs"
 
     @property
     def templates(self) -> Path:
-        """What files are rendered from."""
+        """The folder of templates."""
         return self.checkout / "templates"
 
 
@@ -78,5 +79,5 @@ def _work(images: Path) -> Path:
 
 
 def replaced_folder(images: Path) -> Path:
-    """Copies of what rendering a matrix has written over and did not write: in its working folder."""
+    """The folder of copies of files that render overwrote although it had not written them."""
     return _work(images) / "replaced"

@@ -1,4 +1,4 @@
-"""A cell and its lock to the list of layers of its image: the one list that everything else is derived from."""
+"""A cell and its lock to a plan: the list of layers from which everything else is derived."""
 
 import hashlib
 import json
@@ -17,10 +17,10 @@ EPOCH = 1577836800
 """2020-01-01 UTC: the time of every file that a build writes, so that a layer depends on its content alone."""
 
 PREPARED = "prepared-wheels"
-"""Template of a layer that is made in a stage of its own."""
+"""The template of layers that are prepared in a stage of their own."""
 
 SHARED, INTERPRETER = "shared", "interpreter"
-"""Stages of every Dockerfile: all that lies below Python, and all that lies below PyTorch."""
+"""Stages of every Dockerfile: everything below Python, and everything below PyTorch."""
 
 CUDNN = ("nvidia-cudnn-",)
 COMMUNICATION = ("nvidia-nccl-", "nvidia-nvshmem-")
@@ -28,10 +28,10 @@ CUDA = ("nvidia-", "cuda-toolkit")
 TORCH = ("torch", "triton")
 COMPANIONS = ("torchvision", "torchaudio")
 DEVEL = ("ninja", "nvidia-cuda-cccl", "nvidia-cuda-crt", "nvidia-cuda-nvcc", "nvidia-cuda-profiler-api", "nvidia-nvvm")
-"""What the devel variant has beside the plain one: on top, so that both share all that lies below."""
+"""What the devel variant adds to the plain one: as the top layers, so that both share everything below."""
 
 DEV_CONTAINER = "devcontainer.metadata"
-"""The label by which tools for dev containers know how an image is worked in."""
+"""The label from which tools for dev containers take their settings."""
 
 FETCHER = pip_for(TOOL_PYTHON)
 """The pip that fetches wheels in builds, since uv keeps no wheel files."""
@@ -39,9 +39,9 @@ FETCHER = pip_for(TOOL_PYTHON)
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """One layer of an image: `template` writes its part of the Dockerfile, from `packages` if it installs any.
+    """One layer of an image: `template` writes its part of the Dockerfile, with `packages` if it installs any.
 
-    `stage` names the Dockerfile's stage that ends with it: a point up to which images can be built by themselves.
+    `stage` names the Dockerfile's stage that ends with it: images can be built up to there.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Layer:
 
     @property
     def prepared(self) -> bool:
-        """Whether its wheels are installed in a stage of their own, for every CUDA, and then copied."""
+        """Whether its wheels are installed in a separate stage, once for every CUDA version, and then copied."""
         return self.template == PREPARED
 
     @property
@@ -63,7 +63,7 @@ class Layer:
 
     @property
     def pip_options(self) -> tuple[str, ...]:
-        """Options with which the tool Python's pip fetches wheels of another Python; none for those of any Python."""
+        """Options with which the tool Python's pip fetches wheels for another Python; none if they suit any Python."""
         tags = {tag for p in self.packages if not p.any_python for tag in parsed(p.file).tags}
         if not tags:
             return ()
@@ -77,7 +77,7 @@ class Layer:
 
     @property
     def elsewhere(self) -> tuple[Package, ...]:
-        """The wheels that the PyTorch index alone has."""
+        """The wheels that only the PyTorch index has."""
         return tuple(package for package in self.packages if package.origin == PYTORCH)
 
     @property
@@ -92,20 +92,21 @@ class Layer:
 
     @property
     def pins(self) -> str:
-        """A requirements file that admits just these wheels."""
+        """A requirements file that allows only these wheels."""
         return "".join(f"{package.requirement}\n" for package in self.packages)
 
     @property
     def sums(self) -> str:
-        """The wheel files by sha256, as sha256sum reads them."""
+        """The sha256 of the wheel files, in the format of sha256sum."""
         return "".join(f"{package.sha256}  {package.file}\n" for package in self.packages if package.sha256)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """An image to be: its cell, its lock, the images it starts from and its layers, lowest first.
+    """An image to build: its cell, its lock, its base images and its layers, lowest first.
 
-    `steps` has, for each layer, a hash of the commands that make it and of what they mount; none while it is unknown.
+    `steps` has, for each layer, a hash of the commands that make it and of what they mount; empty while they are not
+    known.
     """
 
     image: str
@@ -124,7 +125,7 @@ class Plan:
 
     @property
     def bases(self) -> "tuple[Base, Base, Base]":
-        """The images it starts from."""
+        """The base images."""
         return self.debian, self.python, self.tool
 
     @property
@@ -134,7 +135,7 @@ class Plan:
 
     @property
     def debian_packages(self) -> tuple[str, ...]:
-        """What is installed of Debian, by the names of the release that the image stands on."""
+        """The Debian packages of the image, by the names of its Debian release."""
         return debian.packages(self.cell.python)
 
     @cached_property
@@ -145,17 +146,17 @@ class Plan:
 
     @property
     def tools(self) -> tuple[Package, ...]:
-        """What fetches and installs wheels."""
+        """The tools that fetch and install wheels."""
         return self.lock.uv, FETCHER
 
     @property
     def pip(self) -> Package:
-        """The pip of the image, whatever its Python base has."""
+        """The pip of the image, whatever its Python base contains."""
         return pip_for(self.cell.python)
 
     @cached_property
     def shared(self) -> str:
-        """sha256 of all that lies below Python: cells with the same one have these layers in common."""
+        """sha256 of everything below Python: cells with the same value share these layers."""
         pins = [(layer.name, layer.pins) for layer in self.below_python]
         inputs = [self.debian.ref, self.tool.ref, *(tool.sha256 for tool in self.tools), pins]
         return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
@@ -172,12 +173,12 @@ class Plan:
 
     @property
     def cudnn(self) -> str:
-        """The version of the cuDNN wheel; bundled, where PyTorch's own wheel has cuDNN inside; none, without CUDA."""
+        """The version of the cuDNN wheel; `bundled` if PyTorch's own wheel contains cuDNN; `none` without CUDA."""
         return self.lock.cudnn or ("bundled" if self.cell.cuda else "none")
 
     @property
     def gpus(self) -> str:
-        """The GPU architectures that PyTorch is compiled for, as far as the catalog knows them."""
+        """The GPU architectures that PyTorch is compiled for, as far as the catalog knows."""
         cell = self.cell
         found = releases.find(cell.torch, cell.flavour, cell.arch, cell.python)
         known = " ".join(found.build.architectures) if found else ""
@@ -185,7 +186,7 @@ class Plan:
 
     @cached_property
     def labels(self) -> dict[str, str]:
-        """Labels that say what is inside; those of the bases are for the official images."""
+        """Labels that describe the content; those of the base images are for the official ones."""
         versions = {
             "python": self.cell.python,
             "torch": self.cell.torch,
@@ -210,7 +211,7 @@ class Plan:
 
 
 def base_labels(origin: str, debian: "tuple[str, str]", python: "tuple[str, str]") -> dict[str, str]:
-    """Labels that give (name, digest) of the bases an image really has; `origin` is official or bootstrapped."""
+    """Labels with (name, digest) of the bases that an image really has; `origin` is official or bootstrapped."""
     return {
         "org.opencontainers.image.base.name": debian[0],
         "org.opencontainers.image.base.digest": debian[1],
@@ -221,10 +222,10 @@ def base_labels(origin: str, debian: "tuple[str, str]", python: "tuple[str, str]
 
 
 def dev_container() -> dict[str, object]:
-    """What a dev container of an image takes over, unless its devcontainer.json says else.
+    """The settings that a dev container takes from an image, unless its devcontainer.json overrides them.
 
-    Such tools start a shell of their own in place of the entry point, so that an init must come from the engine. They
-    give the user another uid, under which the image's own user, by number, would be nobody.
+    Such tools replace the entry point by a shell, so the engine must provide an init. They change the user's uid,
+    so the user is given by name and not by number.
     """
     editor = {
         "extensions": ["ms-python.python"],
@@ -239,7 +240,7 @@ def _official(base: Base) -> "tuple[str, str]":
 
 
 def make_plan(image: str, cell: Cell, lock: Lock, bases: tuple[Base, Base, Base], aliases: tuple[str, ...]) -> Plan:
-    """Put the cell's wheels and everything else into layers."""
+    """Assign the cell's wheels, and everything else, to layers."""
     debian, python, tool = bases
     return Plan(
         image=image,

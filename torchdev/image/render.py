@@ -1,4 +1,4 @@
-"""Plans to the files under images/: Dockerfile, scripts, wheel lists, contract, and the bake file."""
+"""Renders the files below images/ from plans: Dockerfile, scripts, wheel lists, contract, and the bake file."""
 
 import dataclasses
 import json
@@ -21,13 +21,15 @@ from torchdev.util.texts import quoted
 from torchdev.util.trees import RENDER, File, Files, Tree
 
 COMMAND = "python build.py render"
-"""What generated files name; no matter how it was started, or they would differ."""
+"""The command that generated files name. It is always the same, however render was started, so that files do not
+differ.
+"""
 RAN = ("scripts", "steps", "files", "override")
-"""Folders below templates/ of what builds mount and images hold."""
+"""Folders below templates/ whose files builds mount."""
 
 
 def render(plans: "tuple[Plan, ...]", templates: Path, folder: str = "images") -> Files:
-    """Every generated file below images/, or how else the folder is called, for these plans."""
+    """Every generated file below images/, or another folder, for these plans."""
     sources = Sources(templates)
     files = {BAKE_FILE: File(bake_text(plans, folder).encode())}
     for plan in plans:
@@ -36,9 +38,9 @@ def render(plans: "tuple[Plan, ...]", templates: Path, folder: str = "images") -
 
 
 def tree(files: Files, images: Path, speaks: "Callable[[str], bool]" = lambda _: True) -> Tree:
-    """The tree of images/: locks and digests of bases have other writers; folders that builds mount hold nothing else.
+    """The tree of images/: other commands write locks and digests of bases; mounted folders may hold nothing else.
 
-    It speaks of nothing that is taken by Dockerfiles which it does not speak of.
+    Files that Dockerfiles outside the tree use are no part of it.
     """
     made = (file.text for name, file in files.items() if _dockerfile(name))
     closed = {path for text in made for path in taken(text) if path not in files}
@@ -73,19 +75,19 @@ def _written_by_others(name: str) -> bool:
 
 
 def write_cell(plan: Plan, templates: Path, images: Path) -> None:
-    """Write one cell's files anew, after its lock has changed; lists that no cell has any longer are removed."""
+    """Write one cell's files after its lock has changed; lists that no cell uses any longer are removed."""
     own = (f"{plan.cell.id}/", f"{COMMON}/")
     trees.update(tree(Sources(templates).files(plan), images, lambda name: name.startswith(own)))
 
 
 def with_steps(plan: Plan, sources: "Sources") -> Plan:
-    """A plan that knows what its layers are made by."""
+    """A plan with the hashes of the steps that make its layers."""
     return dataclasses.replace(plan, steps=sources.steps(plan))
 
 
 @cache
 def environment(templates: Path, filters: "tuple[tuple[str, Callable[..., str]], ...]" = ()) -> Environment:
-    """How templates are read, and compiled once a run: a name that does not exist is an error."""
+    """The Jinja environment, with templates compiled once a run; an undefined name is an error."""
     made = Environment(
         loader=FileSystemLoader(templates),
         undefined=StrictUndefined,
@@ -101,14 +103,14 @@ def environment(templates: Path, filters: "tuple[tuple[str, Callable[..., str]],
 
 
 def label(text: str) -> str:
-    """A text as a value of LABEL, where quotes, backslashes and variables would mean something; in one line."""
+    """A text as a value of LABEL, with quotes, backslashes and variables escaped; in one line."""
     if not text.isprintable():
         raise InputError(f"{quoted(text)} can't be the value of a label", next_step=RENDER)
     return '"' + re.sub(r'(["\\$])', r"\\\1", text) + '"'
 
 
 class Sources:
-    """The templates of the files below images/; what cells share is read and filled once, however many they are."""
+    """The templates of the files below images/; shared files are read and filled once, however many cells there are."""
 
     def __init__(self, templates: Path) -> None:
         self.templates = templates
@@ -124,23 +126,23 @@ class Sources:
         return made(self.environment, self.templates, f"{DOCKERFILE}.j2", values)
 
     def files(self, plan: Plan) -> Files:
-        """The files that a cell's build takes, by their paths below images/."""
+        """The files that a cell's build uses, by their paths below images/."""
         own = {DOCKERFILE: self.dockerfile(plan), CONTRACT: _contract(plan)}
         return {**self._shared(plan)[0], **_listed(plan), **{f"{plan.cell.id}/{name}": own[name] for name in own}}
 
     def steps(self, plan: Plan) -> "tuple[str, ...]":
-        """What a plan's layers are made by, as Recipe has it: read once, however often a run plans."""
+        """The hashes of the steps that make a plan's layers, computed once a run."""
         if plan not in self._steps:
             self._steps[plan] = Recipe(self.dockerfile(plan).text, self._hashes(plan)).layers
         return self._steps[plan]
 
     def _hashes(self, plan: Plan) -> "dict[str, str]":
-        """What a build takes of the context, by path: its permissions and its hash."""
+        """The files of the context that a build uses, by path: permissions and hash."""
         lists = {name: _hash(file) for name, file in _listed(plan).items()}
         return {**self._shared(plan)[1], **lists, f"{plan.cell.id}/{CONTRACT}": _hash(_contract(plan))}
 
     def _shared(self, plan: Plan) -> "tuple[Files, dict[str, str]]":
-        """What a cell shares with all others of its kind, by path, and the hashes of it."""
+        """The files that a cell shares with all others of its kind, by path, and their hashes."""
         at, own = context_of(plan), own_scripts(plan)
         if (at.scripts, at.override) not in self._found:
             homes = {"scripts": at.scripts, "steps": at.steps, "files": at.files, "override": at.override}
@@ -154,7 +156,7 @@ class Sources:
         return self._found[at.scripts, at.override]
 
     def _file(self, name: str, values: "Mapping[str, object]") -> File:
-        """The file that is made from a template, with the permissions of the template."""
+        """The file that a template makes, with the template's permissions."""
         if name.endswith(".j2"):
             return made(self.environment, self.templates, name, values)
         path = self.templates / name
@@ -174,7 +176,7 @@ def _hash(file: File) -> str:
 
 
 def made(environment: Environment, templates: Path, name: str, values: "Mapping[str, object]") -> File:
-    """The file that a template makes, which can be run if the template can."""
+    """The file that a template makes; it is executable if the template is."""
     return File.like(templates / name, fill(environment, name, values).encode())
 
 
@@ -190,7 +192,7 @@ def fill(environment: Environment, name: str, values: "Mapping[str, object]") ->
 
 
 def bake_text(plans: "tuple[Plan, ...]", folder: str) -> str:
-    """The bake file: a target a cell, built from the folder; nothing in it depends on the machine that builds."""
+    """The bake file, with a target for each cell; nothing in it depends on the machine that builds."""
     target = {
         plan.target: {
             "context": folder,

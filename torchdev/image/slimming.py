@@ -1,4 +1,4 @@
-"""What images lack of their wheels, since nothing loads it: data/slimming.yaml."""
+"""Excluded files of wheels, which nothing loads: data/slimming.yaml."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from torchdev.util import positions
 DATA = Path(__file__).parents[1] / "data" / "slimming.yaml"
 
 LEFT_OUT = "left_out"
-"""Whole files."""
+"""Files that are left out as a whole."""
 STRIPPED = "stripped"
-"""Symbol tables and debug information of libraries, which stay."""
+"""Libraries that stay, without symbol tables and debug information."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """What is taken away, and how: of which projects, by which paths below site-packages, both as globs; and why.
+    """What is excluded, and how: projects and paths below site-packages, both as globs; and why.
 
-    `bytes` is what that was in versions of the projects.
+    `bytes` has the bytes saved in some versions of the projects.
     """
 
     how: str
@@ -31,7 +31,7 @@ class Rule:
     why: str
 
     def taken(self, version: str) -> int:
-        """Bytes that a version loses: as the newest known one that is not newer, or as the oldest."""
+        """Bytes that a version loses: those of the newest measured version up to it, else those of the oldest."""
         known = sorted(self.bytes, key=order)
         older = [one for one in known if order(one) <= order(version)]
         return self.bytes[(older or known[:1])[-1]]
@@ -45,7 +45,7 @@ def rules() -> tuple[Rule, ...]:
 
 
 def rules_of(projects: "Iterable[str]") -> tuple[Rule, ...]:
-    """The rules that concern any of some projects."""
+    """The rules that apply to any of some projects."""
     return _rules_of(tuple(projects))
 
 
@@ -55,18 +55,18 @@ def _rules_of(names: "tuple[str, ...]") -> tuple[Rule, ...]:
 
 
 def taken(versions: "Iterable[tuple[str, str]]") -> int:
-    """Bytes that images lack of some projects in some versions."""
+    """Bytes of the excluded files of some projects in some versions."""
     return sum(_taken(name, version) for name, version in versions)
 
 
 @cache
 def _taken(name: str, version: str) -> int:
-    """Bytes that images lack of one project; many cells ask for the same."""
+    """Bytes of the excluded files of one project; cached, because many cells have the same."""
     return sum(rule.taken(version) for rule in rules_of([name]))
 
 
 def paths_of(projects: "Iterable[str]") -> dict[str, tuple[str, ...]]:
-    """Paths below site-packages, as globs in which * stops at a slash, of what images lack of some projects: by how."""
+    """Excluded files of some projects, as globs below site-packages in which * stops at a slash: by how."""
     return dict(_paths_of(tuple(projects)))
 
 

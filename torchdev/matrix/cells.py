@@ -12,9 +12,9 @@ from torchdev.util.positions import Position
 
 @dataclass(frozen=True, order=True, kw_only=True)
 class Cell:
-    """One combination of Python, CUDA variant, PyTorch, cuDNN, variant and architecture, with all it is to contain.
+    """One combination of Python, CUDA variant, PyTorch, cuDNN, variant and architecture, with all its requirements.
 
-    `legacy` is why one should move on from it; `unlocked`, why it may be without a lock.
+    `legacy` says why one should move on from it; `unlocked`, why it may be without a lock.
     """
 
     python: str
@@ -56,7 +56,7 @@ class Cell:
         return self.variant == ids.DEVEL
 
     def query(self) -> Query:
-        """What has to exist for the cell to be possible, as explain takes it."""
+        """The query that is possible if the cell can exist."""
         found = {"python": self.python, "cuda": self.flavour, "torch": self.torch}
         found |= {"cudnn": self.cudnn} if self.cudnn else {}
         found |= {"variant": self.variant} if self.devel else {}
@@ -65,6 +65,6 @@ class Cell:
 
     @property
     def companions(self) -> "dict[str, str]":
-        """The torchvision and torchaudio that it is to have, with their versions."""
+        """Its torchvision and torchaudio, with their versions."""
         pins = (requirement.partition("==") for requirement in self.requirements)
         return {name: version for name, _, version in pins if name in COMPANIONS}

@@ -1,4 +1,4 @@
-"""What the name of a tag says of an image, as a careful reader takes it, held against what the image is."""
+"""Claims: what the name of a tag says about an image, as a careful reader takes it, compared with the cell."""
 
 import re
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ NUMBERED = {
     "torchvision": "torchvision|vision",
     "torchaudio": "torchaudio|audio",
 }
-"""What has a version, and the words that stand before it in a tag: py39, cuda12.8, pytorch-2.7."""
+"""Things that have a version, and the words before the version in a tag: py39, cuda12.8, pytorch-2.7."""
 ACCELERATOR = "accelerator"
 WORDS = {
     ACCELERATOR: dict.fromkeys(("cpu", "nocuda", "nogpu"), "CPU")
@@ -30,13 +30,13 @@ WORDS = {
     "system": {name: name for name in ("buster", "bullseye", "bookworm", "trixie", "forky", "sid")}
     | {name: name for name in ("alpine", "centos", "fedora", "macos", "rocky", "ubi", "ubuntu", "windows")},
 }
-"""Words that say something by themselves: by what they say it of."""
+"""Words that make a claim by themselves: to what they are about."""
 VERSION = r"v?(?P<version>\d+(\.\d+)*(t(?![a-z]))?)(?!\d|\.\d)"
-"""A version behind a word; with a t, a Python without its global lock."""
+"""A version behind a word; with a t, of a free-threaded Python."""
 
 
 def untrue(tag: str, cell: Cell) -> str:
-    """What a tag says that is not so of a cell's image, in a phrase; empty if all that it says is so."""
+    """The first claim of a tag that is false for a cell's image, in a phrase; empty if all claims are true."""
     negated = re.sub(r"(?<![a-z])(no|non|without)[-_](?=(cuda|gpu)(?![a-z]))", "no", tag.lower())
     text = negated.replace("x86-64", "x86_64")
     judges = (_of_versions, _of_words, _of_numbers, _of_gpus)
@@ -44,7 +44,7 @@ def untrue(tag: str, cell: Cell) -> str:
 
 
 def _of_versions(text: str, cell: Cell) -> "Iterator[str]":
-    """What is not so of versions that stand behind a word."""
+    """False claims of versions behind a word."""
     for what, words in NUMBERED.items():
         for match in re.finditer(rf"(?<![a-z])({words})[-_.]?{VERSION}", text):
             has = _versions(cell)[what]
@@ -66,7 +66,7 @@ def _of_words(text: str, cell: Cell) -> "Iterator[str]":
 
 
 def _of_numbers(text: str, cell: Cell) -> "Iterator[str]":
-    """What is not so of versions that stand by themselves: one that the catalog knows must be one of the cell's."""
+    """False claims of versions without a word: one that the catalog knows must be one of the cell's."""
     for version in re.findall(r"(?<![^-_])v?(\d+(?:\.\d+)+)(?![^-_])", text):
         what = _known().get(minor(version))
         if what and not any(_agree(version, has) for has in _versions(cell).values()):
@@ -74,7 +74,7 @@ def _of_numbers(text: str, cell: Cell) -> "Iterator[str]":
 
 
 def _of_gpus(text: str, cell: Cell) -> "Iterator[str]":
-    """What is not so of GPUs, such as v100: the cell must serve them, as far as is known."""
+    """False claims of GPUs, such as v100: the cell must serve them, as far as is known."""
     found = releases.find(cell.torch, cell.flavour, cell.arch, cell.python)
     for word in re.split("[-_.]", text) if found else ():
         if found and len(word) > 2 and word[0].isalpha() and facts.gpu(word):
@@ -84,7 +84,7 @@ def _of_gpus(text: str, cell: Cell) -> "Iterator[str]":
 
 
 def _of_ids(tag: str, cell: Cell) -> "Iterator[str]":
-    """What the name of another cell says by not saying it: what is as usual."""
+    """False claims of a tag that has the form of a cell's id: parts that it omits have their default."""
     named = ids.query(tag)
     own = {"cudnn": cell.cudnn, "variant": cell.devel, "arch": cell.arch != ids.AMD64}
     for axis, unusual in own.items() if named else ():
@@ -93,7 +93,7 @@ def _of_ids(tag: str, cell: Cell) -> "Iterator[str]":
 
 
 def _versions(cell: Cell) -> "dict[str, str | None]":
-    """What has a version: empty, if it is not known; None, if the image has none of it."""
+    """The version of something in an image: empty if it is not known; None if the image does not have it."""
     found = releases.find(cell.torch, cell.flavour, cell.arch, cell.python)
     cudnn = cell.cudnn or (found.build.cudnn if found else None) or ""
     own = {PYTHON: cell.python, CUDA: cell.cuda, TORCH: cell.torch, CUDNN: cudnn if cell.cuda else None}
@@ -101,7 +101,7 @@ def _versions(cell: Cell) -> "dict[str, str | None]":
 
 
 def _agree(said: str, has: "str | None") -> bool:
-    """Whether a version in a tag, whole or in part, with points or without, is one that an image has."""
+    """Whether a version in a tag, whole or in part, with points or without, is one of the image's."""
     if not has:
         return has == ""
     if "." in said:
@@ -112,7 +112,7 @@ def _agree(said: str, has: "str | None") -> bool:
 
 @cache
 def _known() -> "dict[str, str]":
-    """Series of versions that the catalog knows, and of what they are: a bare number such as 3.9 is taken for one."""
+    """Known series of versions, and what they are of: a bare number such as 3.9 is taken for one of these."""
     found: dict[str, str] = {}
     for c in releases.all_combinations():
         found |= {minor(c.torch): TORCH, c.python: PYTHON} | ({c.cuda: CUDA} if c.cuda else {})

@@ -21,13 +21,13 @@ from torchdev.util.texts import quoted, shown
 LONGEST_TAG = 128
 """Characters of a tag, by the OCI distribution specification."""
 MOST_CELLS = 20_000
-"""Of the rows of a matrix, and of what it includes: far more than anybody builds, and still read in seconds."""
+"""Cells that the rows and inclusions of a matrix may name: far more than anybody builds, and still read in seconds."""
 LONGEST_LIST = 4_000
-"""Characters of a list of what there is, in a message."""
+"""Longer lists of possible values are cut to so many characters in a message."""
 ALL, DEFAULT = "all", "default"
-"""Groups of every matrix: all cells, and those that --matrix builds, which are all unless the matrix names them."""
+"""Groups of every matrix: all cells, and those that --matrix builds (all cells, unless the matrix names them)."""
 ALWAYS = ("setuptools",)
-"""What torch.compile and C++ extensions import, and not every release of PyTorch requires (2.9.1 on Python 3.11)."""
+"""Packages that torch.compile and C++ extensions import, and not every PyTorch requires (2.9.1 on Python 3.11)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class Matrix:
 
 
 def named(name: str, cells: "dict[str, Cell]", aliases: "dict[str, Cell]") -> tuple[Cell, ...]:
-    """The cells, of those given by their ids, that an alias, an id or a glob over ids names."""
+    """The cells, of those given by id, that an alias, an id or a glob over ids selects."""
     if name in aliases or name in cells:
         return (aliases.get(name) or cells[name],)
     globs = any(character in name for character in "*?[")
@@ -148,7 +148,7 @@ def _companions(wanted: "list[str]", torch: str, path: KeyPath, document: Docume
 
 
 def _possible(cell: Cell, path: KeyPath, document: Document) -> Cell:
-    """The cell, if it can exist: as far as the catalog knows its release, its cuDNN and its variant."""
+    """The cell, if it can exist as far as the catalog knows its release, its cuDNN and its variant; else an error."""
     if cell.flavour == "cpu" and (cell.cudnn or cell.devel):
         key = "cudnn" if cell.cudnn else "variant"
         raise document.error((*path, key), f"a cpu cell has no CUDA, so {key} can't be chosen")
@@ -168,13 +168,13 @@ def _possible(cell: Cell, path: KeyPath, document: Document) -> Cell:
 
 
 def _to_blame(path: KeyPath, said: explain.Explanation, document: Document) -> KeyPath:
-    """The key of the row that a conflict is about, if the row has it."""
+    """The key of the row that caused a conflict, if the row has it."""
     keys = [axis for conflict in said.conflicts for axis in conflict.axes if document.has((*path, axis))]
     return (*path, max(keys, key=AXES.index)) if keys else path
 
 
 def _exclude(cells: "list[Cell]", exclusions: "list[Exclusion]", document: Document) -> "list[Cell]":
-    """The cells that no exclusion takes, each of which must take one that those before it left."""
+    """The cells that no exclusion removes. Each exclusion must remove one that those before it left."""
     left = dict(enumerate(cells))
     having: dict[tuple[str, str | None], list[int]] = {}
     for number, cell in left.items():

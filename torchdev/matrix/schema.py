@@ -30,16 +30,16 @@ T = TypeVar("T")
 
 
 class WithSingle:
-    """Has the JSON schema of a list admit one of its items, too."""
+    """Makes the JSON schema of a list accept a single item, too."""
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> "dict[str, Any]":
-        """What pydantic asks for."""
+        """The hook that pydantic looks for."""
         found = handler(core)
         return {"anyOf": [found["items"], found]}
 
 
 def _of(kind: Kind) -> AfterValidator:
-    """The validator of a kind; `re` alone decides, so that the matrix is held to what every other edge is."""
+    """The validator of a kind of text; only `re` decides, so that the matrix is validated like all other input."""
 
     def check(text: str) -> str:
         if refusal := kind.refusal(text):
@@ -50,7 +50,7 @@ def _of(kind: Kind) -> AfterValidator:
 
 
 def _shown(kind: Kind) -> Any:
-    """The same kind for the JSON schema."""
+    """The same kind in the JSON schema."""
     pattern: dict[str, Any] = {"pattern": f"^({kind.pattern})$", "maxLength": kind.longest}
     return Field(description=kind.words, json_schema_extra=pattern)
 
@@ -74,7 +74,7 @@ def _requirement(text: str) -> str:
 
 
 def requirement_problem(text: str) -> str:
-    """What speaks against a requirement of the matrix; empty if nothing does."""
+    """Why a requirement of the matrix is refused; empty if it is accepted."""
     try:
         requirement = Requirement(text)
     except InvalidRequirement:
@@ -100,7 +100,7 @@ Many = Annotated[
     BeforeValidator(lambda v: v if isinstance(v, list) else [v]),
     WithSingle(),
 ]
-"""A list, or a single value that stands for a list of one."""
+"""A list, or a single value in place of a list of one."""
 
 
 class _Model(BaseModel):
@@ -108,7 +108,7 @@ class _Model(BaseModel):
 
 
 def _about(text: str) -> ConfigDict:
-    """What the schema says of a model. `python -OO` has no docstrings, and must make the same schema."""
+    """The description of a model in the JSON schema. `python -OO` removes docstrings, and must make the same schema."""
     return ConfigDict(json_schema_extra={"description": text})
 
 

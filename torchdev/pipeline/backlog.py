@@ -1,4 +1,4 @@
-"""Cells that are still to be built on a small disk, and the next batch of them; it remembers the batches it planned."""
+"""The backlog: cells still to be built on a small disk, planned as batches."""
 
 from collections import deque
 from collections.abc import Callable, Collection, Hashable, Iterable
@@ -8,11 +8,11 @@ from torchdev.pipeline.estimate import chain, items
 from torchdev.pipeline.packing import Cells, Items, plan_batches
 
 Needs = Callable[[str], Items]
-"""What building a cell would put on the disk now."""
+"""A function from a cell to what building it would put on the disk now."""
 
 
 class Backlog:
-    """Cells still to be built. Their batches are planned once; one that does not fit, when it is due, is planned anew.
+    """Cells still to be built. Batches are planned once; a batch that no longer fits when it is due is planned again.
 
     The room and the wheels that are there change with every batch, but few batches stop fitting because of it. So the
     work grows with the cells, and not with cells times batches.
@@ -21,18 +21,19 @@ class Backlog:
     def __init__(self, plans: "Iterable[Plan]") -> None:
         self._plans = {plan.cell.id: plan for plan in plans}
         self._batches: deque[Cells] = deque()
-        # Cells of no batch: at first all of them, then those that were too large for the room that there was.
+        # Cells of no batch: at first all of them, later those that were too large for the room at the time.
         self._unplanned: Cells = tuple(self._plans)
 
     @property
     def left(self) -> Cells:
-        """The cells that were not taken."""
+        """The cells that are left."""
         return tuple(self._plans)
 
     def take(self, present: "Collection[str]", cached: "Collection[str]", room: "int | None") -> "tuple[Plan, ...]":
-        """The next batch; none, where no cell is left, or none fits. All cells, where the room is not known.
+        """The next batch; empty if no cell is left, or if none fits. All cells if the room is not known.
 
-        `present` names the layers that are there, `cached` are sha256 of wheels whose files are; `room` is in bytes.
+        `present` names the layers that are there, `cached` has the sha256 of wheels whose files are there; `room` is in
+        bytes.
         """
         batch = self.left if room is None else self._next(lambda cell: items(self._plans[cell], present, cached), room)
         return tuple(self._plans.pop(cell) for cell in batch)
@@ -46,21 +47,21 @@ class Backlog:
         return ()
 
     def _due(self, needs: Needs, room: int) -> Cells:
-        """The first of the planned batches; where none is left, what was too large is planned again."""
+        """The first of the planned batches; if none is left, cells that were too large are planned again."""
         if not self._batches:
             unplanned, self._unplanned = self._unplanned, ()
             self._plan(unplanned, needs, room)
         return self._batches.popleft() if self._batches else ()
 
     def _plan(self, cells: Cells, needs: Needs, room: int) -> None:
-        """Plan batches of some cells, to come before those that are planned already."""
+        """Plan batches of some cells, to be built before those that are planned already."""
         chains = {cell: chain(self._plans[cell]) for cell in cells}
         found = plan_batches(chains, {cell: needs(cell) for cell in cells}, room)
         self._unplanned += found.too_large
         self._batches.extendleft(reversed(found.batches))
 
     def _filled(self, batch: Cells, found: "dict[Hashable, int]", needs: Needs, room: int) -> Cells:
-        """A batch that puts `found` on the disk, and those after it that fit beside it now that wheels are there."""
+        """A batch that puts `found` on the disk, joined by the batches after it that fit beside it."""
         room -= sum(found.values())
         while self._batches:
             more = {name: size for name, size in _together(self._batches[0], needs).items() if name not in found}

@@ -1,4 +1,4 @@
-"""Builds images: hands substitute bases and the host's settings to buildx bake."""
+"""Builds images with buildx bake, from substitute bases if need be, and with this machine's settings."""
 
 import json
 import shutil
@@ -31,21 +31,21 @@ from torchdev.util.version import version
 from torchdev.wheels.host import Host, find_wheels, link_or_copy
 
 LOST_STEP = "no active sessions"
-"""BuildKit's word for a step that two builds share, when the one that began it was killed."""
+"""BuildKit's message about a step that two builds share, when the client that started it was killed."""
 LOST_WHEELS = "the builder's cache has lost"
-"""What install-wheels says when wheels are gone that a stage, whose result is still known, has fetched."""
+"""The message of install-wheels when wheels are gone that a cached stage had fetched."""
 ATTEMPTS = 4
 RETRY_AFTER = 2.0
 """Seconds."""
 
 
 def build(session: BuildSession, inputs: Inputs, plan: Plan, stage: str = "") -> Path:
-    """Build one cell under its candidate name, or only a stage of it; the path of BuildKit's log."""
+    """Build one cell under its candidate name, or only a stage of it; returns the path of BuildKit's log."""
     name, builder, paths = f"{plan.cell.id}-{stage}" if stage else plan.cell.id, session.builder, session.paths
     log = paths.work / "logs" / f"{name}.log"
     output = load_output(builder.driver, containerd=builder.containerd)
     wanted = {"target": stage, **builder.stage(plan.shared if stage == SHARED else "")} if stage else {"output": output}
-    # The cell's log and working folder are this matrix's, and a run on another engine may be at the same cell.
+    # Log and working folder belong to this matrix, and a run on another engine may build the same cell.
     with (
         locked(paths.runs, f"build-{name}", lambda: session.say(f"{name}: another run builds it; waiting")),
         _folder(paths.work / "build" / name) as folder,
@@ -60,7 +60,7 @@ def build(session: BuildSession, inputs: Inputs, plan: Plan, stage: str = "") ->
 
 @contextmanager
 def _folder(path: Path) -> Iterator[Path]:
-    """A new folder for this user's eyes, gone afterwards; what a killed run has left there goes first."""
+    """A new folder that only this user can read; it is removed afterwards. A killed run's leftover is removed first."""
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True, mode=0o700)
     try:
@@ -70,7 +70,7 @@ def _folder(path: Path) -> Iterator[Path]:
 
 
 def _fetch_again(plan: Plan, folder: Path) -> Path:
-    """A second bake file by which wheels are fetched whether or not BuildKit thinks that they were."""
+    """A second bake file that has wheels fetched again, even if BuildKit has the stages that fetch in its cache."""
     stages = [f"fetch-{layer.name}" for layer in plan.layers if layer.packages]
     file = folder / "fetch-again.json"
     file.write_text(json.dumps({"target": {plan.target: {"no-cache-filter": stages}}}))
@@ -78,9 +78,11 @@ def _fetch_again(plan: Plan, folder: Path) -> Path:
 
 
 def _bake(session: BuildSession, plan: Plan, arguments: "list[str]", log: Path, folder: Path) -> None:
-    """Run bake, and retry when BuildKit lost a step that another, killed client had started; or when the cache has lost
-    wheels, which garbage collection may take between two steps, each time that it is over its limit. What that takes is
-    written into `folder`.
+    """Run bake, and retry when BuildKit lost a step that another, killed client had started, or when the cache lost
+    wheels.
+
+    Garbage collection may take wheels between two steps whenever the cache is over its limit. The second bake file of
+    such a retry goes into `folder`.
     """
 
     def on_line(line: str) -> None:
@@ -115,7 +117,7 @@ def bake_file(session: BuildSession, inputs: Inputs, plans: "Iterable[Plan]", fo
 
 
 def override(session: BuildSession, inputs: Inputs, plan: Plan) -> dict[str, Any]:
-    """What this machine adds to a cell's target in the committed bake file, but for the context."""
+    """The settings that this machine adds to a cell's target in the committed bake file, except the context."""
     substitutes = session.substitutes(plan)
     labels = {
         INPUTS_LABEL: inputs.of(plan, substitutes),
@@ -132,7 +134,7 @@ def override(session: BuildSession, inputs: Inputs, plan: Plan) -> dict[str, Any
 
 
 def _context(host: Host, plan: Plan, paths: Paths, folder: Path) -> Path:
-    """The context of builds; or a copy of what a cell takes of it, with wheels that this machine's own folders hold."""
+    """The build context; or, if local folders hold some of the cell's wheels, a copy that includes them."""
     wanted = [(layer.name, package) for layer in plan.layers for package in layer.packages]
     wanted += [("pip", plan.pip), *(("tools", tool) for tool in plan.tools)]
     found = find_wheels(host, [(package.name, package.file, package.sha256) for _, package in wanted])

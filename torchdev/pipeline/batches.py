@@ -1,4 +1,4 @@
-"""Many cells on a small disk, batch by batch: built and checked, pushed if asked for, and removed before the next."""
+"""Builds many cells on a small disk, batch by batch: each is built, checked, pushed if asked for, and removed."""
 
 import re
 from collections.abc import Collection, Iterable
@@ -18,10 +18,10 @@ from torchdev.util import process
 from torchdev.util.errors import Exit, TorchdevError
 
 OWN_STEP = re.compile(r"mount .* from exec .* (/scripts/(sealed|packed)|/steps/(fetch-wheels|install-tools))( |$)")
-"""What the build cache says of entries that torchdev's Dockerfiles make.
+"""Descriptions of those build cache entries that torchdev's Dockerfiles make.
 
-Others are left alone, as are the cache mount of wheel files ("cached mount ..."), and contexts, which can't be told
-from those of other projects.
+Other entries stay: the cache mount of wheel files ("cached mount ..."), and contexts, which can't be told from those of
+other projects.
 """
 
 
@@ -41,7 +41,7 @@ def run(session: BuildSession, plans: "tuple[Plan, ...]", state: "BuildState | N
 
 
 def _batches(session: BuildSession, state: BuildState, plans: "tuple[Plan, ...]", results: "dict[str, Result]") -> None:
-    """Batch after batch, until one is interrupted; `results` gets what came of each cell."""
+    """Build batch after batch until one is interrupted; `results` gets the result of each cell."""
     backlog = Backlog(plans)
     while batch := backlog.take(state.present, state.cached, session.disk.left() if session.options.prune else None):
         if session.options.prune:
@@ -54,7 +54,7 @@ def _batches(session: BuildSession, state: BuildState, plans: "tuple[Plan, ...]"
 
 
 def _began(state: BuildState, plans: "tuple[Plan, ...]") -> Began:
-    """What the run is about to do: each cell's layers."""
+    """The event for the beginning of a run: each cell's layers."""
     parts = {}
     for plan in plans:
         names = zip(chain(plan)[1:], plan.layers, strict=True)
@@ -63,7 +63,7 @@ def _began(state: BuildState, plans: "tuple[Plan, ...]") -> Began:
 
 
 def _batch(session: BuildSession, state: BuildState, plans: "tuple[Plan, ...]", results: "dict[str, Result]") -> None:
-    """One batch; interrupted, it leaves what is done. `results` has at any time what is to be said if it ends there."""
+    """Build one batch. `results` always has what to report if the run ends at that moment."""
     prune, target = session.options.prune, session.options.push_to
     names = session.engine.names() if prune else {}
     cached = {record.id for record in buildx.records(session.builder.options)} if prune else set()
@@ -83,7 +83,7 @@ def _batch(session: BuildSession, state: BuildState, plans: "tuple[Plan, ...]", 
 
 
 def _note_wheels(session: BuildSession, state: BuildState, built: "tuple[Plan, ...]") -> None:
-    """Note the wheels whose files cells have left in the engine's cache; those of folders here were never there."""
+    """Note the wheels whose files are in the engine's cache now; wheels from local folders never get there."""
     if session.host.folders:
         return
     new = {sha: size for sha, size in wheel_files(built, ()).items() if sha not in state.cached}
@@ -92,7 +92,7 @@ def _note_wheels(session: BuildSession, state: BuildState, built: "tuple[Plan, .
 
 
 def _unpushed(result: Result) -> Result:
-    """What is said of a cell that was to be pushed, if the run was interrupted before."""
+    """The result of a cell that was to be pushed, if the run is interrupted before the push."""
     if result.state is State.FAILED:
         return result
     error = f"{result.cell}: interrupted before it was pushed"
@@ -100,8 +100,8 @@ def _unpushed(result: Result) -> Result:
 
 
 def _pushed(session: BuildSession, plan: Plan, result: Result) -> Result:
-    """Push a cell that holds; what became of it then."""
-    if result.state is State.FAILED or result.image is None:  # a cell that holds has an image
+    """Push a cell that has passed its checks; returns its new result."""
+    if result.state is State.FAILED or result.image is None:  # a cell that passed has an image
         return result
     session.report(Phase(plan.cell.id, PUSHING))
     keep = not (session.options.prune and result.state is State.BUILT)
@@ -115,9 +115,10 @@ def _pushed(session: BuildSession, plan: Plan, result: Result) -> Result:
 
 
 def _removed(session: BuildSession, plan: Plan, result: Result, before: Names) -> Result:
-    """Take away the image that this run built, by all its names; its tags go back to what they pointed at before.
+    """Remove an image that this run built, by all its names; its tags return to the images they pointed at before.
 
-    One that could not be pushed stays, and so does one that was there; and a tag that was meanwhile given to another.
+    An image that could not be pushed stays, as does one that was there before; so does a tag that was given to another
+    image meanwhile.
     """
     image = result.image.id if result.image else ""
     built = result.state is State.BUILT
@@ -129,14 +130,14 @@ def _removed(session: BuildSession, plan: Plan, result: Result, before: Names) -
 
 
 def _prune(session: BuildSession, before: "set[str]") -> None:
-    """Remove what torchdev's steps have left in the build cache since `before`, and no image has."""
+    """Remove build cache entries that torchdev's steps have made since `before` and that no image uses."""
     own = own_entries(buildx.records(session.builder.options), before)
     buildx.prune((record.id for record in own), session.builder.options)
     session.say(f"removed the batch's images, and {len(own)} entries of the build cache")
 
 
 def own_entries(records: "Iterable[buildx.Record]", before: "Collection[str]") -> "list[buildx.Record]":
-    """Those that torchdev's steps have made, but for ids that were there before."""
+    """The entries that torchdev's steps have made, except those whose ids were there before."""
     return [record for record in records if record.id not in before and OWN_STEP.match(record.description)]
 
 

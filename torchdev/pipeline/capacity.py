@@ -1,4 +1,4 @@
-"""What building some cells comes to on this machine: estimate, disk, batches; for a terminal or a program. Pure."""
+"""The capacity check: the size estimate of some cells, compared with the engine's disk, as batches. Pure."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
@@ -13,15 +13,15 @@ from torchdev.util.errors import BuildError
 from torchdev.util.texts import json_text
 
 NAMED = 10
-"""Cells that an error names."""
+"""An error names at most so many cells."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CapacityCheck:
-    """A size estimate held against a disk. `needed` and `room` are bytes: while building, and that may be written.
+    """A size estimate, compared with a disk. `needed` and `room` are bytes: for building, and that may be written.
 
-    `each` are the bytes that each batch needs; `room` is None where the disk can't be seen. `cache` are bytes of the
-    build cache that no image has: a build that was cut off may go on from them, and else they can be pruned.
+    `each` has the bytes that each batch needs; `room` is None if the disk can't be seen. `cache` has the bytes of build
+    cache that no image uses: a build that was cut off may reuse them, and they can be pruned.
     """
 
     layers: tuple[LayerEstimate, ...]
@@ -33,14 +33,14 @@ class CapacityCheck:
 
     @property
     def enough(self) -> bool:
-        """Whether the disk holds all cells at once, as far as it is known."""
+        """Whether the disk holds all cells at once, as far as is known."""
         return self.room is None or self.needed <= self.room + self.cache
 
 
 def check(
     plans: "Iterable[Plan]", local: "Collection[str]", present: "Collection[str]", room: "int | None", cache: int = 0
 ) -> CapacityCheck:
-    """A size estimate, held against the bytes that may be written; `present` names the layers that are there."""
+    """Compare a size estimate with the bytes that may be written; `present` names the layers that are there."""
     plans = tuple(plans)
     layers = tuple(estimate_layers(plans, local, present))
     batches, each = _one_by_one(plans, present, room)
@@ -52,7 +52,7 @@ def check(
 def _one_by_one(
     plans: "tuple[Plan, ...]", present: "Collection[str]", room: "int | None"
 ) -> "tuple[Batches, tuple[int, ...]]":
-    """The batches of a run, each begun when those before are gone but for their wheels; the bytes of each."""
+    """The batches of a run, and the bytes of each; a batch begins when the one before is removed, except its wheels."""
     backlog, cached, spent = Backlog(plans), set[str](), 0
     batches: list[tuple[Cells, int]] = []
     while batch := backlog.take(present, cached, None if room is None else room - spent):
@@ -64,7 +64,7 @@ def _one_by_one(
 
 
 def refusal(found: CapacityCheck, *, prune: bool) -> "BuildError | None":
-    """Why these cells can't be built at once, or with `prune` not even one after another; None if they can."""
+    """Why these cells can't be built at once, or with `prune` not even in batches; None if they can."""
     if found.enough or (prune and not found.batches.too_large):
         return None
     assert found.room is not None
@@ -82,7 +82,7 @@ def refusal(found: CapacityCheck, *, prune: bool) -> "BuildError | None":
 
 
 def as_text(found: CapacityCheck) -> str:
-    """A line a layer, the sums, whether the engine's disk holds them, and else the batches that it holds."""
+    """A capacity check for a terminal: a line for each layer, the sums, and the batches if the disk is too small."""
     layers = [
         (layer.name, gb(layer.stored), gb(layer.fetch), f"{_cells(layer.cells)}{'  (there)' if layer.there else ''}")
         for layer in found.layers
@@ -120,12 +120,12 @@ def _cells(cells: "tuple[str, ...]") -> str:
 
 
 def gb(count: int) -> str:
-    """Bytes for people."""
+    """Bytes in GB or MB."""
     return f"{count / 1e9:.2f} GB" if count >= 10_000_000 or not count else f"{count / 1e6:.1f} MB"
 
 
 def as_json(found: CapacityCheck) -> str:
-    """The same for a program."""
+    """A capacity check as JSON."""
     entry = {
         "layers": [asdict(layer) for layer in found.layers],
         "sum": asdict(total(list(found.layers))),

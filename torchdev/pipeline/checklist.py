@@ -1,4 +1,4 @@
-"""A list of the checks in tests/image, as their source tells them."""
+"""Lists the checks in tests/image, from their source."""
 
 import ast
 import threading
@@ -9,12 +9,12 @@ from pathlib import Path
 MARK = "proves"
 
 PARSING = threading.Lock()
-"""Python 3.11 makes a syntax tree in one thread at a time, or may fail with SystemError (python/cpython#106905)."""
+"""Python 3.11 can parse in one thread at a time only, or may fail with SystemError (python/cpython#106905)."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """A check: its name as in a report, the module it stands in, its first sentence, and the fields it proves."""
+    """A check: its name in reports, its module, its first sentence, and the fields that it proves."""
 
     name: str
     module: str

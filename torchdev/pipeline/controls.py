@@ -1,6 +1,6 @@
-"""Controls, by which a spoiled workload must fail, remembered: they prove a check and a workload, and not an image.
+"""Remembers controls, in which a spoiled workload must fail: they prove a check and a workload, not an image.
 
-So each is run once for every version of check and workloads, Python series, PyTorch release and architecture.
+So each control is run once for every version of check and workloads, Python series, PyTorch release and architecture.
 """
 
 import hashlib
@@ -18,12 +18,12 @@ from torchdev.util import files, jsonfile
 from torchdev.util.errors import InputError
 
 PARTS = (Path("workloads"), Path("tests", "image", "conftest.py"), Path("tests", "image", "programs", "forked.py"))
-"""What decides, beside the module of the check itself, what a control comes to: files of the checkout, and a folder."""
+"""Inputs of every control beside the module of its check: files of the checkout, and a folder."""
 
 
 @dataclass(frozen=True)
 class Noted:
-    """A control that has held: its check, in which image of which cell, and when."""
+    """A control that has passed: its check, the image and cell that it ran in, and when."""
 
     __pydantic_config__: ClassVar = jsonfile.STRICT
 
@@ -42,19 +42,19 @@ _NOTED = TypeAdapter(Noted)
 
 
 def file(folder: Path, checkout: Path, module: Path, check: str, cell: Cell) -> Path:
-    """Where it is noted that a control has held: another file as soon as anything changes that decides."""
+    """The note of a control that has passed; its name changes as soon as any input changes."""
     parts = [check, cell.python, cell.torch, cell.arch, *_content(checkout, module)]
     return folder / f"{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}.json"
 
 
 def remember(path: Path, check: str, cell: Cell, image: str) -> None:
-    """Note that a control has held."""
+    """Note that a control has passed."""
     noted = Noted(check, cell.id, image, date.today().isoformat())
     files.write(path, json.dumps(asdict(noted), indent=1))
 
 
 def recall(path: Path, check: str) -> "Noted | None":
-    """When and where a control has held; None if it has not, or if the note is spoiled or another one's."""
+    """When and where a control has passed; None if it has not, or if the note is damaged or of another control."""
     try:
         noted, _ = jsonfile.read(path, _NOTED)
     except (FileNotFoundError, InputError, jsonfile.Malformed):
@@ -63,7 +63,7 @@ def recall(path: Path, check: str) -> "Noted | None":
 
 
 def _content(checkout: Path, module: Path) -> Iterator[str]:
-    """Name and sha256 of every file that decides, in a fixed order."""
+    """Name and sha256 of every input file, in a fixed order."""
     for part in (*PARTS, module):
         place = checkout / part
         found = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())

@@ -1,4 +1,4 @@
-"""Draws what a run is doing, on a terminal that can; elsewhere plain lines tell of each layer that was made."""
+"""Shows the progress of a run: drawn on a terminal that can, else as a line for each layer that was made."""
 
 import os
 import sys
@@ -20,7 +20,7 @@ REDRAWN = 4
 
 
 class Display:
-    """Takes events and messages from any thread; `say` is for where nothing is drawn."""
+    """Receives events and messages from any thread; `say` prints a message where nothing is drawn."""
 
     def __init__(self, say: "Callable[[str], None]") -> None:
         self._say = say
@@ -29,7 +29,7 @@ class Display:
         self._live: Live | None = None
 
     def note(self, event: Event) -> None:
-        """Something has happened."""
+        """Receive an event."""
         now = time.monotonic()
         with self._lock:
             said = [] if self._live else told(self._progress, event, now)
@@ -38,7 +38,7 @@ class Display:
             self.say(line)
 
     def say(self, text: str) -> None:
-        """Tell a message, above the view if there is one."""
+        """Print a message, above the view if there is one."""
         with self._lock:
             if self._live:
                 self._live.console.print(printable(text), soft_wrap=True, markup=False)
@@ -47,15 +47,15 @@ class Display:
 
     @contextmanager
     def drawn(self, drawing: bool) -> Iterator[None]:
-        """Draw while this holds, if wanted; the view is gone afterwards, however it ends, and the cursor is there."""
+        """Draw while this context is open, if wanted; afterwards the view is removed and the cursor restored."""
         if not drawing:
             yield
             return
-        from rich.console import Console  # only where something is drawn, since it takes a while to import
+        from rich.console import Console  # imported only for drawing, because it takes a while
         from rich.live import Live
 
         console = Console(file=drawable(sys.stderr), highlight=False)
-        # Not redirected, since rich would obey what other threads print.
+        # Streams are not redirected, because rich would interpret what other threads print.
         view = Live(
             console=console,
             get_renderable=self._view,
@@ -84,7 +84,7 @@ class Display:
 
 @contextmanager
 def shown(say: "Callable[[str], None]", *, verbose: bool) -> Iterator[Display]:
-    """A display on standard error; with BuildKit's log on it, nothing is drawn over that."""
+    """A display on standard error; with `verbose`, BuildKit's log is printed there and nothing is drawn."""
     display = Display(say)
     with display.drawn(not verbose and live(sys.stderr.isatty(), os.environ)):
         yield display

@@ -1,4 +1,4 @@
-"""What building cells takes, told before anything is fetched: layers, who shares them, bytes to fetch and to store."""
+"""The size estimate: layers, the cells that share them, bytes to fetch and to store; known before a build begins."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ class LayerEstimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Sum:
-    """Bytes of all cells: if each stood alone, as stored, of these still to be stored, and to be fetched."""
+    """Bytes of all cells: if none shared anything, as stored, of these still to be stored, and to be fetched."""
 
     cells: int
     alone: int
@@ -44,7 +44,7 @@ class Sum:
 
 
 def layer_bytes(layer: Layer) -> int:
-    """What a layer unpacks to, with bytecode, and without what images lack of its wheels."""
+    """Bytes of an unpacked layer, with bytecode and without excluded files."""
     if not layer.packages:
         return BESIDE_WHEELS.get(layer.name, 0)
     taken = slimming.taken((package.name, package.version) for package in layer.packages if layer.slim)
@@ -56,7 +56,8 @@ def estimate_layers(
 ) -> "list[LayerEstimate]":
     """Every layer of some plans, lowest first, each once.
 
-    `present` names layers that are there, as `chain` does. `local` are sha256 of wheels that need no fetching.
+    `present` names layers that are there, as `chain` names them. `local` has the sha256 of wheels that need no
+    fetching.
     """
     owners: dict[str, tuple[_Part, list[str]]] = {}
     for plan in plans:
@@ -74,20 +75,20 @@ def estimate_layers(
 
 
 def chain(plan: Plan) -> "list[str]":
-    """A name for each layer of a plan and all below it, lowest first: the same names are stored once."""
+    """A name for each layer of a plan together with all layers below it, lowest first: equal names are stored once."""
     return [part.key for part in _parts(plan)]
 
 
 def below(plan: Plan) -> Plan:
-    """A plan without what lies above its shared layers."""
+    """A plan reduced to its shared layers."""
     return replace(plan, layers=plan.below_python)
 
 
 def items(plan: Plan, present: "Collection[str]", cached: "Collection[str]" = ()) -> "dict[Hashable, int]":
-    """What building a plan puts on the engine's disk, in bytes by name; what plans have under one name is there once.
+    """What building a plan puts on the engine's disk, in bytes by name; equal names of several plans are stored once.
 
-    These are layers that are not there, what is made to be copied into them, and the files of their wheels: in the
-    engine's cache, or in the context of a build, wherever they come from; those of `cached` are there.
+    These are missing layers, outputs of stages that are copied into layers, and the files of wheels, either in the
+    engine's cache or in the build context. Wheels of `cached` are there already.
     """
     found: dict[Hashable, int] = {}
     for part in _parts(plan):
@@ -107,17 +108,17 @@ def needed(plans: "Iterable[Plan]", present: "Collection[str]", cached: "Collect
 
 
 def wheel_files(plans: "Iterable[Plan]", present: "Collection[str]") -> "dict[str, int]":
-    """The files of wheels that building some plans fetches, and that stay in the engine's cache: bytes by sha256."""
+    """The wheel files that building some plans fetches and leaves in the engine's cache: bytes by sha256."""
     missing = (part for plan in plans for part in _parts(plan) if part.key not in present)
     return {sha: size for part in missing for sha, size in part.files.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Part:
-    """A plan's base or one of its layers, and all that the size estimate has to know of it; sizes are bytes.
+    """A plan's base or one of its layers, as the size estimate needs it; sizes are bytes.
 
-    `key` names all that it and those below it are made of. `files` are those of its wheels, by sha256. `made` is what a
-    stage makes for it, which cells of every CUDA share, to be copied.
+    `key` names everything that it and the layers below are made from. `files` are its wheels, by sha256. `made` is the
+    output of a stage that is copied into it, which cells with any CUDA version share.
     """
 
     key: str
@@ -129,7 +130,7 @@ class _Part:
 
 @cache
 def _parts(plan: Plan) -> "tuple[_Part, ...]":
-    """A plan's layers from the base on."""
+    """A plan's base and layers, lowest first."""
     state = hashlib.sha256(plan.debian.ref.encode())
     found = [_Part(key=state.hexdigest()[:KEY], name="base", stored=BASE, files={}, made={})]
     for number, layer in enumerate(plan.layers):
@@ -150,7 +151,7 @@ def _parts(plan: Plan) -> "tuple[_Part, ...]":
 
 
 def _made(plan: Plan, layer: Layer, stored: int) -> "dict[Hashable, int]":
-    """Bytes of a stage that makes what is to be copied into a layer; Debian's packages are packed, too."""
+    """Bytes of stages whose output is copied into a layer; Debian's packages are also stored packed."""
     if layer.name == "debian":
         return {(plan.debian.ref, *plan.debian_packages): 2 * stored}
     if layer.prepared or layer.name == "python":
@@ -159,7 +160,7 @@ def _made(plan: Plan, layer: Layer, stored: int) -> "dict[Hashable, int]":
 
 
 def _made_of(plan: Plan, layer: Layer) -> "list[object]":
-    """What a layer is made from beside its wheels and its steps: its own inputs, and the tools that install."""
+    """The inputs of a layer beside its wheels and steps: its own ones, and the tools that install."""
     own = {"debian": plan.debian_packages, "python": [plan.python.ref, plan.pip.sha256], "user": plan.cell.id}.get(
         layer.name
     )
@@ -172,7 +173,7 @@ def _key(package: Package) -> str:
 
 
 def total(layers: "list[LayerEstimate]") -> Sum:
-    """Add up."""
+    """The sum over all layers."""
     return Sum(
         cells=len({cell for layer in layers for cell in layer.cells}),
         alone=sum(layer.stored * len(layer.cells) for layer in layers),

@@ -1,4 +1,4 @@
-"""What there is of what plans need: digests of what images would be made from, and what the engine's images were."""
+"""The inventory: digests of the inputs of images, and which layers the engine's images have."""
 
 import hashlib
 import json
@@ -20,18 +20,18 @@ from torchdev.util.files import UNFINISHED
 
 INPUTS_LABEL = "io.torchdev.inputs"
 LAYERS_LABEL = "io.torchdev.layers"
-"""Names of the layers that an image was made of, as the size estimate has them."""
+"""Label with the names of an image's layers, as the size estimate names them."""
 VERSION_LABEL = "io.torchdev.version"
-"""The torchdev that built an image. It is no input: a new version makes no image stale."""
+"""Label with the version of torchdev that built an image. It is no input: a new version makes no image stale."""
 ORIGIN_LABEL, OFFICIAL, BOOTSTRAPPED = "io.torchdev.base.origin", "official", "bootstrapped"
 
 
 @dataclass(frozen=True)
 class Substitute:
-    """An image of this engine, by name and id, that stands in for an official one.
+    """A substitute base image of this engine, by name and id.
 
-    `layout` is where it lies as an OCI layout, FOLDER@DIGEST, for builders that don't see the engine's images. `source`
-    are the labels by which an image tells what its Python was compiled from.
+    `layout` is its OCI layout, FOLDER@DIGEST, for builders that don't see the engine's images. `source` has the labels
+    that name the source its Python was compiled from.
     """
 
     name: str
@@ -53,15 +53,15 @@ Substitutes = dict[str, Substitute]
 
 
 class Inputs:
-    """Digests of all that images are made from. The files of a cell are read once, however often they are asked for."""
+    """Digests of the inputs of images. A cell's files are read once."""
 
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
-        self._files: dict[str, Any] = {}  # hashlib's objects, into which files were read
+        self._files: dict[str, Any] = {}  # hashlib objects that have read the files
         self._lock = threading.Lock()
 
     def of(self, plan: Plan, substitutes: Substitutes) -> str:
-        """sha256 of the files that a cell's build takes, and of the bases. The same inputs need no new build."""
+        """sha256 of the files that a cell's build uses, and of its bases. Equal inputs need no new build."""
         bases = [substitutes[base.ref].id if base.ref in substitutes else base.ref for base in plan.bases]
         with self._lock:
             if plan.cell.id not in self._files:
@@ -74,9 +74,9 @@ class Inputs:
 
 
 def context_files(plan: Plan, paths: Paths) -> "list[tuple[str, Path]]":
-    """The files of the build context that a cell's build takes, by name: its own, and those of folders that it mounts.
+    """The files of the context that a cell's build uses, by name: those in its folder, and those that it mounts.
 
-    All of its own count, its lock among them. What a killed writer left does not.
+    All files in its folder count, the lock among them, except leftovers of killed writers.
     """
     images, own, dockerfile = paths.images, paths.cell(plan.cell.id), paths.dockerfile(plan.cell.id)
     text = files.read(dockerfile).decode("utf-8", "replace") if dockerfile.is_file() else ""
@@ -89,7 +89,7 @@ def context_files(plan: Plan, paths: Paths) -> "list[tuple[str, Path]]":
 def find_substitutes(
     engine: Engine, bases: "Iterable[Base]", layouts: "Path | None" = None
 ) -> "dict[Base, Substitute]":
-    """The bootstrapped images that are there, of these bases; if asked for, as OCI layouts below a folder, too."""
+    """The substitutes of these bases that the engine has; with `layouts`, also written there as OCI layouts."""
     images = {base: engine.image(base.substitute) for base in bases}
     return {
         base: Substitute(
@@ -104,7 +104,7 @@ def find_substitutes(
 
 
 def substitutes_for(engine: Engine, plan: Plan, bootstrapped: "Iterable[Base]") -> Substitutes:
-    """The named contexts that put bootstrapped images in the place of the official ones of a plan."""
+    """The substitutes of a plan's official bases, by FROM string."""
     made = set(bootstrapped)
     return {
         base.ref: substitute
@@ -143,9 +143,9 @@ def _on_same_base(names: Names, labels: "Mapping[str, str]", base: str) -> bool:
 
 
 def possible_inputs(engine: Engine, inputs: Inputs, plans: "Iterable[Plan]") -> "Callable[[Plan], Collection[str]]":
-    """The inputs that a plan's image can be current with: on official bases, or on the substitutes that are there.
+    """The possible digests of a plan's current inputs: on official bases, and on the substitutes that are there.
 
-    Which of them a build would take is known only once a registry was asked.
+    Only after asking a registry is it known which bases a build would use.
     """
     made = find_substitutes(engine, dict.fromkeys(base for plan in plans for base in plan.bases))
     substitutes = {base.ref: substitute for base, substitute in made.items()}

@@ -1,4 +1,4 @@
-"""What checks came to before, for an image: it holds as long as nothing has changed that decides what they come to."""
+"""Remembers the verdicts on an image. They are valid until anything changes that could change them."""
 
 import hashlib
 import json
@@ -20,35 +20,35 @@ from torchdev.util.errors import InputError
 
 CHECKS = Path("tests", "image")
 DATA = (CHECKS, Path("workloads"), Path("templates"), Path("torchdev", "data"), Path("pyproject.toml"))
-"""Files and folders, of the checkout, that checks read, copy into containers, or are run by: all files in them count.
+"""Files and folders of the checkout that checks read, copy into containers, or need to run; all files in them count.
 
-Which modules count is told by the imports of those in CHECKS, and of the module that runs them.
+Which modules count follows from the imports of those in CHECKS, and of the module that runs them.
 """
 CONFTEST = "conftest.py"
 _NOTED = TypeAdapter(tuple[Verdict, ...])
-"""The form in which what checks came to is noted."""
+"""The format of a note."""
 GPU_MODES = ("require", "auto", "none")
 
 
 def checked(paths: Paths, plan: Plan, image: str, gpu: str, *, controls: bool = False) -> "tuple[Verdict, ...]":
-    """Run all checks against an image, given by its id, and note what they came to; `controls` as for verify."""
+    """Run all checks against an image, given by its id, and note the verdicts; `controls` as for verify."""
     before = file(paths, plan, image, gpu, code(paths.checkout))
     verdicts = verify.verify(plan, image, gpu, paths, controls=controls)
-    # A file that was edited meanwhile was read before or after: what the checks came to is not known of either.
+    # A file that was edited meanwhile may have been read before or after, so the verdicts are noted for neither.
     if file(paths, plan, image, gpu, code(paths.checkout)) == before:
         remember(before, verdicts)
     return verdicts
 
 
 def remember(path: Path, verdicts: "tuple[Verdict, ...]") -> None:
-    """Note what checks came to, unless one of them failed."""
+    """Note the verdicts, unless a check failed."""
     if any(verdict.outcome is Outcome.FAIL for verdict in verdicts):
         return
     files.write(path, json.dumps([asdict(verdict) for verdict in verdicts], indent=1))
 
 
 def recall(path: Path) -> "tuple[Verdict, ...] | None":
-    """What the same checks came to for the same image before; None if they have not passed, or the note is spoiled."""
+    """The noted verdicts of the same checks on the same image; None if there are none, or the note is damaged."""
     try:
         verdicts, _ = jsonfile.read(path, _NOTED)
     except (FileNotFoundError, InputError, jsonfile.Malformed):
@@ -58,15 +58,16 @@ def recall(path: Path) -> "tuple[Verdict, ...] | None":
 
 
 def recall_any(paths: Paths, plan: Plan, image: str, code: str) -> "tuple[Verdict, ...] | None":
-    """What the present checks came to for an image, with a GPU if that is known, else without."""
+    """The noted verdicts of the present checks on an image: with a GPU if there is such a note, else without."""
     known = (recall(file(paths, plan, image, gpu, code)) for gpu in GPU_MODES)
     return next((verdicts for verdicts in known if verdicts), None)
 
 
 def file(paths: Paths, plan: Plan, image: str, gpu: str, code: str) -> Path:
-    """The file for the verdicts of an image, given by its id; another one as soon as anything changes that decides.
+    """The note of the verdicts on an image, given by its id; its name changes as soon as any input of the checks
+    changes.
 
-    That is `code`, what is known of the cell, and how the checks are run.
+    Inputs are `code`, the facts about the cell, and how the checks are run.
     """
     driver = Path("/proc/driver/nvidia/version").exists()
     parts = [image, gpu, driver, _facts(paths, plan), code]
@@ -74,16 +75,16 @@ def file(paths: Paths, plan: Plan, image: str, gpu: str, code: str) -> Path:
 
 
 def code(checkout: Path) -> str:
-    """sha256 of all that decides, whatever the cell: the code of the checks, all that it imports or reads, packages."""
+    """sha256 of the inputs that all cells share: the code of the checks, all that it imports or reads, packages."""
     stamps = tuple((path, (state := path.stat()).st_mtime_ns, state.st_size) for path in deciding(checkout))
     return hashlib.sha256(json.dumps([_content(stamps, checkout), *environment()]).encode()).hexdigest()
 
 
 def deciding(checkout: Path) -> "list[Path]":
-    """Every file of the checkout that has a part in what checks come to, in a fixed order."""
+    """Every file of the checkout that can change verdicts, in a fixed order."""
     found = {path for place in DATA for path in _below(checkout / place)}
     checks = {path for path in _below(checkout / CHECKS) if path.suffix == ".py"}
-    # pytest runs every conftest.py on the way to a test.
+    # pytest runs every conftest.py in the folders above a test.
     above = (checkout / folder / CONFTEST for folder in (Path(), *CHECKS.parents))
     roots = {*checks, checkout / "torchdev" / "pipeline" / "verify.py", *above}
     return sorted(found | imports.reached((path for path in roots if path.is_file()), checkout))
@@ -91,13 +92,13 @@ def deciding(checkout: Path) -> "list[Path]":
 
 @cache
 def environment() -> "tuple[str, ...]":
-    """The Python that runs checks, and every package that it has, with its version."""
+    """The Python that runs checks, and all its packages with versions."""
     found = {path.name for folder in sys.path if folder for path in Path(folder).glob("*.dist-info")}
     return sys.version, *sorted(found)
 
 
 def _facts(paths: Paths, plan: Plan) -> "list[str]":
-    """What is known of a cell, by which its image is judged; where the matrix tells it is of no account."""
+    """The facts about a cell by which its image is judged; its position in the matrix does not matter."""
     cell = {f.name: getattr(plan.cell, f.name) for f in fields(plan.cell) if f.compare}
     contract = paths.contract(plan.cell.id)
     compared = contract.read_text(encoding="utf-8") if contract.is_file() else ""
@@ -106,7 +107,7 @@ def _facts(paths: Paths, plan: Plan) -> "list[str]":
 
 
 def _below(place: Path) -> Iterator[Path]:
-    """A file, or all files in a folder, but for what Python has compiled."""
+    """A file, or all files in a folder, except bytecode."""
     if not place.is_dir():
         yield from (place,) if place.is_file() else ()
     for folder, folders, names in os.walk(place):
@@ -116,7 +117,7 @@ def _below(place: Path) -> Iterator[Path]:
 
 @cache
 def _content(stamps: "tuple[tuple[Path, int, int], ...]", checkout: Path) -> str:
-    """sha256 of files with their names, each as it was at a time; they are read once for many images."""
+    """sha256 of files and their names, for their modification times; they are read once for many images."""
     digest = hashlib.sha256()
     for path, _, size in stamps:
         digest.update(f"{path.relative_to(checkout)} {size}\n".encode())

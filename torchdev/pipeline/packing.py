@@ -1,4 +1,4 @@
-"""Cells into batches, each of which a disk holds; those that share most go together. Pure."""
+"""Packs cells into batches that a disk holds; cells that share most go together. Pure."""
 
 from bisect import bisect_right, insort
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -9,25 +9,25 @@ Cells = tuple[str, ...]
 Chains = Mapping[str, Sequence[str]]
 """Each cell's layers, lowest first."""
 Items = Mapping[Hashable, int]
-"""What building a cell puts on the disk: bytes by name. What several cells have under one name is there once."""
+"""What building a cell puts on the disk: bytes by name. Equal names of several cells are stored once."""
 
 TRIES = 8
-"""Batches that one more is tried with where only what they share by chance could make room: no search of all pairs."""
+"""How many batches are tried for a merge that only chance could allow: trying all pairs would take too long."""
 
 
 @dataclass(frozen=True)
 class Batches:
-    """Cells to build together, batch by batch; and those that are too large by themselves."""
+    """Cells to build together, batch by batch; and cells that are too large even alone."""
 
     batches: tuple[Cells, ...]
     too_large: Cells
 
 
 def plan_batches(chains: Chains, items: "Mapping[str, Items]", room: int) -> Batches:
-    """As few batches as come of keeping together what shares; each takes at most `room` bytes.
+    """Pack cells into few batches of at most `room` bytes each, keeping cells that share layers together.
 
-    Cells that have a layer in common are in one batch, if together they fit into one. Cells of which all is there need
-    nothing, and fit anywhere. It takes about n log n steps for n cells.
+    Cells that have a layer in common are in one batch, if one batch holds them. A cell whose layers are all there needs
+    nothing, and fits anywhere. It takes about n log n steps for n cells.
     """
     stock = _Stock({cell: items[cell] for cell in chains})
     large = {cell for cell in chains if stock.pile((cell,)).size > room}
@@ -67,7 +67,7 @@ def _branches(cells: Cells, depth: int, chains: Chains) -> "list[Cells]":
 
 @dataclass
 class _Pile:
-    """Cells put together: how many of them have each bundle, and the bytes of all bundles, each counted once."""
+    """Cells packed together: how many of them have each bundle, and the bytes of all bundles, each counted once."""
 
     cells: "list[str]"
     counts: "dict[int, int]"
@@ -75,7 +75,7 @@ class _Pile:
 
 
 class _Stock:
-    """All items of all cells, bundled: those that the same cells have are one bundle, told by a number."""
+    """All items of all cells, as bundles: items that the same cells have form one bundle, known by a number."""
 
     def __init__(self, items: "Mapping[str, Items]") -> None:
         holders: dict[Hashable, list[int]] = {}
@@ -106,7 +106,7 @@ class _Stock:
         return _Pile(cells, counts, self._bytes(counts))
 
     def common(self, pile: _Pile) -> int:
-        """Bytes that every cell of a pile has."""
+        """Bytes that all cells of a pile have in common."""
         return self._bytes(bundle for bundle, count in pile.counts.items() if count == len(pile.cells))
 
     def own(self, pile: _Pile) -> int:
@@ -114,12 +114,12 @@ class _Stock:
         return self._bytes(bundle for bundle, count in pile.counts.items() if count == self._holders[bundle])
 
     def together(self, one: _Pile, other: _Pile) -> int:
-        """Bytes of two piles put together."""
+        """Bytes of two piles merged."""
         small, large = sorted((one, other), key=lambda pile: len(pile.counts))
         return large.size + self._bytes(bundle for bundle in small.counts if bundle not in large.counts)
 
     def merge(self, one: _Pile, other: _Pile) -> _Pile:
-        """Two piles put together; neither is of use any more. The work is that of the smaller one."""
+        """Merge two piles, both of which are used up. The work is that of the smaller one."""
         size = self.together(one, other)
         small, large = sorted((one, other), key=lambda pile: len(pile.counts))
         for bundle, count in small.counts.items():
@@ -133,7 +133,7 @@ class _Stock:
 
 
 class _Merged:
-    """Batches, each of which is merged into one before it, if it fits: into the fullest that surely has room."""
+    """Batches to which others are added: each joins the fullest one that surely has room, or else stands alone."""
 
     def __init__(self, stock: _Stock, room: int, common: int) -> None:
         self._stock, self._room, self._common = stock, room, common
@@ -142,11 +142,11 @@ class _Merged:
 
     @property
     def piles(self) -> "list[_Pile]":
-        """The batches that there are."""
+        """The batches so far."""
         return [self._made[number] for _, number in self._order]
 
     def add(self, batch: _Pile) -> None:
-        """Take one more batch in."""
+        """Add one more batch."""
         place = self._place(batch)
         if place is None:
             number = len(self._made)
@@ -157,7 +157,7 @@ class _Merged:
         insort(self._order, (batch.size, number))
 
     def _place(self, batch: _Pile) -> "int | None":
-        """Where in the order, from the emptiest to the fullest, the batch is that another fits into."""
+        """The index, from the emptiest to the fullest, of the batch that has room for another one."""
         sure = bisect_right(self._order, (self._room - batch.size + self._common, inf)) - 1
         if sure >= 0:
             return sure

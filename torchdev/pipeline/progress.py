@@ -1,4 +1,4 @@
-"""What a run is doing: events to a state, the state to lines. Pure; events come with their time, in seconds."""
+"""The state of a run, computed from events, and as lines of text. Pure; events carry their time, in seconds."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -8,14 +8,14 @@ from torchdev.util import tables
 from torchdev.util.amounts import clock, rate, size
 
 WAITING, PREPARING, BUILDING, CHECKING, PUSHING = "waiting", "shared layers", "building", "checking", "pushing"
-"""What a cell can be at, until it has ended."""
+"""The phases of a cell."""
 PACE_AFTER = 3.0
-"""Seconds of work after which a rate means something."""
+"""Seconds of work after which a rate is meaningful."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A layer of a cell: `key` names it and all below it, so that equal ones count once; its size is in bytes."""
+    """A layer of a cell: `key` names it and all layers below, so that equal ones count once; its size is in bytes."""
 
     key: str
     name: str
@@ -32,9 +32,9 @@ class Began:
 
 @dataclass(frozen=True)
 class Phase:
-    """A cell begins with something; `texts` is what the steps of its build say, to the names of layers.
+    """A cell enters a phase; `texts` are the names of its build's steps in the log, to the names of layers.
 
-    A cell that has ended begins with nothing but its push.
+    A cell that has ended can only be pushed.
     """
 
     cell: str
@@ -52,7 +52,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Ended:
-    """A cell has ended; `state` is a word for how."""
+    """A cell has ended; `state` is a word for its result."""
 
     cell: str
     state: str
@@ -63,7 +63,7 @@ Event = Began | Phase | Line | Ended
 
 @dataclass(frozen=True)
 class Step:
-    """A step that BuildKit is at: its short name, since when, and what it says of bytes."""
+    """A running step of BuildKit: its short name, when it began, and the bytes it reports."""
 
     name: str
     since: float
@@ -72,7 +72,7 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One cell: what it is at since when, the steps of its build that run, by number, and those that are known."""
+    """A cell: its phase and since when, the running steps of its build, by number, and those that are known."""
 
     phase: str = WAITING
     since: float = 0.0
@@ -114,7 +114,7 @@ def _with(progress: Progress, name: str, cell: Cell) -> Progress:
 
 
 def _read(progress: Progress, name: str, cell: Cell, line: str, at: float) -> Progress:
-    """A line of BuildKit's log: a step begins, moves bytes, or ends."""
+    """Handle a line of BuildKit's log: a step begins, moves bytes, or ends."""
     found = STEP.fullmatch(line)
     if not found:
         return progress
@@ -137,7 +137,7 @@ def _read(progress: Progress, name: str, cell: Cell, line: str, at: float) -> Pr
 
 
 def _made(progress: Progress, name: str, layer: str, *, cached: bool) -> Progress:
-    """A step is done; if it made a layer, that counts, with its bytes unless it was there."""
+    """Note a finished step; if it made a layer, the layer's bytes count, unless it was there."""
     part = next((part for part in progress.parts.get(name, ()) if part.name == layer), None)
     if not part or part.key in progress.made or part.key in progress.there:
         return progress
@@ -156,7 +156,7 @@ def still(progress: Progress) -> int:
 
 
 def time_left(progress: Progress, now: float) -> "float | None":
-    """Seconds that the layers still to be made will take, at the rate of those that were; None while nothing tells."""
+    """Seconds that the remaining layers will take, at the rate of the finished ones; None while that is not known."""
     done, spent, left = sum(progress.made.values()), now - progress.began, still(progress)
     if not left or not done or spent < PACE_AFTER:
         return None
@@ -164,7 +164,7 @@ def time_left(progress: Progress, now: float) -> "float | None":
 
 
 def lines(progress: Progress, now: float, height: int) -> "list[str]":
-    """The state for a terminal: a headline, and a line for each cell that something is done for, at most `height`."""
+    """The state for a terminal: a headline, and a line for each active cell, at most `height` of them."""
     ended = [cell for cell in progress.cells.values() if cell.ended]
     at = {name: cell for name, cell in progress.cells.items() if not cell.ended and cell.phase != WAITING}
     waiting = len(progress.cells) - len(ended) - len(at)
@@ -190,7 +190,7 @@ def _headline(progress: Progress, now: float, ended: int, waiting: int) -> str:
 
 
 def _activity(cell: Cell, parts: "tuple[Part, ...]", progress: Progress, now: float) -> str:
-    """What a cell is at: its phase, layer by number, steps beside it, for how long."""
+    """A cell's line: its phase, the number of its layer, other running steps, and for how long."""
     text = f"{cell.phase} {clock(now - cell.since)}"
     if cell.phase not in (BUILDING, PREPARING):
         return text
@@ -203,7 +203,7 @@ def _activity(cell: Cell, parts: "tuple[Part, ...]", progress: Progress, now: fl
 
 
 def told(before: Progress, event: Event, at: float) -> "list[str]":
-    """What is said of an event where no live view is: each layer that was made, how long it took, how fast."""
+    """The lines about an event where nothing is drawn: each layer that was made, how long it took, how fast."""
     if not isinstance(event, Line):
         return []
     after = advance(before, event, at)

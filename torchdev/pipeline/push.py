@@ -1,4 +1,4 @@
-"""A cell's image to a registry, under all its tags: by its id, and each tag compared afterwards with what arrived."""
+"""Pushes a cell's image to a registry under all its tags, and then compares each tag with what was pushed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,15 +12,16 @@ from torchdev.util.errors import BuildError, TorchdevError
 
 
 def remotes(plan: Plan, target: str) -> "tuple[str, ...]":
-    """What the tags of a cell are called in a repository."""
+    """The names of a cell's tags in a repository."""
     return tuple(f"{target}:{tag.rpartition(':')[2]}" for tag in plan.tags)
 
 
 def push(session: BuildSession, plan: Plan, image: str, target: str, *, keep: bool) -> None:
-    """Push an image, given by its id, under all tags of a cell; BuildError where a registry has not got what was sent.
+    """Push an image, given by its id, under all tags of a cell; BuildError if the registry has something else
+    afterwards.
 
-    The tags here must point at it: what some other program has moved is put right first, and told. With `keep`, names
-    in the repository stay on this engine, which so remembers the digest that recipes name the image by.
+    The local tags must point at the image: one that another program has moved is moved back first, with a message. With
+    `keep`, the names in the repository stay on this engine, which then knows the digest that recipes use.
     """
     cell = plan.cell.id
     with locked(session.lock_dir, plan.candidate, lambda: session.say(f"{cell}: another run is at it; waiting")):
@@ -40,9 +41,9 @@ def push(session: BuildSession, plan: Plan, image: str, target: str, *, keep: bo
 
 
 def _sent(engine: Engine, image: str, remote: str) -> str:
-    """Push a name that was given to an image; the digest by which a registry must have it then.
+    """Push a name of an image; returns the digest that the registry must have for it then.
 
-    Engines with containerd's store don't tell what they have sent, but know the digest that the image itself has.
+    Engines with containerd's store don't report what they have sent, but know the digest of the image itself.
     """
     digest, found = engine.push(remote), engine.image(image)
     repository = f"{remote.rpartition(':')[0]}@"
@@ -54,7 +55,7 @@ def _sent(engine: Engine, image: str, remote: str) -> str:
 
 
 def _compare(engine: Engine, remote: str, digest: str) -> None:
-    """Ask the registry what a tag points at; BuildError if that is not what was pushed."""
+    """Ask the registry what a tag points at; BuildError if it is not the pushed image."""
     found = engine.registry_digest(remote)
     if found != digest:
         there = f"it has {found} there" if found else "it does not answer for that tag"
@@ -64,9 +65,9 @@ def _compare(engine: Engine, remote: str, digest: str) -> None:
 
 @contextmanager
 def _named(session: BuildSession, cell: str, image: str, name: str, *, keep: bool) -> Iterator[None]:
-    """An image under one more name of this engine, which pushes by name alone; afterwards the name is as it was.
+    """Give an image a name in the repository, because engines push by name alone; afterwards the name is as before.
 
-    Only one that was free, or torchdev's own, stays with the image if it is to be kept and the push came to its end.
+    The name stays with the image only if it is to be kept, was free or torchdev's own, and the push succeeded.
     """
     before = session.engine.image(name)
     own = not before or before.id in (image, tags.noted(session.paths, cell).get(name))
@@ -85,7 +86,7 @@ def _named(session: BuildSession, cell: str, image: str, name: str, *, keep: boo
 
 
 def _told(error: TorchdevError, pushed: "list[str]") -> TorchdevError:
-    """The error, with the tags that the registry has got before."""
+    """The error, with the tags that were pushed before it."""
     if not pushed:
         return error
     what = f"{error.what}; pushed before it: {', '.join(pushed)}"

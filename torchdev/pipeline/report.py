@@ -15,14 +15,14 @@ from torchdev.util.errors import Exit
 from torchdev.util.texts import json_text
 
 UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-"""Characters that XML 1.0 can't hold."""
+"""Characters that XML 1.0 does not allow."""
 SLOWEST = 8
-"""Checks whose times a report gathers in its last line."""
+"""How many of the slowest checks the last line of a report names."""
 GRAVEST_FIRST = (Exit.INTERRUPTED, Exit.ENGINE, Exit.BUILD, Exit.INPUT, Exit.CHECK)
 
 
 class State(StrEnum):
-    """What became of a cell: built and checked, only checked, skipped since nothing has changed, or failed."""
+    """A cell after a run: built and checked, only checked, skipped because nothing has changed, or failed."""
 
     BUILT = "built"
     CHECKED = "checked"
@@ -32,7 +32,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What became of one cell. `seconds` is the wall time spent on it; `removed`, that its image is here no longer."""
+    """The result of one cell. `seconds` is the wall time spent on it; `removed`: its image was removed again."""
 
     cell: str
     state: State
@@ -47,7 +47,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Storage:
-    """Bytes of some images: each counted in full, and what the engine stores, with shared layers once."""
+    """Bytes of some images: each counted in full, and as the engine stores them, with shared layers once."""
 
     images: int
     together: int
@@ -55,14 +55,14 @@ class Storage:
 
 
 def storage(chains: "Iterable[list[tuple[str, int]]]") -> Storage:
-    """Count layers, given by image as (diffID, bytes) from the lowest: equal ones on equal ones are stored once."""
+    """Sum up layers, given for each image as (diffID, bytes) from the lowest: equal chains are stored once."""
     chains = list(chains)
     unique = {tuple(name for name, _ in chain[: n + 1]): chain[n][1] for chain in chains for n in range(len(chain))}
     return Storage(len(chains), sum(size for chain in chains for _, size in chain), sum(unique.values()))
 
 
 def storage_text(found: Storage) -> str:
-    """One line on what sharing saves."""
+    """One line on the bytes that sharing saves."""
     return (
         f"{found.images} images, {found.together / 1e9:.2f} GB if each stood alone, "
         f"{found.stored / 1e9:.2f} GB stored, since what they share is stored once"
@@ -80,7 +80,7 @@ def verdicts_text(verdicts: Iterable[Verdict]) -> str:
 
 
 def slowest_text(verdicts: "Iterable[Verdict]") -> str:
-    """One line on where the seconds went: all of them, and the checks that took most, each with all its parameters."""
+    """One line on the duration of checks: the total, and the slowest checks, each with all its parameters."""
     seconds: dict[str, float] = {}
     for verdict in verdicts:
         name = verdict.check.partition("[")[0]
@@ -97,7 +97,7 @@ def headline(verdicts: Iterable[Verdict]) -> str:
 
 
 def results_text(results: "list[Result]") -> str:
-    """The closing table of a build: each cell, whether it holds, size, time and tags."""
+    """The last table of a build: each cell with its state, size, time and tags."""
     rows = [("CELL", "RESULT", "CHECKS", "SIZE", "TIME", "TAGS")]
     for result in results:
         rows.append(
@@ -115,12 +115,12 @@ def results_text(results: "list[Result]") -> str:
 
 
 def results_json(results: "list[Result]", found: "Storage | None" = None) -> str:
-    """The same for a program."""
+    """The results as JSON."""
     return json_text({"cells": [asdict(r) for r in results], "storage": asdict(found) if found else None})
 
 
 def results_junit(results: "list[Result]") -> str:
-    """The verdicts as JUnit's XML, which CI systems show: a suite a cell; not-run is skipped, with its reason."""
+    """The verdicts as JUnit XML, which CI systems show: a suite for each cell; not-run is skipped, with its reason."""
     top = ElementTree.Element("testsuites")
     for result in results:
         count = Counter(verdict.outcome for verdict in result.verdicts)
@@ -141,7 +141,7 @@ def results_junit(results: "list[Result]") -> str:
 
 
 def exit_code(results: "list[Result]") -> int:
-    """What a run comes to: the gravest of its results."""
+    """The exit code of a run: that of its gravest result."""
     codes = {result.code for result in results}
     return int(next((code for code in GRAVEST_FIRST if code in codes), Exit.OK))
 

@@ -1,7 +1,7 @@
-"""Cells to tagged images: what they share first, then each by itself, several side by side; no failure stops another.
+"""Builds, checks and tags cells: first the layers that they share, then each cell, several at once.
 
-Each cell is built by its own call of bake: in one call, BuildKit cancels every target as soon as one fails. The engine
-runs identical steps of several builds once (docs/decisions/0004-one-bake-per-cell.md).
+A failed cell stops no other. Each cell is built by its own call of bake: in one call, BuildKit cancels every target as
+soon as one fails. The engine runs identical steps of several builds once (docs/decisions/0004-one-bake-per-cell.md).
 """
 
 import dataclasses
@@ -26,9 +26,9 @@ from torchdev.util.errors import BuildError, Exit, InputError, TorchdevError
 
 
 def run(session: BuildSession, state: BuildState, plans: tuple[Plan, ...]) -> "list[Result]":
-    """Build, check and tag; a result for every plan, in their order.
+    """Build, check and tag; returns a result for every plan, in their order.
 
-    An interrupt stops what runs, and leaves no candidate that was not there before; what is done stays done.
+    An interrupt stops everything that runs, and removes candidates that this run made; finished cells stay.
     """
     done = settled(session, state, plans)
     left = tuple(plan for plan in plans if plan not in done)
@@ -46,9 +46,10 @@ def run(session: BuildSession, state: BuildState, plans: tuple[Plan, ...]) -> "l
 
 
 def settled(session: BuildSession, state: BuildState, plans: tuple[Plan, ...]) -> "dict[Plan, Result]":
-    """The cells of which nothing is left to do, by the last look at the engine's images and one at its containers.
+    """The cells that need no work, according to the last look at the engine's images and one look at its containers.
 
-    Their tags point at an image of the present inputs whose checks have passed, and no run has left anything of them.
+    Their tags point at an image of the present inputs whose checks have passed, and no run has left a candidate or a
+    container of them.
     """
     if session.options.rebuild:
         return {}
@@ -75,7 +76,7 @@ def settled(session: BuildSession, state: BuildState, plans: tuple[Plan, ...]) -
 
 
 def _first_of_each(session: BuildSession, state: BuildState, plans: tuple[Plan, ...]) -> "list[Plan]":
-    """One plan for each set of shared layers that more than one cell still to be built has."""
+    """One plan for each set of shared layers that several cells still to be built have."""
     groups: dict[str, list[Plan]] = {}
     for plan in plans:
         if not built(session, state, plan) and not session.refusal(plan):
@@ -84,7 +85,7 @@ def _first_of_each(session: BuildSession, state: BuildState, plans: tuple[Plan, 
 
 
 def _share(session: BuildSession, state: BuildState, plan: Plan) -> None:
-    """Build what lies below Python. If that fails, each cell that needs it will say so for itself."""
+    """Build the layers below Python. If that fails, each cell that needs them will report it for itself."""
     names = ", ".join(layer.name for layer in plan.below_python)
     session.report(Phase(plan.cell.id, PREPARING, session.steps(plan)))
     session.say(f"{plan.cell.id}: first what it shares with others: {names}")
@@ -104,7 +105,7 @@ def _share(session: BuildSession, state: BuildState, plan: Plan) -> None:
 
 
 def _result(plan: Plan, future: "Future[Result] | None") -> Result:
-    """What came of a cell; `future` is None, cancelled or broken off if the run was interrupted before its end."""
+    """The result of a cell; `future` is None, cancelled or interrupted if the run was interrupted before its end."""
     try:
         if future:
             return future.result()
@@ -114,12 +115,12 @@ def _result(plan: Plan, future: "Future[Result] | None") -> Result:
 
 
 def interrupted(cell: str) -> Result:
-    """What came of a cell that the run did not get to, or not to its end."""
+    """The result of a cell that an interrupted run did not begin or finish."""
     return Result(cell=cell, state=State.FAILED, error=f"{cell}: interrupted", code=Exit.INTERRUPTED)
 
 
 def _cell(session: BuildSession, state: BuildState, plan: Plan) -> Result:
-    """One cell from plan to tags, alone with it among all runs."""
+    """Build, check and tag one cell, under its run lock."""
     began = time.perf_counter()
     cell = plan.cell.id
     try:
@@ -133,7 +134,7 @@ def _cell(session: BuildSession, state: BuildState, plan: Plan) -> Result:
         result = Result(cell=cell, state=State.FAILED, error=str(error), code=error.code)
     except process.InterruptedRun:
         raise
-    except Exception as error:  # whatever it is, the other cells go on
+    except Exception as error:  # an unexpected error of one cell must not stop the others
         log = session.paths.work / "logs" / f"{cell}-fault.log"
         clean = session.host.clean
         files.write(log, clean(traceback.format_exc()))
@@ -145,7 +146,7 @@ def _cell(session: BuildSession, state: BuildState, plan: Plan) -> Result:
 
 
 def _alone_with(session: BuildSession, state: BuildState, plan: Plan) -> Result:
-    """Bring a cell up; if interrupted, take away the candidate that came of it."""
+    """Build, check and tag a cell; if interrupted, remove the candidate that was built."""
     if refusal := session.refusal(plan):
         raise refusal
     session.engine.remove_containers(f"{CELL_LABEL}={plan.candidate}")
@@ -159,7 +160,7 @@ def _alone_with(session: BuildSession, state: BuildState, plan: Plan) -> Result:
 
 
 def _bring_up(session: BuildSession, state: BuildState, plan: Plan) -> Result:
-    """Do what is still to be done of building, checking and tagging."""
+    """Do those of building, checking and tagging that are still to be done."""
     if plan.lock.unresolved:
         _build_below(session, state, plan)
     there, what = built(session, state, plan), State.SKIPPED
@@ -192,7 +193,7 @@ def _bring_up(session: BuildSession, state: BuildState, plan: Plan) -> Result:
 
 
 def _checked(session: BuildSession, plan: Plan, image: str, what: State) -> "tuple[tuple[Verdict, ...], bool]":
-    """What the checks come to for an image, and whether they ran now; none, if they are not wanted."""
+    """The verdicts on an image, and whether the checks ran now; no verdicts if checks are not wanted."""
     if not session.options.test:
         return (), False
     code = memory.code(session.paths.checkout)
@@ -207,7 +208,7 @@ def _checked(session: BuildSession, plan: Plan, image: str, what: State) -> "tup
 
 
 def built(session: BuildSession, state: BuildState, plan: Plan) -> "tuple[str, Image] | None":
-    """An image made from the plan's present inputs, and its name: its tag, or a candidate of a run that was cut off."""
+    """An image of the plan's present inputs, and its name: its tag, or a candidate of an interrupted run."""
     if session.options.rebuild or plan.lock.unresolved:
         return None
     wanted = state.inputs_of(session, plan)
@@ -221,7 +222,7 @@ def _named(session: BuildSession, name: str) -> "tuple[str, Image] | None":
 
 
 def _build_below(session: BuildSession, state: BuildState, plan: Plan) -> NoReturn:
-    """Build what lies below PyTorch of a cell whose lock could not be completed; then raise the reason."""
+    """Build the layers below PyTorch of a cell whose lock could not be completed; then raise the reason."""
     session.say(f"{plan.cell.id}: not all of its wheels are known; building what lies below PyTorch")
     with session.disk.room(plan.cell.id, needed((below(plan),), state.present, state.cached)):
         bake.build(session, state.inputs, plan, INTERPRETER)

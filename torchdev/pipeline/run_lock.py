@@ -15,13 +15,13 @@ from torchdev.util.errors import BuildError
 from torchdev.wheels import variables
 
 POLL = 0.5
-"""Seconds between two looks at what is waited for, so that an interrupt need not wait for it too."""
+"""Seconds between two tries to get a run lock, so that an interrupt is noticed soon."""
 RESERVE = 2_000_000_000
-"""Bytes that are kept free on the engine's disk."""
+"""Bytes of the engine's disk that are kept free."""
 
 
 def cache_folder(engine_id: str) -> Path:
-    """Where runs of this user against one engine meet."""
+    """The folder of run locks of this user's runs against one engine."""
     folder = variables.cache_root(os.environ) / engine_id.replace(":", "")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -48,11 +48,10 @@ def _wait_for(file: IO[str]) -> None:
 
 
 class Disk:
-    """The engine's disk, shared by the cells that are built at once; `limit` are bytes that may be written at most.
+    """The engine's disk, shared by the cells that are built at once; at most `limit` bytes may be written.
 
-    A remote engine's disk can't be seen: there is room for as much as the limit, or if none is given, for everything.
-
-    Running cells are counted twice, as reserved and as used, so the estimate errs on the safe side.
+    The disk of a remote engine can't be seen: then the limit alone counts, and without a limit there is room for
+    everything. Running cells are counted twice, as reserved and as used, so the estimate errs on the safe side.
     """
 
     def __init__(self, root: "Path | None", limit: "int | None" = None) -> None:
@@ -64,7 +63,7 @@ class Disk:
 
     @contextmanager
     def room(self, cell: str, needed: int) -> Iterator[None]:
-        """Wait until `needed` bytes can be had; BuildError if they can't although no other cell is being built."""
+        """Wait until `needed` bytes are free; BuildError if they are not although no other cell is being built."""
         with self._changed:
             while not self._fits(needed):
                 if not self._promised:
@@ -82,12 +81,12 @@ class Disk:
                 self._changed.notify_all()
 
     def keep(self, count: int) -> None:
-        """Note bytes that were written and stay, where the disk itself can't be seen."""
+        """Note bytes that were written and stay, in case the disk itself can't be seen."""
         if self._root is None and self._limit is not None:
             self._limit = max(0, self._limit - count)
 
     def left(self) -> "int | None":
-        """Bytes that may be written now; None if nothing is known."""
+        """Bytes that may be written now; None if that is not known."""
         return self._limit if self._root is None else max(0, self._free() - self._kept)
 
     def _fits(self, needed: int) -> bool:

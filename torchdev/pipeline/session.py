@@ -1,4 +1,4 @@
-"""Build sessions: what a build needs, opened once; and what changes while it runs."""
+"""Build sessions: what a build needs, opened once; and the state that changes while it runs."""
 
 import dataclasses
 import os
@@ -34,15 +34,15 @@ from torchdev.wheels.host import Host, read_host
 
 Say = Callable[[str], None]
 OWN_BUILDER = outputs.BuilderConfig()
-"""By the engine's own builder."""
+"""The engine's own builder."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How to build: which checks, GPU or not, how many cells at once, BuildKit's log on screen.
+    """The options of a build.
 
     `builder` is buildx's name of one; `cache_from`, `cache_to` and `push_to` are repositories; with `prune`, images are
-    removed again; `room` are bytes that may be written at most.
+    removed again; `room` is the number of bytes that may be written at most.
     """
 
     test: bool = True
@@ -61,7 +61,7 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class Teller:
-    """Who is told what happens: lines, and events."""
+    """Where messages and events go."""
 
     say: Say
     report: "Callable[[Event], None]" = lambda event: None
@@ -72,7 +72,7 @@ class BuildSession:
     """What a build needs, opened once.
 
     `made` are the bases that were bootstrapped, `missing` those that could not be; `platforms` are the engine's, its
-    own first; `lock_dir` has the run locks. `report` is told of all that happens.
+    own first; `lock_dir` has the run locks; `incomplete` has the errors of locks that could not be completed.
     """
 
     engine: Engine
@@ -96,25 +96,25 @@ class BuildSession:
             return find_substitutes(self.engine, self.made, layouts)
 
     def substitutes(self, plan: Plan) -> Substitutes:
-        """What stands in for a plan's official bases; those made here are for the engine's own platform alone."""
+        """The substitutes for a plan's official bases. They exist for the engine's own platform only."""
         own = plan.lock.platform == self.platforms[0]
         return {base.ref: self._substitutes[base] for base in plan.bases if own and base in self._substitutes}
 
     def refusal(self, plan: Plan) -> "TorchdevError | None":
-        """Why a plan can't be built here; None if nothing is known that speaks against it."""
+        """Why a plan can't be built here; None if nothing is known against it."""
         missing = next((self.missing[base] for base in plan.bases if base in self.missing), None)
         return (
             platform_refusal(plan.cell.id, plan.lock.platform, self.platforms, bootstrapped=bool(self.made)) or missing
         )
 
     def knows(self, names: Names) -> bool:
-        """Whether a look at the engine's images saw the substitutes that are there now."""
+        """Whether an earlier look at the engine's images saw the substitutes that are there now."""
         return all(
             names.get(substitute.name, ("", {}))[0] == substitute.id for substitute in self._substitutes.values()
         )
 
     def steps(self, plan: Plan) -> "dict[str, str]":
-        """What BuildKit's log calls the steps that make a cell's layers, to the layers."""
+        """The names in BuildKit's log of the steps that make a cell's layers, to the layers."""
         return steps_of(self.paths.dockerfile(plan.cell.id).read_text(encoding="utf-8"))
 
 
@@ -132,11 +132,11 @@ class BuildState:
     cached: "set[str]" = dataclasses.field(default_factory=set)
 
     def inputs_of(self, session: BuildSession, plan: Plan) -> str:
-        """The digest of all that a plan's image would be made from now."""
+        """The digest of the present inputs of a plan's image."""
         return self.inputs.of(plan, session.substitutes(plan))
 
     def note_present(self, session: BuildSession, plans: "tuple[Plan, ...]") -> None:
-        """Note the layers that were there at the last look."""
+        """Note the layers that were there at the last look at the engine."""
         origin = BOOTSTRAPPED if session.made else OFFICIAL
         self.present.clear()
         self.present.update(present(self.names, plans, lambda plan: {self.inputs_of(session, plan)}, origin))
@@ -150,7 +150,7 @@ class BuildState:
 def begin(
     session: BuildSession, plans: "tuple[Plan, ...]", names: "Names | None" = None, inputs: "Inputs | None" = None
 ) -> BuildState:
-    """The state in which a run begins; an earlier look at the engine's images is taken over if it still holds."""
+    """The state at the beginning of a run; an earlier look at the engine's images is used if it is still valid."""
     state = BuildState(inputs=inputs or Inputs(session.paths), names=names or {})
     if names is not None and session.knows(names):
         state.note_present(session, plans)
@@ -179,8 +179,8 @@ def platform_refusal(
 def open_session(
     engine: Engine, paths: Paths, plans: "tuple[Plan, ...]", options: Options, teller: Teller, *, make: bool = True
 ) -> BuildSession:
-    """A session with every base there that the plans need and that can be made, unless none is to be made."""
-    with ThreadPoolExecutor(1) as pool:  # pip takes a while to say how it is configured
+    """Open a session, and make the bases that the plans need, unless `make` is false."""
+    with ThreadPoolExecutor(1) as pool:  # pip takes a while to print its configuration
         reading = pool.submit(read_host)
         with tempfile.TemporaryDirectory() as folder:
             builder, platforms = builder_config(engine, options, Path(folder))
@@ -208,7 +208,7 @@ def open_session(
 
 
 def builder_config(engine: Engine, options: Options, logs: Path) -> "tuple[outputs.BuilderConfig, tuple[str, ...]]":
-    """The builder that was asked for, and its platforms, the engine's own first; EngineError if it can't do it."""
+    """The builder configuration of some options, and its platforms, the engine's first; EngineError if refused."""
     found = buildx.inspect(options.builder, logs / "platforms.log")
     variable = os.environ.get("BUILDX_BUILDER", "")
     if not found and (named := options.builder or variable):
@@ -239,6 +239,6 @@ def lock_dir_of(engine: Engine) -> Path:
 def make_bases(
     session: BuildSession, wanted: "list[bases.Base]", prefixes: bootstrap.Prefixes = bootstrap.NO_PREFIXES
 ) -> "dict[bases.Base, TorchdevError]":
-    """Bootstrap bases, alone among all runs; those that could not be made, each with the reason."""
+    """Bootstrap bases under a run lock; returns those that could not be made, each with the reason."""
     with locked(session.lock_dir, "bootstrap", lambda: session.say("another run makes bases; waiting")):
         return bootstrap.bootstrap(session.engine, session.host, wanted, session.paths, session.say, prefixes)

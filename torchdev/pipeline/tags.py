@@ -1,6 +1,6 @@
-"""A cell's tags on this machine: which image torchdev gave each to last, and how all of them are moved to another.
+"""A cell's local tags: which image torchdev gave each one to, and moving all of them to another image.
 
-A tag that points at any other image was given to that by someone else. Names with a registry in them are noted, too.
+A tag that points at any other image was moved by someone else. Names with a registry in them are noted, too.
 """
 
 import json
@@ -14,7 +14,7 @@ from torchdev.util import files
 
 
 def point(session: BuildSession, plan: Plan, image: str) -> None:
-    """Have every tag of a cell point at an image; of one that pointed at what torchdev did not put there, tell."""
+    """Move every tag of a cell to an image; a message names each tag that someone else had moved."""
     known = noted(session.paths, plan.cell.id)
     for tag in plan.tags:
         current = session.engine.image(tag)
@@ -26,7 +26,7 @@ def point(session: BuildSession, plan: Plan, image: str) -> None:
 
 
 def noted(paths: Paths, cell: str) -> "dict[str, str]":
-    """The ids of the images that torchdev gave names to, for a cell: by name; none where nothing can be read."""
+    """The ids of the images that torchdev gave a cell's names to, by name; empty if the note can't be read."""
     try:
         found = json.loads(_file(paths, cell).read_text(encoding="utf-8"))
         return {str(name): str(image) for name, image in found.items()}
@@ -35,7 +35,7 @@ def noted(paths: Paths, cell: str) -> "dict[str, str]":
 
 
 def note(paths: Paths, cell: str, given: "Mapping[str, str]") -> None:
-    """Note that names were given to images, by id; those noted before stay noted."""
+    """Note the images, by id, that names were given to; earlier notes stay."""
     known = noted(paths, cell)
     if known != {**known, **given}:
         files.write(_file(paths, cell), json.dumps({**known, **given}, indent=1))

@@ -20,11 +20,11 @@ from torchdev.util import jsonfile, process, texts
 from torchdev.util.errors import InputError
 
 FINISHED = (0, 1)
-"""Exit statuses of a pytest that ran all it collected: passed, or some failed."""
+"""Exit statuses of a pytest that ran all collected tests: passed, or some failed."""
 
 
 class Outcome(StrEnum):
-    """What a check came to. Not-run is never a pass."""
+    """The outcome of a check. Not-run never counts as pass."""
 
     PASS = "pass"
     FAIL = "fail"
@@ -33,9 +33,9 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """One check of one cell. `seconds` is its duration.
+    """The verdict of one check on one cell. `seconds` is its duration.
 
-    `why` is the reason of a failure, or of not having run; of a pass, what remembers it, if it was not run now.
+    `why` is the reason for fail or not-run; for pass, it says when a control passed that was not run now.
     """
 
     __pydantic_config__: ClassVar = jsonfile.STRICT
@@ -48,16 +48,16 @@ class Verdict:
 
 
 PLAIN = {"PYTHONOPTIMIZE": "", "PYTEST_ADDOPTS": "", "PYTEST_PLUGINS": ""}
-"""Settings of this machine that would change what checks do, such as leave assertions out, unset."""
+"""Variables of this machine that would change the checks, such as one that disables assertions: they are unset."""
 
 REMEMBERED = "remembered"
-"""Property of a check, in JUnit's XML, that says of a control when it held: it was not run now."""
+"""Property of a check in JUnit XML that says when its control passed, if it was not run now."""
 AT_ONCE, MOST = "TORCHDEV_CHECKS_AT_ONCE", 4
-"""Variable that says how many processes share the checks of an image; without it one a core, and so many at most."""
+"""Variable for the number of processes that share the checks of an image; the default is one a core, at most four."""
 
 
 def processes(environment: "Mapping[str, str]", cores: int) -> int:
-    """How many processes share the checks of an image; InputError if the variable that says so holds no such number."""
+    """The number of processes that share the checks of an image; InputError if the variable is no such number."""
     said = environment.get(AT_ONCE) or str(min(cores, MOST))
     if not said.isascii() or not said.isdigit() or not 0 < int(said) < 1000:
         raise InputError(f"{texts.quoted(said)} is no number of processes", where=AT_ONCE, next_step=f"unset {AT_ONCE}")
@@ -65,18 +65,18 @@ def processes(environment: "Mapping[str, str]", cores: int) -> int:
 
 
 def side_by_side(number: int) -> "list[str]":
-    """Options of pytest by which so many processes share the checks of tests/image (tests/image/shares.py)."""
+    """Options of pytest that share the checks of tests/image among processes (tests/image/shares.py)."""
     return ["-n", str(number)] if number > 1 else []
 
 
 def verify(plan: Plan, image: str, gpu: str, paths: Paths, *, controls: bool = False) -> tuple[Verdict, ...]:
-    """Run every check of tests/image against an image, by id, held to the plan's cell; `gpu`: auto, require or none.
+    """Run every check of tests/image on an image, by id, against the plan's contract; `gpu`: auto, require or none.
 
-    `controls`: run those controls, too, of which it is known that they hold (torchdev/pipeline/controls.py).
+    `controls`: also run controls that are known to pass (torchdev/pipeline/controls.py).
     """
     folder = paths.work / "reports"
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".", dir=folder) as own:  # another run may be at the same cell
+    with tempfile.TemporaryDirectory(prefix=".", dir=folder) as own:  # another run may check the same cell
         report = Path(own, f"{plan.cell.id}.xml")
         remembered = [] if controls else ["--remembered", str(paths.work / "controls")]
         verdicts = _run_checks(plan, image, ["--gpu", gpu, *remembered], paths, report)
@@ -86,7 +86,7 @@ def verify(plan: Plan, image: str, gpu: str, paths: Paths, *, controls: bool = F
 
 
 def in_order(verdicts: "Iterable[Verdict]", names: "list[str]") -> tuple[Verdict, ...]:
-    """Verdicts in the order of the checks' names: processes that share the checks end them in another one each time."""
+    """Verdicts in the order of the checks' names, because processes end them in another order each time."""
     place = {name: number for number, name in enumerate(names)}
     return tuple(sorted(verdicts, key=lambda verdict: place.get(verdict.check.partition("[")[0], len(place))))
 
@@ -137,7 +137,7 @@ def read_report(cell: str, report: Path) -> tuple[Verdict, ...]:
 
 
 def _failed(cell: str, why: str) -> Verdict:
-    """The verdict on a run of the checks that did not come to its end."""
+    """The verdict on a run of the checks that broke off."""
     return Verdict(cell=cell, check="tests/image", outcome=Outcome.FAIL, why=why, seconds=0.0)
 
 

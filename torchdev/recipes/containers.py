@@ -1,4 +1,4 @@
-"""How a container of a cell is started on this machine: decisions, and the docker command that carries them out."""
+"""How a container of a cell is started on this machine: the decisions, and the docker command."""
 
 import csv
 import io
@@ -15,18 +15,18 @@ CACHES = {
     "TRITON_CACHE_DIR": f"{CACHE}/triton",
     "TORCHINDUCTOR_CACHE_DIR": f"{CACHE}/inductor",
 }
-"""What pip, uv, matplotlib and torch.compile keep goes where the next container finds it."""
+"""Caches of pip, uv, matplotlib and torch.compile go where the next container finds them."""
 STACK = 64 << 20
-"""Bytes of stack that a process may have, as NVIDIA advises for PyTorch."""
+"""Bytes of stack for each process, as NVIDIA advises for PyTorch."""
 LIMITS = {"memlock": -1, "stack": STACK}
-"""What a container's processes may have, if the engine may grant it; -1 is no limit on pinned memory, for RDMA."""
+"""Limits of a container's processes, if the engine may grant them; -1 is no limit on pinned memory, for RDMA."""
 SHM = 8
-"""GiB of shared memory where none are named: DataLoader workers and NCCL share memory by it."""
+"""GiB of shared memory by default: DataLoader workers and NCCL use it."""
 
 
 @dataclass(frozen=True)
 class User:
-    """A container's user as UID:GID, and what the caller should know of it."""
+    """A container's user as UID:GID, and a note for the caller."""
 
     ids: str
     note: str = ""
@@ -34,7 +34,7 @@ class User:
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """A container to be. `cache` is None where there is no folder for it; `gpus` are docker's options; shm in GiB."""
+    """A container to start. `cache` is None if there is no folder for it; `gpus` are docker's options; shm in GiB."""
 
     image: str
     user: str
@@ -48,7 +48,7 @@ class Start:
 
 
 def arguments(start: Start) -> "list[str]":
-    """The words behind `docker`."""
+    """The arguments of the docker command."""
     cached = [word for name, value in CACHES.items() for word in ("--env", f"{name}={value}")]
     return [
         *("run", "--rm", "--interactive", *(["--tty"] if start.terminal else []), *start.gpus),
@@ -63,7 +63,7 @@ def arguments(start: Start) -> "list[str]":
 
 @dataclass(frozen=True)
 class Granted:
-    """What an engine gives a container: a GPU or why not, and those of LIMITS that it may set."""
+    """What an engine grants a container: a GPU or the reason why not, and the LIMITS that it may set."""
 
     gpu: bool
     refusal: "EngineError | None"
@@ -71,10 +71,10 @@ class Granted:
 
 
 def granted(gpu: bool, attempt: "Callable[[bool, tuple[str, ...]], EngineError | None]") -> Granted:
-    """Find out by starting containers with all that is wanted, and if need be with each by itself.
+    """Find out by starting containers with everything that is wanted and, if that fails, with each by itself.
 
-    `attempt` starts one with or without GPUs and with some limits; the error is the engine's refusal. One that refuses
-    a container with nothing at all raises it.
+    `attempt` starts one with or without GPUs and with some limits; it returns the engine's refusal as an error. An
+    engine that refuses even a container without any of these raises that error.
     """
     if not attempt(gpu, tuple(LIMITS)):
         return Granted(gpu, None, tuple(LIMITS))
@@ -87,21 +87,21 @@ def granted(gpu: bool, attempt: "Callable[[bool, tuple[str, ...]], EngineError |
 
 
 def mount(source: Path, target: str) -> str:
-    """What --mount takes for a folder of this machine; it is read as a line of CSV."""
+    """The value of --mount for a folder of this machine; docker parses it as a line of CSV."""
     line = io.StringIO()
     csv.writer(line, lineterminator="").writerow(["type=bind", f"source={source}", f"target={target}"])
     return line.getvalue()
 
 
 def is_rootless(info: "Mapping[str, Any]") -> bool:
-    """Whether an engine runs without root, by what it says of itself."""
+    """Whether an engine runs rootless, according to its own description."""
     return any("name=rootless" in str(option) for option in info.get("SecurityOptions") or [])
 
 
 def user_for(caller: "tuple[int, int]", owner: "tuple[int, int]", *, rootless: bool) -> User:
-    """The user by whom files in the mounted folder are the caller's; uid and gid of the caller, and of the folder.
+    """The container's user, chosen so that files in the mounted folder are the caller's; all ids are uid and gid.
 
-    For root they are the folder's owner's, who need not be root. Where the engine is rootless, root in the container is
+    For root, files belong to the folder's owner, who need not be root. In a rootless engine, root in the container is
     the caller.
     """
     if rootless:

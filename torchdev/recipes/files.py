@@ -1,4 +1,4 @@
-"""A job to the files that start it, from templates/recipes: for Docker, Compose, dev containers and Kubernetes."""
+"""Renders the files that start a job, from templates/recipes: for Docker, Compose, dev containers and Kubernetes."""
 
 import base64
 import json
@@ -22,7 +22,7 @@ TEMPLATES = {
 }
 """The files of each kind of recipe that come from templates."""
 FOLDER, CLUSTER_FOLDER = "recipes", "recipes/kubernetes"
-"""Where their templates are, and those of what Kubernetes is given."""
+"""The folders of these templates, and of those for Kubernetes."""
 CONFIG = "files.yaml"
 """The ConfigMap that brings a job's files into Pods."""
 TEMPLATE_ID = "torchdev"
@@ -32,7 +32,7 @@ FILTERS = (
     ("shell", shlex.join),
     ("comment", lambda text: text.replace("\n", "\n# ")),
 )
-"""What their templates write texts with, for JSON, for shells and as comments."""
+"""The filters of these templates: for JSON, for shells and for comments."""
 USER = 1000
 """The image's user, by number: Kubernetes can't tell by a name that it is not root."""
 
@@ -64,7 +64,7 @@ def dev_template(repository: str, tags: "Iterable[str]", templates: Path) -> Fil
 
 
 def _dev_container(job: Job) -> "dict[str, object]":
-    """What the template of dev containers is filled with, for one image."""
+    """The values of the dev container template, for one image."""
     about = (f"A dev container of {job.cell.id}.", f"Made by: {job.made_by}")
     name = f"torchdev {job.cell.id}"
     return {"about": about, "name": name, "image": job.image, "gpus": job.gpus, "shm": f"{job.shm}g"}
@@ -90,7 +90,7 @@ def examples(plan: Plan, tags: "Iterable[str]", usual: "Mapping[str, bytes]", te
 
 
 def is_plain(data: bytes) -> bool:
-    """Whether a file can stand in YAML as it is: printable text in lines, of which the first and last are not blank."""
+    """Whether a file can be part of YAML unchanged: printable lines, of which the first and last are not blank."""
     try:
         text = data.decode()
     except UnicodeDecodeError:

@@ -29,25 +29,25 @@ OPTIONS = {"files": "--file"}
 """How an option is spelt on the command line where that is not its name."""
 
 CPUS, MEMORY = 4, 16
-"""Cores and GiB, without shared memory, that a node gets for each GPU, or for none."""
+"""Cores and GiB (without shared memory) of a node for each GPU, or in all if it has none."""
 BATCH = 32
-"""What train.py takes for --batch; it must be a multiple of the number of processes."""
+"""The value of train.py's --batch; it must be a multiple of the number of processes."""
 TRAIN = "train.py"
 NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
-"""What may be the name of a Service, and the beginning of that of a Pod (RFC 1035)."""
+"""The pattern of names of Services, which Pod names begin with (RFC 1035)."""
 LONGEST_NAME = 40
-"""Characters; Pods' names are longer, and may have 63."""
+"""Characters; names of Pods are longer, and may have 63."""
 FILE_NAME = re.compile(r"(?!\.\.)[-._a-zA-Z0-9]{1,253}")
-"""What may be a key of a ConfigMap."""
+"""The pattern of keys of a ConfigMap."""
 NO_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
-"""What YAML does not take as it is, but for tabs and ends of lines."""
+"""Characters that YAML does not allow unescaped, besides tabs and line ends."""
 LARGEST = 1 << 20
 """Bytes that a ConfigMap may hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeOptions:
-    """What the command line asks for; None and empty: what is usual for the kind. Memory is in GiB."""
+    """The options of a recipe; None or empty means the kind's default. Memory is in GiB."""
 
     kind: str
     nodes: "int | None" = None
@@ -64,9 +64,9 @@ class RecipeOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is started, of which image. `gpus` are those of each node, None for all there are; memory is in GiB.
+    """A job: what is started, in which image. `gpus` are those of each node, None for all; memory is in GiB.
 
-    `command` is that of one process, empty for the image's own; torchrun is put before it where there are more.
+    `command` is that of one process, empty for the image's own; torchrun starts it if there are several.
     """
 
     cell: Cell
@@ -96,28 +96,28 @@ class Job:
 
     @property
     def limit(self) -> int:
-        """GiB of memory that a node may use: what is written to /dev/shm counts."""
+        """GiB of memory that a node may use, including /dev/shm."""
         return self.memory + self.shm
 
     @property
     def threads(self) -> int:
-        """Threads of each process: OpenMP would take every core that it sees, which are the machine's."""
+        """Threads of each process: OpenMP would take all cores that it sees, which are all of the machine's."""
         return max(1, self.cpus // self.processes)
 
     def torchrun(self, *options: str) -> tuple[str, ...]:
-        """The command of one node, by torchrun. Its options have underscores: PyTorch 1.13 knows no others."""
+        """The torchrun command of one node. Its options have underscores: PyTorch 1.13 accepts no others."""
         return ("torchrun", *options, *_behind_torchrun(self.command))
 
     @property
     def alone(self) -> tuple[str, ...]:
-        """The command of a node that has no others."""
+        """The command of a single node."""
         if not self.distributed:
             return self.command
         return self.torchrun("--standalone", f"--nproc_per_node={self.processes}")
 
 
 def make_job(cell: Cell, options: RecipeOptions, image: str, usual: "Mapping[str, bytes]") -> Job:
-    """Check options, and fill in what is not named; `usual` are the files of the training job of examples/train."""
+    """Check options, and fill in defaults; `usual` are the files of the training job of examples/train."""
     _check(cell, options)
     kind, nodes = options.kind, options.nodes or 1
     gpus = options.gpus if options.gpus is not None else _usual_gpus(cell, kind)
@@ -135,7 +135,7 @@ def make_job(cell: Cell, options: RecipeOptions, image: str, usual: "Mapping[str
 
 
 def command_line(cell: Cell, options: RecipeOptions) -> str:
-    """The command that makes this recipe, but for names of files."""
+    """The command that makes this recipe, without the folders of files."""
     words = ["python", "build.py", "recipe", cell.id, "--for", options.kind]
     for key in ("nodes", "min_nodes", "gpus", "command", "name", "cpus", "memory", "shm", "data"):
         value = getattr(options, key)
@@ -213,7 +213,7 @@ def _split(command: "str | None") -> tuple[str, ...]:
 
 
 def _train(kind: str, gpus: int, world: int) -> tuple[str, ...]:
-    """The training job of examples/train: on GPUs or not at all where there are to be some."""
+    """The training job of examples/train; with GPUs it requires CUDA."""
     out = "/checkpoints/run" if kind in CLUSTER else "run"
     words = ("python", TRAIN, "--out", out, "--device", "cuda" if gpus else "cpu")
     return words if BATCH % world == 0 else (*words, "--batch", str(world * max(1, BATCH // world)))

@@ -1,4 +1,4 @@
-"""Commands of build.py that a message names: written as they work when they are typed. Standard library alone."""
+"""Commands of build.py that messages name, written so that they work when they are typed. Standard library alone."""
 
 import os
 import shlex
@@ -20,12 +20,12 @@ class Started:
 
 
 STARTED = Started()
-"""A fact about the process, as its environment is: what is written for a user to type repeats it."""
+"""How this process was started, which commands for the user to type repeat."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command of build.py with its words; as text it starts the interpreter, build.py and matrix file of this run."""
+    """A command of build.py with its arguments; as text it has this run's interpreter, build.py and matrix file."""
 
     words: "tuple[str, ...]"
 
@@ -47,12 +47,12 @@ def build_py(*words: str) -> Command:
 
 
 def written(words: "Sequence[str]") -> str:
-    """Words as a shell takes them, in one line, whatever they hold."""
+    """Words quoted for a shell, in one line, whatever they contain."""
     return " ".join(shlex.quote(word) if word.isprintable() else _escaped(word) for word in words)
 
 
 def _escaped(word: str) -> str:
-    """A word with control characters, or bytes that are no UTF-8, in the form of quotes that has escapes."""
+    """A word with control characters, or bytes that are not UTF-8, in shell quotes with escapes."""
     return "$'" + "".join(_character(character) for character in word) + "'"
 
 

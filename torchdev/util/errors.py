@@ -13,10 +13,10 @@ class Exit(IntEnum):
 
     OK = 0
     NO = 1
-    """The answer to a question is no: explain."""
+    """The answer of explain is no."""
     INPUT = 2
-    """matrix.yaml, a cell name, a lock or a generated file is not as it must be, or the machine does not let a file be
-    read or written."""
+    """matrix.yaml, a cell name, a lock or a generated file is invalid, or the machine refuses to read or write a file.
+    """
     BUILD = 3
     """The engine could not build an image, or a lock could not be resolved."""
     CHECK = 4
@@ -24,16 +24,17 @@ class Exit(IntEnum):
     ENGINE = 5
     """There is no Docker Engine to talk to, or it lacks something that was asked for; doctor: something is missing."""
     FAULT = 70
-    """torchdev itself failed; a log with the traceback is named."""
+    """A fault of torchdev itself; a log with the traceback is named."""
     INTERRUPTED = 130
     CLOSED = 141
-    """Who reads the output has gone, as `head` does when it has enough."""
+    """The reader of the output is gone, as `head` is when it has enough."""
 
 
 class TorchdevError(Exception):
     """One failure: what happened, where (a file with line and column, or a cell), and what to do next.
 
-    A next step that is a command of build.py is given as one (torchdev.commands), so that it works when it is typed.
+    A next step that is a command of build.py is given as one (torchdev.util.commands), so that it works when it is
+    typed.
     """
 
     code: Exit = Exit.INPUT
@@ -46,7 +47,7 @@ class TorchdevError(Exception):
 
     @property
     def next_step(self) -> str:
-        """What to do next, as text; empty where nothing helps."""
+        """The next step as text; empty if nothing helps."""
         return "".join(map(str, self.steps))
 
     def __str__(self) -> str:
@@ -55,7 +56,7 @@ class TorchdevError(Exception):
 
 
 class InputError(TorchdevError):
-    """What the user wrote or asked for is not valid."""
+    """The user's input is invalid."""
 
     code = Exit.INPUT
 

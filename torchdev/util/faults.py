@@ -1,8 +1,8 @@
-"""How a process ends: its output written, and whatever happened told in one line, with an exit code of its kind.
+"""How a process ends: its output is written, and any failure is one message with an exit code of its kind.
 
-What the machine refuses is told as that: a full disk, a read-only folder, no memory. Anything else that nobody foresaw
-is a fault of torchdev: its traceback goes into a log that can be sent. Standard library alone, since a run may end
-before there is more.
+What the machine refuses is reported as that: a full disk, a read-only folder, no memory. Anything unexpected is a fault
+of torchdev: its traceback goes into a log that can be sent. Standard library alone, since a run may end before anything
+else is there.
 """
 
 import contextlib
@@ -42,18 +42,18 @@ MACHINE = {
     errno.ETXTBSY: "wait for the program that has it open",
     errno.EAGAIN: "close other programs, or allow more processes: ulimit -u",
 }
-"""What the operating system may refuse although torchdev does right, and what to do then."""
+"""Errors of the operating system that are no fault of torchdev, and what to do about them."""
 SEND = "send that log to torchdev's developers"
 
 
 class Interrupts:
-    """Ctrl-C as an exception, and the knowledge of it, where an import turns that into another one."""
+    """Raises Ctrl-C as an exception, and remembers it in case an import turns that into another one."""
 
     def __init__(self) -> None:
         self.came = False
 
     def listen(self) -> None:
-        """Take over from the default, which ends the process without a word; what is ignored stays ignored."""
+        """Replace the default handler, which ends the process without a message; an ignored signal stays ignored."""
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, self.take)
 
@@ -64,7 +64,7 @@ class Interrupts:
 
 
 def ended(run: "Callable[[], int]", root: Path, logs: "Callable[[], Path]") -> int:
-    """Run a process's whole work; its exit code. `logs` is the folder for the log of a fault."""
+    """Run the work of a whole process; returns its exit code. `logs` is the folder for the log of a fault."""
     interrupts = Interrupts()
     threading.excepthook = lambda caught: _tell(told(caught.exc_value or RuntimeError("a thread ended"), root, logs))
     try:
@@ -76,7 +76,7 @@ def ended(run: "Callable[[], int]", root: Path, logs: "Callable[[], Path]") -> i
             code = asked.code if isinstance(asked.code, int) else int(asked.code is not None)
         streams.flush()
         return code
-    except BaseException as error:  # whatever it is, its end is one line
+    except BaseException as error:  # any failure ends in one message
         with contextlib.suppress(KeyboardInterrupt):
             return _told(KeyboardInterrupt() if interrupts.came else error, root, logs)
         return Exit.INTERRUPTED
@@ -85,7 +85,7 @@ def ended(run: "Callable[[], int]", root: Path, logs: "Callable[[], Path]") -> i
 
 
 def _told(error: BaseException, root: Path, logs: "Callable[[], Path]") -> int:
-    """Tell what ended a run; its exit code."""
+    """Report how a run ended; returns its exit code."""
     if isinstance(error, KeyboardInterrupt):
         _tell("interrupted")
         return Exit.INTERRUPTED
@@ -97,7 +97,7 @@ def _told(error: BaseException, root: Path, logs: "Callable[[], Path]") -> int:
 
 
 def refused(error: BaseException) -> "TorchdevError | None":
-    """What the machine refuses, as a user's error; None for anything else."""
+    """An error of the machine as a user's error; None for anything else."""
     if isinstance(error, MemoryError):
         return InputError("there is not enough memory", next_step=MACHINE[errno.ENOMEM])
     if isinstance(error, FileNotFoundError) and error.filename is None and _folder_is_gone():
@@ -112,7 +112,7 @@ def refused(error: BaseException) -> "TorchdevError | None":
 
 
 def _folder_is_gone() -> bool:
-    """Whether the folder that this process is in was removed, so that no relative path can be looked up."""
+    """Whether the current folder was removed, so that no relative path can be resolved."""
     try:
         Path.cwd()
     except FileNotFoundError:
@@ -122,7 +122,7 @@ def _folder_is_gone() -> bool:
 
 @contextlib.contextmanager
 def machine() -> "Iterator[None]":
-    """Have what the machine refuses in here be a user's error, where more goes on after it."""
+    """Turn errors of the machine in this block into user's errors, for work after which the run goes on."""
     try:
         yield
     except (OSError, MemoryError) as error:
@@ -130,7 +130,7 @@ def machine() -> "Iterator[None]":
 
 
 def told(error: BaseException, root: Path, logs: "Callable[[], Path]") -> str:
-    """A fault in one line, and the log of it; without one, where in the code it was."""
+    """A fault in one line, with its log; if that can't be written, with its position in the code."""
     last = traceback.extract_tb(error.__traceback__)[-1:]
     place = f" ({Path(last[0].filename).name}:{last[0].lineno})" if last else ""
     what = f"error: a fault of torchdev itself: {type(error).__name__}{place}: {without_secrets(error)}"
@@ -139,7 +139,7 @@ def told(error: BaseException, root: Path, logs: "Callable[[], Path]") -> str:
 
 
 def recorded(error: BaseException, root: Path, logs: "Callable[[], Path]") -> "Path | None":
-    """Write a fault's log, beside the others or, if that can't be, into the folder of temporary files."""
+    """Write the log of a fault beside the other logs, or else into the folder of temporary files."""
     name = time.strftime(f"fault-%Y%m%d-%H%M%S-{os.getpid()}.log")
     with contextlib.suppress(Exception):
         text = _report(error, root)
@@ -162,7 +162,7 @@ def _report(error: BaseException, root: Path) -> str:
 
 
 def _version(root: Path) -> str:
-    """The commit of a checkout, with -dirty where files were changed; the question must not be what fails."""
+    """The commit of a checkout, with -dirty if files were changed; empty if git fails."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=10, check=True)
@@ -171,11 +171,11 @@ def _version(root: Path) -> str:
 
 
 def without_secrets(text: object) -> str:
-    """A text whose URLs are host alone: names, passwords and tokens may stand before it and behind."""
+    """A text whose URLs are reduced to the host: names, passwords and tokens may surround it."""
     return texts.URL_SECRETS.sub(r"\1\3", str(text))
 
 
 def _tell(text: str) -> None:
-    """Say it, if anybody listens."""
+    """Print a line, if standard error works."""
     with contextlib.suppress(OSError, ValueError, streams.ReaderGoneError):
         streams.say(text)

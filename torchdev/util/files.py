@@ -1,4 +1,4 @@
-"""Files written whole, so that after a kill there is the old content or the new; and read only if they are files."""
+"""Writes files as a whole, so that a kill leaves the old content or the new; reads only plain files."""
 
 import contextlib
 import errno
@@ -15,14 +15,14 @@ from torchdev.util.errors import InputError
 from torchdev.util.faults import MACHINE
 
 UNFINISHED = ".*.unfinished"
-"""What files are named until they are whole; a killed writer leaves one, which is nobody's."""
+"""The suffix of files that are being written; a killed writer leaves such a file, which may be removed."""
 
 
 def write(path: Path, content: "str | bytes", mode: int = 0o644) -> None:
-    """Write a file by renaming a finished one, with its permissions, into its place; folders are made as needed.
+    """Write a file by renaming a finished one, with its permissions, to its path; folders are created as needed.
 
-    What stands at `path`, a link included, is replaced and never written through. InputError if it can't be written:
-    it names the file, and what was there stays as it was. What killed writers of the same file have left is removed.
+    What exists at `path`, a link included, is replaced and never written through. InputError, which names the file, if
+    it can't be written: then the old content stays. Leftovers of killed writers of the same file are removed.
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
     try:
@@ -35,7 +35,7 @@ def write(path: Path, content: "str | bytes", mode: int = 0o644) -> None:
                 stream.write(data)
                 stream.flush()
                 os.fsync(descriptor)
-                Path(unfinished).replace(path)  # before it is closed, and thereby anybody's to remove
+                Path(unfinished).replace(path)  # before it is closed: after that, other writers may remove it
         except BaseException:
             Path(unfinished).unlink(missing_ok=True)
             raise
@@ -44,10 +44,10 @@ def write(path: Path, content: "str | bytes", mode: int = 0o644) -> None:
 
 
 def _begun(path: Path) -> "tuple[int, str]":
-    """A new file beside another, open, by its descriptor and name; locked as long as its writer lives."""
+    """A new file beside another, by its open descriptor and name; locked as long as its writer lives."""
     while True:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:50]}.", suffix=".unfinished", dir=path.parent)
-        with contextlib.suppress(OSError):  # a file system without locks: nobody can take it for a leftover, either
+        with contextlib.suppress(OSError):  # a file system without locks: then no writer removes leftovers, either
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         if os.fstat(descriptor).st_nlink:
             return descriptor, name
@@ -55,7 +55,7 @@ def _begun(path: Path) -> "tuple[int, str]":
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove what killed writers of a file have left beside it: nobody has it locked."""
+    """Remove what killed writers of a file have left beside it: such files are not locked."""
     for leftover in path.parent.glob(f".{glob.escape(path.name[:50])}.????????.unfinished"):
         with contextlib.suppress(OSError):
             descriptor = os.open(leftover, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -67,13 +67,13 @@ def _remove_leftovers(path: Path) -> None:
 
 
 LARGEST = 64 * 1024 * 1024
-"""Bytes of a file that is read whole, unless its reader says otherwise."""
+"""The largest size, in bytes, of a file that is read as a whole, unless its reader says otherwise."""
 
 
 def read(path: Path, largest: int = LARGEST) -> bytes:
     """The bytes of a file; FileNotFoundError if there is none, InputError if it can't be read or is no plain file.
 
-    A pipe, a device, a folder or a loop of links in its place is never opened, since reading it might not end.
+    A pipe, a device, a folder or a loop of links is never opened, because reading it might not end.
     """
     try:
         found = path.stat()
@@ -93,12 +93,12 @@ def read(path: Path, largest: int = LARGEST) -> bytes:
 
 
 def unreadable(path: Path, why: str) -> InputError:
-    """Why a file can't be read, as an error that names it."""
+    """The error for a file that can't be read."""
     return InputError(f"can't be read: {why}", where=str(path), next_step=f"look at it: ls -ld {quote(str(path))}")
 
 
 def check_place(path: Path) -> None:
-    """Refuse a file that a user has named for output, before it takes long to have what is to be written there."""
+    """Check a path that a user named for output, before the work whose result is to be written there."""
     if path.exists() and not path.is_file():
         raise InputError("it is there, and not a plain file", where=str(path), next_step="name another file")
     folder = next(folder for folder in Path(os.path.realpath(path)).parents if folder.exists())
@@ -107,14 +107,14 @@ def check_place(path: Path) -> None:
 
 
 def unwritable(path: Path, error: OSError) -> InputError:
-    """Why a file or folder can't be written, as an error that names it."""
+    """The error for a file or folder that can't be written."""
     step = MACHINE.get(error.errno or 0, "make room (df), or allow this user to write there")
     return InputError(f"can't be written: {error.strerror or error}", where=str(path), next_step=step)
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> "Iterator[None]":
-    """Hold a folder against other runs that write there; where its file system has no locks, without one."""
+    """Lock a folder against other runs that write there, if its file system has locks."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -129,7 +129,7 @@ def locked(folder: Path) -> "Iterator[None]":
 
 
 def create(folder: Path, made: "Mapping[str, tuple[bytes, int]]") -> None:
-    """Make a folder of files, path to content and mode, that is not there yet or is empty: whole or not at all."""
+    """Create a folder of files, given as path to content and mode: all or nothing. It may exist if it is empty."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         step = "name another, or remove it"
         raise InputError("it is there, and not an empty folder; nothing was written", where=str(folder), next_step=step)

@@ -1,4 +1,4 @@
-"""Which modules of a checkout a program imports, by its source: the whole graph, without running anything."""
+"""Finds the modules of a checkout that a program imports, from its source: the whole graph, without running it."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -8,11 +8,11 @@ from pathlib import Path
 STATEMENT = re.compile(
     r"(?:^|;)[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n#;]+)|import[ \t]+([^\n#;]+))", re.MULTILINE
 )
-"""An import, anywhere in a module. What only looks like one, in a text, names one module too many, and does no harm."""
+"""An import statement, anywhere in a module. A match inside a text adds one module too many, which does no harm."""
 
 
 def reached(roots: "Iterable[Path]", checkout: Path) -> "set[Path]":
-    """Some modules and all that they import, directly or not, as far as it lies in the checkout; packages, too."""
+    """Modules and everything that they import from the checkout, directly or not; packages, too."""
     found: set[Path] = set()
     waiting = list(roots)
     own = {path.name.removesuffix(".py") for path in checkout.iterdir()}
@@ -46,20 +46,20 @@ def _names(source: str) -> Iterator[str]:
 
 
 def _words(names: str) -> Iterator[str]:
-    """The names of an import without what they are called there."""
+    """The names in an import, without their aliases."""
     for part in names.strip("() \n").split(","):
         if part.strip():
             yield part.split()[0]
 
 
 def _files(name: str, checkout: Path) -> Iterator[Path]:
-    """What a dotted name may be a module of."""
+    """The files that a dotted name may mean."""
     place = checkout.joinpath(*name.split("."))
     yield from (path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file())
 
 
 def _packages(folder: Path, checkout: Path) -> Iterator[Path]:
-    """The packages that a folder's modules are in: their own modules are run before these."""
+    """The packages of a folder's modules: their __init__ runs before these."""
     for above in (folder, *folder.parents):
         if (own := above / "__init__.py").is_file():
             yield own

@@ -1,4 +1,4 @@
-"""JSON files read strictly: what is wrong in one is told with its line, and nothing in it is believed unchecked."""
+"""Reads JSON files strictly: every error has a line, and no value is used before it was validated."""
 
 import json
 import re
@@ -15,22 +15,22 @@ from torchdev.util.texts import Kind, quoted, shown
 
 T = TypeVar("T")
 STRICT = ConfigDict(strict=True, extra="forbid")
-"""For dataclasses: a value of another type is never taken for what it resembles, and no key is passed over."""
+"""For dataclasses: values are not converted from other types, and unknown keys are refused."""
 KeyPath = tuple["str | int", ...]
 """The keys and indexes that lead from the root to a value."""
 CONFLICT = re.compile(rb"^(<{7}|={7}|>{7}|\|{7})", re.MULTILINE)
-"""What git leaves in a file that it could not merge."""
+"""Conflict markers, which git leaves in a file that it could not merge."""
 SURROGATE = re.compile("[\ud800-\udfff]")
-"""Half of a character beyond U+FFFF, which an escape may name alone."""
+"""A lone surrogate, which a JSON escape can contain."""
 DIGITS = re.compile(r"-?([0-9]{1000,})")
 """A whole number that is too large for any field."""
 UNMERGED = "git could not merge it: it has conflict markers"
-_DECODER = json.JSONDecoder(parse_int=str)  # Python's int refuses thousands of digits, and no value is needed
+_DECODER = json.JSONDecoder(parse_int=str)  # Python's int refuses thousands of digits, and the value is not needed
 _GAP = re.compile(r"[\s,:]*")
 
 
 class Malformed(ValueError):
-    """A file that is not what it must be: `what` is wrong in it, on which line, counted from 1."""
+    """A malformed file: `what` is wrong in it, on which line, counted from 1."""
 
     def __init__(self, what: str, line: int) -> None:
         super().__init__(what)
@@ -39,18 +39,18 @@ class Malformed(ValueError):
 
 
 def of(kind: Kind) -> Any:
-    """For annotations: a text of a kind."""
+    """The annotation of a field that holds a kind of text."""
     return AfterValidator(kind.of)
 
 
 def read(path: Path, adapter: "TypeAdapter[T]") -> "tuple[T, bytes]":
-    """What a JSON file holds, and its bytes; Malformed, or the InputError of one that can't be read."""
+    """The content of a JSON file, and its bytes; Malformed if it is invalid, InputError if it can't be read."""
     data = files.read(path)
     return parse(data, adapter), data
 
 
 def parse(data: bytes, adapter: "TypeAdapter[T]") -> T:
-    """The value that JSON stands for, as its type wants it; Malformed if it is not JSON or not of that type."""
+    """The value of a JSON text, validated by its type; Malformed if it is no JSON or not of that type."""
     text = _decoded(data)
     if text.startswith("\ufeff"):
         raise Malformed("not JSON: it begins with a byte order mark; save it in UTF-8 without one", 1)
@@ -76,13 +76,13 @@ def parse(data: bytes, adapter: "TypeAdapter[T]") -> T:
 
 
 def conflict(data: bytes) -> int:
-    """The line of the first marker of a conflict that git could not merge; 0 if there is none."""
+    """The line of the first conflict marker of git; 0 if there is none."""
     found = CONFLICT.search(data)
     return _line(data, found.start()) if found else 0
 
 
 def line_of(text: "str | bytes", path: KeyPath) -> int:
-    """The line of a value in JSON that was parsed before; of one that is not there, that of what it should be in."""
+    """The line of a value in JSON that was parsed before; for a missing value, that of the object it belongs in."""
     text = text.decode() if isinstance(text, bytes) else text
     try:
         offsets = dict(_values(text, _skip(text, 0), ()))
@@ -100,7 +100,7 @@ class _Twice(Exception):
 
 
 def _once(pairs: "Iterable[tuple[str, Any]]") -> dict[str, Any]:
-    """An object's keys and values, each key of which may be there once."""
+    """An object's keys and values; a repeated key is refused."""
     pairs = list(pairs)
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -110,7 +110,7 @@ def _once(pairs: "Iterable[tuple[str, Any]]") -> dict[str, Any]:
 
 
 def _unlike_python(text: str) -> Malformed:
-    """What pydantic refuses of JSON that Python's own reader took: half a character, thousands of digits, or levels."""
+    """Errors that pydantic refuses and Python's parser accepts: lone surrogates, thousands of digits, deep nesting."""
     for path, offset in _values(text, _skip(text, 0), ()):
         if digits := DIGITS.match(text, offset):
             return Malformed(f"{_path(path)}: a number of {len(digits[1]):,} digits is too large", _line(text, offset))
@@ -133,7 +133,7 @@ def _line(text: "str | bytes", offset: int) -> int:
 
 
 def _line_of_second(text: str, key: str) -> int:
-    """The line of the first value whose key its object had before."""
+    """The line of the first value with a repeated key."""
     seen: set[KeyPath] = set()
     for path, offset in _values(text, _skip(text, 0), ()):
         if path in seen and path[-1] == key:
@@ -148,7 +148,7 @@ def _skip(text: str, at: int) -> int:
 
 
 def _values(text: str, at: int, path: KeyPath) -> "Iterator[tuple[KeyPath, int]]":
-    """Every value of well-formed JSON with where it begins, in the order of the text."""
+    """Every value of well-formed JSON with its offset, in the order of the text."""
     yield path, at
     if text[at] not in "{[":
         return
@@ -178,11 +178,11 @@ WORDS = {
     "dataclass_type": "an object",
     "dataclass_exact_type": "an object",
 }
-"""pydantic's errors of type, and what was expected there."""
+"""pydantic's type errors, and the expected type in words."""
 
 
 def _told(error: ErrorDetails) -> str:
-    """What is wrong, in one sentence that names the value by its keys."""
+    """An error in one sentence that names the value by its path."""
     place, found = _path(error["loc"]), quoted(error["input"])
     match error["type"]:
         case "missing":

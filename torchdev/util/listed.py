@@ -1,6 +1,8 @@
-"""The list, in a folder, of what was written there: what it does not name is somebody else's, and is never removed.
+"""The list, in a folder, of the files that torchdev wrote there. Other files belong to somebody else and are never
+removed.
 
-It is as `sha256sum -c` reads it, a path a line, so that git merges it by lines (.gitattributes: both sides are kept).
+It has the format of `sha256sum -c`, with a path a line, so that git merges it by lines (.gitattributes: both sides are
+kept).
 """
 
 import os
@@ -15,18 +17,18 @@ from torchdev.util.texts import quoted
 
 LIST = "rendered.sha256"
 LARGEST = 128 * 1024 * 1024
-"""Bytes of a list: that of twenty thousand cells has half of it."""
+"""The largest size of a list, in bytes: a list for twenty thousand cells has half of it."""
 CONFLICT = ("<<<<<<<", "|||||||", "=======", ">>>>>>>")
-"""What git leaves around the sides of a conflict: all of them are then taken to be listed."""
+"""Conflict markers of git: the files of all sides are taken to be listed."""
 
 Listed = dict[str, frozenset[str]]
-"""Path below a folder to the sha256 of what was written there: more than one where git has merged two lists."""
+"""Path below a folder to the sha256 of what was written there; several if git has merged two lists."""
 
 
 def read(folder: Path, others: "Callable[[str], bool]") -> "Listed | None":
-    """What a folder's list names; None if there is no list.
+    """The files that a folder's list names; None if there is no list.
 
-    InputError for a line that names no file below the folder, or one of the `others`, which have another writer.
+    InputError for a line whose path is not below the folder, or is one of the `others`, which other commands write.
     """
     path = folder / LIST
     if not os.path.lexists(path):
@@ -45,12 +47,12 @@ def read(folder: Path, others: "Callable[[str], bool]") -> "Listed | None":
 
 
 def to_text(listed: Listed) -> bytes:
-    """A list as it is written: by path."""
+    """A list as text, sorted by path."""
     return "".join(f"{sha256}  {name}\n" for name in sorted(listed) for sha256 in sorted(listed[name])).encode()
 
 
 def _proper(name: str) -> bool:
-    """Whether a path stays below its folder, and is spelled as it would be here."""
+    """Whether a path stays below its folder, and is in normal form."""
     parts = PurePosixPath(name).parts
     spelled = name == "/".join(parts) and name.isprintable() and not {"\\", "\ufffd"} & set(name)
     return spelled and name != LIST and not {"..", "/"} & set(parts)

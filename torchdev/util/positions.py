@@ -1,4 +1,4 @@
-"""YAML documents that remember where each value stands, so that every error can name file, line and column."""
+"""Parses YAML and remembers the position of every value, so that each error names file, line and column."""
 
 import codecs
 import re
@@ -21,13 +21,13 @@ STRING, MERGE, NULL, BOOL = (f"{TAG}{name}" for name in ("str", "merge", "null",
 COLLECTIONS = (f"{TAG}map", f"{TAG}seq")
 
 MOST_BYTES = 4_000_000
-"""Of a file: tens of thousands of rows."""
+"""The largest size of a file, in bytes: tens of thousands of rows."""
 MOST_NODES = 100_000
-"""Values and keys of a file, with every alias replaced by what it stands for."""
+"""The most values and keys of a file, with every alias expanded."""
 DEEPEST = 50
-"""Lists and mappings within each other; a matrix needs five."""
+"""The deepest nesting of lists and mappings; a matrix needs five levels."""
 NOT_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
-"""What may not stand in a file: YAML 1.1, section 5.1; a byte order mark only at its start."""
+"""Characters that YAML does not allow: YAML 1.1, section 5.1; a byte order mark only at the start."""
 BREAK = "\r\n|[\r\n\x85\u2028\u2029]"
 """The end of a line, as YAML 1.1 counts lines."""
 
@@ -41,7 +41,7 @@ class NotText:
 
 @dataclass
 class _Extent:
-    """A node while it is read: its anchor, how many nodes it stands for, and how many levels they have."""
+    """A node while it is parsed: its anchor, how many nodes it expands to, and how deep they are nested."""
 
     anchor: "str | None"
     nodes: int
@@ -62,7 +62,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Document:
-    """The values of a YAML file, and the node that each of them and each key was read from."""
+    """The values of a YAML file, and the node of each value and each key."""
 
     file: str
     data: Any
@@ -70,7 +70,7 @@ class Document:
     keys: "dict[KeyPath, yaml.Node]"
 
     def position(self, path: KeyPath = (), *, key: bool = False) -> Position:
-        """Where a value, or its key, stands; for what is not in the file, where that is in which it belongs."""
+        """The position of a value or of its key; for a missing value, that of the mapping or list it belongs in."""
         nodes = self.keys if key and path in self.keys else self.values
         while path not in nodes:
             path = path[:-1]
@@ -85,14 +85,14 @@ class Document:
         return InputError(what, where=str(self.position(path, key=key)), next_step=next_step)
 
     def kind(self, path: KeyPath) -> str:
-        """What a value is, in YAML's words: mapping, list, string, int, float, bool, null."""
+        """The type of a value in YAML's words: mapping, list, string, int, float, bool, null."""
         node = self.values[path] if path in self.values else self.values[path[:-1]]
         if isinstance(node, yaml.MappingNode | yaml.SequenceNode):
             return "mapping" if isinstance(node, yaml.MappingNode) else "list"
         return "string" if node.tag == STRING else shown(node.tag.rsplit(":", 1)[-1])
 
     def written(self, path: KeyPath) -> str:
-        """A scalar as it stands in the file, as a message shows it."""
+        """A scalar as written in the file, safe for a message."""
         node = self.values[path] if path in self.values else self.values[path[:-1]]
         return shown(node.value)
 
@@ -115,7 +115,7 @@ def read(path: Path, shown_as: str) -> Document:
 
 
 def read_own(path: Path, sections: "Collection[str]" = ()) -> Any:
-    """What a YAML file of torchdev's own holds, such as facts.yaml, which people edit, too.
+    """The values of a YAML file of torchdev's own, such as facts.yaml, which people also edit.
 
     InputError with its position if it is malformed, or lacks one of the sections.
     """
@@ -132,7 +132,7 @@ def read_own(path: Path, sections: "Collection[str]" = ()) -> Any:
 
 
 def _malformed(error: yaml.MarkedYAMLError, text: str, file: str) -> InputError:
-    """What keeps a text from being YAML, with its position."""
+    """The error for a text that is not YAML, with its position."""
     if line := jsonfile.conflict(text.encode()):
         return InputError(jsonfile.UNMERGED, where=f"{file}:{line}:1", next_step=MERGE_IT)
     mark = error.problem_mark or error.context_mark
@@ -158,15 +158,15 @@ def _text(data: bytes, file: str) -> str:
 
 
 def _end_of(before: str, file: str) -> Position:
-    """Where a text goes on, after what stands before."""
+    """The position after a text."""
     *lines, last = re.split(BREAK, before)
     return Position(file, len(lines) + 1, len(last) + 1)
 
 
 def _bounded(text: str, file: str) -> None:
-    """Refuse what is nested too deeply, or would be too much once every alias is replaced by what it stands for.
+    """Refuse what is nested too deeply, or has too many values once every alias is expanded.
 
-    Events are read one by one, whereas nodes are composed by recursion; so this comes first.
+    Events are read one by one, whereas nodes are composed by recursion, so this runs first.
     """
     above: list[_Extent] = []
     anchored: dict[str, _Extent] = {}
@@ -183,12 +183,12 @@ def _bounded(text: str, file: str) -> None:
 
 
 def _extent(event: yaml.Event, above: "list[_Extent]", anchored: "dict[str, _Extent]", file: str) -> "_Extent | None":
-    """The extent of a node that ends with an event, if one does; those that are not yet at their ends are `above`."""
+    """The extent of the node that an event ends, if it ends one; `above` has the nodes that are still open."""
     found = None
     if isinstance(event, yaml.AliasEvent):
         if any(event.anchor == one.anchor for one in above):
             raise InputError("an anchor refers to itself", where=str(_mark(event, file)))
-        return anchored.get(event.anchor or "")  # of one that is not there, composing says so
+        return anchored.get(event.anchor or "")  # an alias without an anchor is refused when nodes are composed
     if isinstance(event, yaml.CollectionStartEvent):
         above.append(_Extent(event.anchor, 1, 1))
     elif isinstance(event, yaml.CollectionEndEvent):
@@ -208,7 +208,7 @@ def _mark(event: yaml.Event, file: str) -> Position:
 def _construct(
     node: yaml.Node, path: KeyPath, values: "dict[KeyPath, yaml.Node]", keys: "dict[KeyPath, yaml.Node]", file: str
 ) -> Any:
-    """The Python value of a node, with what it was read from noted in `values` and `keys`."""
+    """The Python value of a node; `values` and `keys` note the nodes of it and below."""
     values[path] = node
     if not isinstance(node, yaml.ScalarNode) and node.tag not in COLLECTIONS:
         raise InputError(f"the tag {shown(node.tag)} is not supported", where=str(_position_of(node, file)))
@@ -227,7 +227,7 @@ def _construct(
 
 
 def _scalar(node: yaml.Node) -> "str | bool | NotText | None":
-    """The value of a scalar. No key takes a number or a date, so these matter only for saying so."""
+    """The value of a scalar. No key of a matrix takes a number or a date; they are kept to report that."""
     if node.tag == BOOL:
         return yaml.SafeLoader.bool_values.get(node.value.lower(), NotText())
     return str(node.value) if node.tag == STRING else None if node.tag == NULL else NotText()

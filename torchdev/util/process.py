@@ -1,4 +1,4 @@
-"""Child processes that an interrupt reaches in good order: each is told to stop, and waited for while it tidies up."""
+"""Child processes that end in good order on an interrupt: each is told to stop, and gets time to tidy up."""
 
 import contextlib
 import os
@@ -15,9 +15,9 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 PATIENCE = 60
-"""Seconds that a child gets to tidy up after it was interrupted."""
+"""Seconds that an interrupted child gets to tidy up."""
 POLL = 0.2
-"""Seconds between two looks at whether the run was interrupted."""
+"""Seconds between two looks for an interrupt."""
 
 _lock = threading.Lock()
 _running: "set[subprocess.Popen[str]]" = set()
@@ -25,18 +25,18 @@ _stopping = threading.Event()
 
 
 class InterruptedRun(Exception):
-    """The run was interrupted, so this child was stopped or never started."""
+    """The run was interrupted: this child was stopped or never started."""
 
 
 class TooLong(Exception):
-    """A child took longer than it may, and was stopped."""
+    """A child exceeded its time limit and was stopped."""
 
 
 def prepare(interrupt: Callable[[int, object], None]) -> None:
-    """Have SIGTERM and SIGHUP end the run by `interrupt`, unless whoever started it had them ignored, as nohup does.
+    """Have SIGTERM and SIGHUP end the run by `interrupt`, unless they were ignored at the start, as by nohup.
 
-    Where SIGINT is ignored, as for the background jobs of a shell script, it stays without effect here; but it gets a
-    handler, since what is ignored is ignored by children too, and they are stopped by it.
+    Where SIGINT is ignored, as in background jobs of a shell script, it has no effect here. It still gets a handler:
+    children would inherit that it is ignored, and they are stopped by it.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -52,7 +52,7 @@ def run(
     cwd: "Path | None" = None,
     env: "Mapping[str, str] | None" = None,
 ) -> int:
-    """Run a command to its end, each line of its output to `on_line`; its exit status."""
+    """Run a command to its end, passing each line of its output to `on_line`; returns its exit status."""
     with _started(command, cwd, {**os.environ, **(env or {})}, subprocess.STDOUT) as child:
         assert child.stdout is not None
         for line in child.stdout:
@@ -63,7 +63,7 @@ def run(
 def capture(
     command: "Sequence[str]", *, limit: float, cwd: "Path | None" = None, env: "Mapping[str, str] | None" = None
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a command with just these variables to its end, and take what it says; TooLong after `limit` seconds."""
+    """Run a command with only these variables to its end, and capture its output; TooLong after `limit` seconds."""
     with _started(command, cwd, os.environ if env is None else env, subprocess.PIPE) as child:
         try:
             output, errors = child.communicate(timeout=limit)
@@ -76,11 +76,11 @@ def capture(
 def _started(
     command: "Sequence[str]", cwd: "Path | None", env: "Mapping[str, str]", errors: int
 ) -> "Iterator[subprocess.Popen[str]]":
-    """A child that interrupt_all reaches, and that is stopped if its user does not wait for its end."""
+    """A child that interrupt_all reaches, and that is stopped if this context is left before its end."""
     with _lock:
         if _stopping.is_set():
             raise InterruptedRun
-        # In a session of its own, so that Ctrl-C reaches it by way of interrupt_all alone, and only once.
+        # in a session of its own, so that Ctrl-C reaches it once, by interrupt_all
         child = subprocess.Popen(
             command,
             cwd=cwd,
@@ -106,9 +106,9 @@ def _started(
 
 
 def at_once(number: int, work: "Callable[[S], T]", items: "Iterable[S]", *, all_of_them: bool = False) -> "list[T]":
-    """What comes of some work for each item, several at once; a failure or an interrupt starts no other.
+    """The results of work on each item, several at once; after a failure or an interrupt, no other begins.
 
-    `all_of_them`: after a failure the others are gone through all the same.
+    `all_of_them`: after a failure the other items are still worked on.
     """
     with ThreadPoolExecutor(number) as pool:
         futures = [pool.submit(work, item) for item in items]
@@ -126,7 +126,7 @@ def at_once(number: int, work: "Callable[[S], T]", items: "Iterable[S]", *, all_
 
 
 def interrupt_all() -> None:
-    """Tell every running child to stop; those who wait for one get InterruptedRun, and no other is started."""
+    """Tell every running child to stop; whoever waits for one gets InterruptedRun, and no other is started."""
     _stopping.set()
     with _lock:
         for child in _running:

@@ -1,4 +1,4 @@
-"""Texts without secrets: what logs, messages and outputs may hold of what children and indexes say. Pure."""
+"""Removes secrets from texts: logs, messages and outputs may repeat what children and indexes say. Pure."""
 
 import base64
 import re
@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote, urlsplit
 from torchdev.util.terminal import HIDDEN, LOGIN
 
 SHORTEST = 4
-"""Characters: a shorter password may stand anywhere by chance, and is hidden inside URLs alone."""
+"""A shorter password may be part of a text by chance, and is hidden inside URLs only."""
 QUERY = re.compile(r"\b(https?://[^\s'\"<>?#]*)\?[^\s'\"<>#]+", re.IGNORECASE)
 URL = re.compile(r"\bhttps?://[^\s'\"<>]+", re.IGNORECASE)
 PLAIN_SEGMENTS = frozenset(
@@ -26,25 +26,25 @@ PLAIN_SEGMENTS = frozenset(
         "_packaging",
     }
 )
-"""Parts of an index's path that are no secret, and may be words of a log."""
+"""Parts of an index's path that are not secret, and may be words of a log."""
 PLAIN = re.compile(r"v?[0-9.]{1,6}|cpu|cu[0-9]{2,3}|[a-z]{1,7}", re.ASCII)
-"""Other such parts: versions, CUDA variants of PyTorch, short words such as simple or pypi."""
+"""More such parts: versions, CUDA variants of PyTorch, short words such as simple or pypi."""
 
 
 def urls(text: str) -> str:
-    """A text whose URLs have neither user, password nor query; for where no machine's settings are known."""
+    """A text whose URLs have neither user, password nor query; for where the machine's settings are not known."""
     return QUERY.sub(rf"\1?{HIDDEN}", LOGIN.sub(rf"\1{HIDDEN}@", text))
 
 
 @dataclass(frozen=True)
 class Redactor:
-    """Replaces secrets by a mark: words wherever they stand, and parts of an index's path wherever a URL has them."""
+    """Replaces secrets by a mark: words anywhere, and parts of an index's path in any URL."""
 
     words: frozenset[str] = frozenset()
     segments: frozenset[str] = frozenset()
 
     def __call__(self, text: str) -> str:
-        """The text without secrets, and without users, passwords and queries of any URL."""
+        """The text without secrets, and with URLs without users, passwords and queries."""
         text = urls(text)
         if self.segments:
             text = URL.sub(lambda match: self._without_segments(match[0]), text)
@@ -52,7 +52,7 @@ class Redactor:
 
     @property
     def tokens(self) -> frozenset[str]:
-        """Parts of an index's path that look like tokens: a cache that notes URLs would keep them."""
+        """Parts of an index's path that look like tokens; a cache that stores URLs would store them."""
         return self.segments & self.words
 
     @cached_property
@@ -65,7 +65,7 @@ class Redactor:
 
 
 def redactor(indexes: "Iterable[str]", proxies: "Iterable[str]", passwords: "Iterable[str]") -> Redactor:
-    """What hides the secrets of these indexes' and proxies' URLs, and these passwords."""
+    """A redactor for the secrets of these indexes' and proxies' URLs, and for these passwords."""
     indexes = tuple(indexes)
     words = {form for url in (*indexes, *proxies) for secret in _userinfo(url) for form in _forms(secret)}
     words |= {form for password in passwords for form in _forms(password)}
@@ -75,7 +75,7 @@ def redactor(indexes: "Iterable[str]", proxies: "Iterable[str]", passwords: "Ite
 
 
 def _userinfo(url: str) -> "Iterator[str]":
-    """The password of a URL, or the user where there is no password, and both as a request's header has them."""
+    """The password of a URL, or its user if it has no password; and both as in a request's header."""
     userinfo, at, _ = url.partition("://")[2].partition("/")[0].rpartition("@")
     user, _, password = userinfo.partition(":")
     if at:
@@ -84,13 +84,13 @@ def _userinfo(url: str) -> "Iterator[str]":
 
 
 def _forms(secret: str) -> "set[str]":
-    """A secret as URLs and messages may have it."""
+    """A secret as it may appear in URLs and messages."""
     plain = unquote(secret)
     return {secret, plain, quote(plain, safe=""), quote(plain)}
 
 
 def _segments(url: str) -> "Iterator[str]":
-    """The parts of a URL's path, and the values of its query, that may be a secret."""
+    """The parts of a URL's path, and the values of its query, that may be secret."""
     parts = urlsplit(url)
     for part in (*parts.path.split("/"), *re.split(r"[=&]", parts.query)[1::2]):
         if part and part.lower() not in PLAIN_SEGMENTS and not PLAIN.fullmatch(part):
@@ -98,13 +98,13 @@ def _segments(url: str) -> "Iterator[str]":
 
 
 def _is_token(part: str) -> bool:
-    """Whether a part of a path looks like a token, so that it is hidden outside URLs, too: no word does."""
+    """Whether a part of a path looks like a token, so that it is hidden outside URLs, too; ordinary words do not."""
     return len(part) >= 2 * SHORTEST and not re.fullmatch(r"[a-z]+([._-][a-z]+)*", part)
 
 
 @dataclass(frozen=True)
 class Private:
-    """What a child may learn and nobody else: variables of its environment, and what cleans its words of them."""
+    """What only one child may know: variables of its environment, and a redactor for its output."""
 
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     clean: "Callable[[str], str]" = urls

@@ -1,6 +1,6 @@
-"""Standard output and error of this process: what can't be written there is an error that says so.
+"""Standard output and error of this process; a failure to write there is an error.
 
-Standard library alone, since they are needed before there is more.
+Standard library alone, since they are needed first.
 """
 
 import contextlib
@@ -14,27 +14,27 @@ from typing import TextIO
 from torchdev.util import texts
 
 HIGHEST = 2
-"""The number of standard error."""
+"""The file descriptor of standard error."""
 NOTICE = 5.0
-"""Seconds of silence after which it is told what is waited for."""
+"""Seconds of silence before a message says what the run waits for."""
 OUTPUT, ERROR = "standard output", "standard error"
 
 
 class ReaderGoneError(Exception):
-    """Who read the output has closed it, as `head` does when it has enough."""
+    """The reader of the output has closed it, as `head` does when it has enough."""
 
 
 class StreamError(OSError):
-    """A stream that can't be written to, as an error about a file that has the stream's name."""
+    """A stream that can't be written, as an error about a file with the stream's name."""
 
 
 def prepare() -> None:
-    """Have three streams, whatever this process was started with, that take every text.
+    """Ensure three streams that accept every text, however this process was started.
 
-    What was closed stays unwritable if it is standard output, since results would be lost; progress may be.
+    A closed standard output stays unwritable, because results would be lost; progress may be lost.
     """
     while (opened := os.open(os.devnull, os.O_RDWR)) <= HIGHEST:
-        pass  # one was closed, and files that are opened later must not take its place
+        pass  # a stream was closed; files that are opened later must not get its descriptor
     os.close(opened)
     sys.stdout = sys.stdout or _closed()
     sys.stderr = sys.stderr or _nowhere()
@@ -43,18 +43,18 @@ def prepare() -> None:
 
 
 def show(text: str) -> None:
-    """Print a result on standard output, which holds results alone."""
+    """Print a result to standard output, which has results only."""
     _write(sys.stdout, OUTPUT, f"{text}\n")
 
 
 def say(text: str) -> None:
-    """Tell of progress on standard error."""
+    """Print progress to standard error."""
     _write(sys.stderr, ERROR, f"{texts.printable(text)}\n")
 
 
 @contextlib.contextmanager
 def waiting(what: str, at_most: float) -> Iterator[None]:
-    """Tell once on standard error what is waited for, and for how many seconds at most, if the wait is not short."""
+    """If the wait is long, print once to standard error what is waited for, and for how many seconds at most."""
 
     def tell() -> None:
         with contextlib.suppress(OSError, ReaderGoneError):
@@ -70,7 +70,7 @@ def waiting(what: str, at_most: float) -> Iterator[None]:
 
 
 def flush() -> None:
-    """Write what is still held back."""
+    """Write buffered output."""
     _write(sys.stdout, OUTPUT, "")
     _write(sys.stderr, ERROR, "")
 
@@ -86,7 +86,7 @@ def _write(stream: TextIO, name: str, text: str) -> None:
 
 
 def let_go() -> None:
-    """Leave nothing that Python's own end would try to write again, and complain about."""
+    """Discard what Python would try to write again at its end, and complain about."""
     for number, stream in ((1, sys.stdout), (HIGHEST, sys.stderr)):
         try:
             stream.flush()
@@ -96,7 +96,7 @@ def let_go() -> None:
 
 
 def _closed() -> TextIO:
-    """Standard output that fails as a closed one does, on a descriptor that no other file can get."""
+    """A standard output that fails like a closed one, on a descriptor that no other file can get."""
     os.dup2(os.open(os.devnull, os.O_RDONLY), 1)
     return os.fdopen(1, "w", encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Tables as text: for a terminal, with columns below each other, and as Markdown."""
+"""Tables as text: with aligned columns for a terminal, and as Markdown."""
 
 from collections.abc import Collection, Iterable, Sequence
 
@@ -6,12 +6,12 @@ Rows = Iterable[Sequence[str]]
 
 
 def text(rows: Rows, right: "Collection[int]" = ()) -> str:
-    """Rows as lines, with columns two spaces apart; those whose numbers are in `right` end below each other."""
+    """Rows as lines, with columns two spaces apart; columns whose numbers are in `right` are aligned to the right."""
     return "\n".join("  ".join(row).rstrip() for row in _justified(rows, right))
 
 
 def markdown(rows: Rows, *, wide: bool = False) -> str:
-    """Rows, the first of them the head, as a Markdown table; a `wide` one reads well as it is. Nothing is escaped."""
+    """Rows, the first of them the header, as a Markdown table; `wide` pads the columns. Nothing is escaped."""
     head, *others = _justified(rows, least=3) if wide else rows
     line = ["-" * len(text) if wide else "---" for text in head]
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, line, *others))

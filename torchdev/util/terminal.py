@@ -1,6 +1,6 @@
-"""What leaves for a terminal or a log: the one place where what a terminal would obey is escaped, and logins hidden.
+"""Makes output safe for terminals and logs: escapes what a terminal would obey, and hides logins.
 
-Standard library alone, and any Python 3: it is at work before the environment that has the other packages is entered.
+Standard library alone, and any Python 3: it works before the environment with other packages is entered.
 """
 
 import re
@@ -8,38 +8,38 @@ import sys
 from typing import Any
 
 HIDDEN = "[hidden]"
-"""What stands in the place of a secret."""
+"""The mark that replaces a secret."""
 LOGIN = re.compile(r"([a-z][a-z0-9+.-]*://)[^\s/'\"<>]*@(?!sha256:)", re.IGNORECASE)
-"""User and password of any URL, as a user may have typed one where none belongs; NAME@sha256:... is an image."""
+"""User and password in a URL; NAME@sha256:... is an image."""
 BARE_LOGIN = re.compile(r"(?<![^\s\"'(=,])([^\s/:@\"'()=,]+:)[^\s/@\"']+@(?!sha256:)")
 """The same before a host without a scheme."""
 
 
 def without_logins(text: str) -> str:
-    """A text without user and password of a URL, and without a password before a host."""
+    """A text without user and password in URLs, and without a password before a host."""
     return BARE_LOGIN.sub(rf"\1{HIDDEN}@", LOGIN.sub(rf"\1{HIDDEN}@", text)) if "@" in text else text
 
 
 def escaped(text: str) -> str:
-    """A text whose characters that are not printable are written as Python would."""
+    """A text whose unprintable characters are escaped as Python would."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def printable(text: str) -> str:
-    """A text of several lines, without logins: all that is neither printable, a tab nor a line's end is escaped."""
+    """A text of several lines, without logins: all that is neither printable, a tab nor a line end is escaped."""
     return re.sub(r"[^\t\n]+", lambda match: escaped(match.group()), without_logins(text))
 
 
 class Shown:
-    """A stream that passes nothing to another which a terminal would obey; all else is as that one has it."""
+    """A stream that escapes what a terminal would obey before it passes a text on to another stream."""
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        """Write a text, printable, in characters that the stream's encoding has."""
+        """Write a text with characters that the stream's encoding has, escaped where needed."""
         encoding = getattr(self.stream, "encoding", None) or "utf-8"
         self.stream.write(printable(text).encode(encoding, "backslashreplace").decode(encoding))
         return len(text)
@@ -54,7 +54,7 @@ class Shown:
 
 
 def guard() -> None:
-    """Have all that this process prints from now on be shown, and not obeyed."""
+    """Guard standard output and error of this process from now on."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, Shown):
@@ -62,5 +62,5 @@ def guard() -> None:
 
 
 def drawable(stream: Any) -> Any:
-    """The stream behind one that is guarded: for drawing on a terminal, by whoever escapes the texts himself."""
+    """The unguarded stream, for drawing on a terminal by code that escapes texts itself."""
     return stream.stream if isinstance(stream, Shown) else stream

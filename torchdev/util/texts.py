@@ -1,8 +1,9 @@
-"""Text from outside: one kind with one pattern for each sort of it, checked where it enters; how it is shown.
+"""Text from outside: a `Kind` with one pattern for each sort of it, checked where it enters; and how to show it.
 
-Indexes, wheels, locks, the matrix, settings and labels are data. A text that is a `Kind`'s can stand in a command, a
-Dockerfile, a URL or a page: no kind admits spaces, quotes, control characters, or a leading dash. Two do, and go by
-file alone: REQUIREMENT, of which uv reads a line each, and SENTENCE, which is for people; and ADDRESS may hold `&`.
+Indexes, wheels, locks, the matrix, settings and labels are data. A text of a kind can be part of a command, a
+Dockerfile, a URL or a page: no kind allows spaces, quotes, control characters, or a leading dash. Two do, and are
+passed in files only: REQUIREMENT, of which uv reads one a line, and SENTENCE, which is for people; and ADDRESS may
+contain `&`.
 """
 
 import json
@@ -14,19 +15,19 @@ from torchdev.util.terminal import escaped
 from torchdev.util.terminal import printable as printable
 
 LONGEST_SHOWN = 200
-"""Characters of a text from outside that a message repeats."""
+"""Longer texts from outside are cut to so many characters in a message."""
 
 
 class NotOfKind(ValueError):
-    """A text that is not of the kind that was expected; its message repeats the text, safe to be shown."""
+    """A text that is not of the expected kind; the message repeats it, escaped."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A sort of text: what it is called in a message, the pattern that all of it matches, and its greatest length.
+    """A sort of text: its name in messages, a pattern that the whole text must match, and its greatest length.
 
-    A text that matches `never` as well is none of them. Patterns mean the same to Python's `re`, to JSON schema
-    (ECMA 262) and to Rust: no lookaround, no class but those written out.
+    A text that also matches `never` is refused. Patterns mean the same to Python's `re`, to JSON schema (ECMA 262) and
+    to Rust: no lookaround, and character classes are written out.
     """
 
     words: str
@@ -43,13 +44,13 @@ class Kind:
         return re.compile(self.pattern)
 
     def of(self, text: object) -> str:
-        """The text, if it is of this kind; NotOfKind otherwise, whatever its type."""
+        """The text, if it is of this kind; else NotOfKind, whatever its type."""
         if refusal := self.refusal(text):
             raise NotOfKind(refusal)
         return str(text)
 
     def refusal(self, text: object) -> str:
-        """Why a value is not a text of this kind, as a sentence that can be shown; empty if it is."""
+        """Why a value is not of this kind, as a sentence that can be shown; empty if it is."""
         if isinstance(text, str) and len(text) > self.longest:
             return f"{quoted(text)} is longer than {self.longest} characters"
         fits = isinstance(text, str) and self._compiled.fullmatch(text) and not _all_of(self.never, text)
@@ -66,10 +67,10 @@ _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
 _PORT = r":(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
 _REGISTRY = rf"((localhost|{_LABEL}(\.{_LABEL})+)({_PORT})?|{_LABEL}{_PORT})/"
 _NETWORK_HOST = r"([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
-"""A host as networks have it: with underscores, or an IPv6 address."""
+"""A host name or address: also with underscores, or IPv6."""
 _LOGIN = r"([A-Za-z0-9._~!$&()*+,;=:%-]*@)?"
 _URL = r"A-Za-z0-9._~:@&+,=%\-"
-"""What may stand in the path and the query of an index's URL, beside the slash; a login has some more."""
+"""Characters of the path and the query of an index's URL, beside the slash; a login may have some more."""
 _COMPONENT = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = rf"({_REGISTRY})?{_COMPONENT}(/{_COMPONENT})*"
 _IDENTIFIER = r"[0-9a-f]{64}"
@@ -80,7 +81,7 @@ _UNSEEN = (
     r"\u0000-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u180b-\u180f\u200b-\u200f\u2028-\u202f\u205f-\u206f\u3164"
     r"\ufeff\uffa0\ufff0-\uffff"
 )
-"""Characters that a reader does not see, or that change how the others are shown: controls, marks of direction."""
+"""Invisible characters, and those that change how others are shown: controls, marks of direction."""
 
 PROJECT = Kind("the normalized name of a project such as typing-extensions", r"[a-z0-9]+(-[a-z0-9]+)*")
 VERSION = Kind("a normalized version such as 2.13.0+cu126", rf"{_RELEASE}(\+[a-z0-9]+(\.[a-z0-9]+)*)?")
@@ -149,33 +150,33 @@ SENTENCE = Kind(
 
 
 URL_SECRETS = re.compile(r"([a-z][a-z0-9+.-]*://)([^/@\s]*@)?([^/\s\"'?#]*)[^\s\"']*", re.IGNORECASE)
-"""A URL: its scheme; who asks, with a password; its host and port. What follows may hold tokens, too."""
+"""A URL in parts: its scheme; user and password; its host and port. The rest may contain tokens, too."""
 
 
 def quoted(value: object) -> str:
-    """A value of any type as a message repeats it: a text in quotes, shortened, and without control characters."""
+    """A value of any type for a message: text in quotes, shortened, with control characters escaped."""
     return f'"{shown(value)}"' if isinstance(value, str) else shown(repr(value))
 
 
 def shown(text: object, longest: int = LONGEST_SHOWN) -> str:
-    """A text in one line, shortened: what a terminal would obey instead of show is escaped."""
+    """A text in one line, shortened, with everything escaped that a terminal would obey."""
     text = str(text)
     return escaped(text if len(text) <= longest else text[: longest - 1] + "…")
 
 
 def few(lines: "list[str]", most: int = 20) -> str:
-    """Lines for a message, indented; of many, the first, and how many more there are."""
+    """Lines for a message, indented; of many, the first ones and the number of the others."""
     more = [f"and {len(lines) - most} more"] if len(lines) > most else []
     return "\n".join(f"  {line}" for line in [*lines[:most], *more])
 
 
 def json_text(value: object, indent: "int | None" = 2) -> str:
-    """JSON that is printable ASCII: for programs that read what is printed here, and terminals that it is shown on."""
+    """JSON in printable ASCII, for programs and for terminals."""
     return json.dumps(value, indent=indent).replace("\x7f", "\\u007f")
 
 
 def markdown_text(text: object) -> str:
-    """A text as Markdown shows it within a line or a table: no mark-up, no HTML, no end of the cell."""
+    """A text escaped for a line or a table cell of Markdown."""
     return re.sub(r"([\\`*_\[\]<>|~&])", r"\\\1", escaped(str(text)))
 
 

@@ -1,4 +1,4 @@
-"""Generated files by their paths below a folder: compared, written, and removed only if they were written here."""
+"""Generated files, by their paths below a folder: compared, written, and removed only if torchdev wrote them."""
 
 import hashlib
 import os
@@ -17,29 +17,29 @@ from torchdev.util.texts import few
 
 RENDER = build_py("render")
 LEFTOVER = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}\.unfinished")
-"""What files.write leaves when it is killed."""
+"""The name of a file that a killed files.write has left."""
 
 
 @dataclass(frozen=True)
 class File:
-    """A file as it should be: what is in it, and its permissions."""
+    """A generated file: its content and its permissions."""
 
     data: bytes
     mode: int = 0o644
 
     @classmethod
     def like(cls, template: Path, data: bytes) -> "File":
-        """A file that is made from a template, and can be run if the template can."""
+        """A file with these bytes that is executable if its template is."""
         return cls(data, 0o755 if template.stat().st_mode & 0o100 else 0o644)
 
     @property
     def text(self) -> str:
-        """What is in it, as text."""
+        """Its content as text."""
         return self.data.decode("utf-8")
 
     @property
     def sha256(self) -> str:
-        """The hash that a list has of it."""
+        """Its sha256, as in a list."""
         return hashlib.sha256(self.data).hexdigest()
 
 
@@ -48,22 +48,22 @@ Files = dict[str, File]
 
 
 Contents = dict[str, bytes]
-"""Path to what is in a file."""
+"""Path to the content of a file."""
 
 
 def contents(made: Files) -> Contents:
-    """What is in some files, by path."""
+    """The contents of files, by path."""
     return {name: file.data for name, file in made.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tree:
-    """Files that belong below a folder.
+    """The generated files of a folder.
 
-    Where it is `listed`, the folder has a list, by which files that belong there no longer are removed, as far as the
-    tree `speaks` of them. `others` are files with another writer. `closed` folders hold nothing but the files. Messages
-    have the `label` before a path. What is written over and may be a user's is copied into `kept` before; the default
-    is .torchdev/replaced beside the folder.
+    If the folder is `listed`, it has a list of the files that torchdev wrote. Those that are generated no longer are
+    removed, as far as the tree `speaks` of them. `others` are files that other commands write. `closed` folders may
+    hold no other files. Messages put the `label` before a path. A file that is overwritten, and may be a user's, is
+    first copied into `kept`; the default is .torchdev/replaced beside the folder.
     """
 
     root: Path
@@ -76,31 +76,31 @@ class Tree:
     kept: "Path | None" = None
 
     def shown(self, name: str) -> str:
-        """A path as a message has it."""
+        """A path as messages show it."""
         return f"{self.label}/{name}" if self.label else name
 
     def copy_of(self, name: str, data: bytes) -> Path:
-        """Where a content that is written over is kept: once, however often it comes back."""
+        """Where the copy of an overwritten content goes: one copy, however often the content comes back."""
         folder = self.kept or self.root.parent / ".torchdev" / "replaced"
         return folder / f"{self.shown(name)}.{hashlib.sha256(data).hexdigest()[:12]}"
 
     def known(self) -> "Listed | None":
-        """What the list names; None where there is none."""
+        """The files in the list; None if there is no list."""
         return listed.read(self.root, self.others) if self.listed else None
 
     def list_text(self, known: Listed) -> bytes:
-        """The list as it should be: of the files, and of those that the tree does not speak of."""
+        """The new list: the generated files, and listed files that the tree does not speak of."""
         rest = {name: hashes for name, hashes in known.items() if not self.speaks(name)}
         return listed.to_text({**rest, **{name: frozenset({file.sha256}) for name, file in self.files.items()}})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """What is to be done below a folder: paths to write and to remove; and what others have there, by path, and why.
+    """The changes to make in a folder: paths to write and to remove; and files of others, by path, with the reason.
 
-    `blocked` should be written, but something else stands there. `strays` are in closed folders. `left` were written
-    here, belong there no longer, and are not removed. `edited` are those to write that were changed since they were.
-    `kept` has, by path, the copies of what was written over and may be a user's.
+    `blocked` can't be written, because something else is there. `strays` are files of others in closed folders. `left`
+    are files that torchdev wrote, no longer generates and does not remove. `edited` are to be written and were changed
+    since torchdev wrote them. `kept` has, by path, the copies of overwritten files that may be a user's.
     """
 
     write: "tuple[str, ...]" = ()
@@ -113,7 +113,7 @@ class Changes:
 
 
 def compare(tree: Tree) -> Changes:
-    """What differs below a folder from what should be there; InputError for a list that can't be one."""
+    """The differences between a folder and its tree; InputError if the list is invalid."""
     known, look = tree.known(), _Look(tree)
     write = [name for name, file in sorted(tree.files.items()) if not look.same(name, file)]
     ours = tree.files if known is None else known
@@ -136,13 +136,13 @@ def compare(tree: Tree) -> Changes:
 
 
 def update(tree: Tree) -> Changes:
-    """Make a folder what it should be; if something of others is in the way, InputError, and nothing is written."""
+    """Make a folder equal to its tree; InputError, and nothing is written, if files of others are in the way."""
     with files.locked(tree.root):
         changes = compare(tree)
         refuse_blocked(tree, changes)
         changes = replace(changes, kept=_keep(tree, changes.write))
         if LIST in changes.write:
-            # What is about to be written is listed before: what a killed run leaves must not seem to be of others.
+            # Listed before they are written: otherwise a killed run would leave files that seem to be of others.
             known = tree.known() or {}
             new = {name: known.get(name, frozenset()) | {tree.files[name].sha256} for name in tree.files}
             files.write(tree.root / LIST, listed.to_text({**known, **new}))
@@ -158,9 +158,9 @@ def update(tree: Tree) -> Changes:
 
 
 def _keep(tree: Tree, names: "Collection[str]") -> "dict[str, Path]":
-    """Copy what is about to be written over, unless torchdev wrote it, or only line ends differ; the copies by path.
+    """Copy files before they are overwritten, unless torchdev wrote them, or only line ends differ; the copies by path.
 
-    Of a folder without a list, and of a list that was damaged, nobody knows what torchdev wrote: all is copied.
+    If a folder has no list, or a damaged one, nobody knows what torchdev wrote: then all are copied.
     """
     known, look, copies = tree.known() or {}, _Look(tree), {}
     for name in names:
@@ -174,7 +174,7 @@ def _keep(tree: Tree, names: "Collection[str]") -> "dict[str, Path]":
 
 
 def check(trees: "Iterable[Tree]") -> "list[tuple[Tree, Changes]]":
-    """Raise InputError if any generated file is not as it would be rendered now; what else there is to say."""
+    """Raise InputError if any generated file is not up to date; returns the changes that are no error."""
     found = [(tree, compare(tree)) for tree in trees]
     for tree, changes in found:
         refuse_blocked(tree, changes)
@@ -187,7 +187,7 @@ def check(trees: "Iterable[Tree]") -> "list[tuple[Tree, Changes]]":
 
 
 def write(trees: "Iterable[Tree]") -> "list[tuple[Tree, Changes]]":
-    """Write what differs, and remove what was written here and belongs there no longer; what was done."""
+    """Write what differs, and remove what torchdev wrote and no longer generates; returns what was done."""
     found = list(trees)
     for tree in found:
         refuse_blocked(tree, compare(tree))
@@ -195,7 +195,7 @@ def write(trees: "Iterable[Tree]") -> "list[tuple[Tree, Changes]]":
 
 
 def refuse_strays(found: "Iterable[tuple[Tree, Changes]]") -> None:
-    """Raise InputError if what torchdev did not write stands where builds read whole folders."""
+    """Raise InputError if files of others are in folders that builds mount as a whole."""
     strays = [tree.shown(name) for tree, changes in found for name in changes.strays]
     if strays:
         what = f"these files are not torchdev's, and builds would take them in:\n{few(strays)}"
@@ -203,14 +203,14 @@ def refuse_strays(found: "Iterable[tuple[Tree, Changes]]") -> None:
 
 
 def refuse_links(tree: Tree, names: "Collection[str]", command: Command) -> None:
-    """Raise InputError if a link or a file stands where a folder of a path should be; a command goes on from there."""
+    """Raise InputError if a link or a file is at the path of a folder; a command starts with that path."""
     look = _Look(tree)
     barriers = {name: reason for name in names if (reason := look.barrier(name))}
     refuse_blocked(tree, Changes(blocked=barriers), command)
 
 
 def refuse_blocked(tree: Tree, changes: Changes, command: Command = RENDER) -> None:
-    """Raise InputError if something that was not written here stands where a file should be written."""
+    """Raise InputError if a file that torchdev did not write is at the path of a generated file."""
     if changes.blocked:
         reasons = [f"{tree.shown(name)}: {reason}" for name, reason in changes.blocked.items()]
         what = f"these files can't be written, and nothing was:\n{few(reasons)}"
@@ -218,7 +218,7 @@ def refuse_blocked(tree: Tree, changes: Changes, command: Command = RENDER) -> N
 
 
 class _Look:
-    """A look at a folder that goes through no link; what it can't read is an InputError."""
+    """A look at a folder that follows no link; unreadable files are an InputError."""
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
@@ -226,7 +226,7 @@ class _Look:
         self.barriers: dict[str, str] = {}
 
     def barrier(self, name: str) -> str:
-        """What keeps a path from being below the folder: a link, or a file, where one of its folders should be."""
+        """Why a path is not below the folder: a link or a file at the path of one of its folders."""
         parent = name.rpartition("/")[0]
         if parent not in self.barriers:
             above = self.barrier(parent) if parent else ""
@@ -263,7 +263,7 @@ class _Look:
         return (there.st_mode ^ file.mode) & 0o100 == 0 and files.read(self.root / name) == file.data
 
     def obstacle(self, name: str, file: File, *, ours: bool) -> str:
-        """Why a file can't be written; empty if it can. What stands there is `ours` if the list names it."""
+        """Why a file can't be written; empty if it can. A file that is there is `ours` if the list names it."""
         if barrier := self.barrier(name):
             return barrier
         there = self._lstat(name)
@@ -274,9 +274,9 @@ class _Look:
         return "" if ours or self.read(name) == file.data else "torchdev did not write the file that is there"
 
     def fate(self, name: str, hashes: "frozenset[str]", spelled: "dict[str, str]") -> "tuple[bool, str]":
-        """Whether a listed file that belongs there no longer is to be removed; if it is there and is not, why not.
+        """Whether a listed file that is generated no longer is to be removed; and why not, if it exists and is not.
 
-        `spelled` has the names of those that belong there: where case does not matter, one may be this file.
+        `spelled` has the names of generated files: on file systems that ignore case, one of them may be this file.
         """
         if barrier := self.barrier(name):
             return False, barrier
@@ -291,12 +291,12 @@ class _Look:
         return not (alike and os.path.samestat(there, alike)), ""
 
     def edited(self, name: str, hashes: "frozenset[str]") -> bool:
-        """Whether a listed file has another content than any that was written there."""
+        """Whether a listed file differs from everything that torchdev wrote there."""
         data = self.read(name)
         return data is not None and hashlib.sha256(data).hexdigest() not in hashes
 
     def among(self, ours: "Collection[str]") -> "tuple[tuple[str, ...], tuple[str, ...]]":
-        """What closed folders hold beside the files: of others, and what killed runs left of files."""
+        """The other files in closed folders: those of others, and leftovers of killed runs."""
         strays, leftovers = [], []
         for closed in self.tree.closed:
             for name in () if self.barrier(f"{closed}/") else self._below(closed):
@@ -315,12 +315,12 @@ class _Look:
 
 
 def _remove_empty(root: Path, name: str) -> None:
-    """Remove the folders that a removed file was in, as long as nothing is left in them."""
+    """Remove the folders of a removed file that are empty now."""
     with suppress(OSError):
         for parent in list(PurePosixPath(name).parents)[:-1]:
             (root / parent).rmdir()
 
 
 def create(made: Files, folder: Path) -> None:
-    """Make a folder of files that is not there yet, or is empty: whole or not at all."""
+    """Create a folder of files; all of it or nothing. It may exist if it is empty."""
     files.create(folder, {name: (file.data, file.mode) for name, file in made.items()})

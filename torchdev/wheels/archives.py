@@ -1,4 +1,4 @@
-"""What is read inside a wheel: by bounds, since an index may send anything under the name of one."""
+"""Reads files inside a wheel, with limits on their size: an index may send anything under the name of a wheel."""
 
 import zipfile
 import zlib
@@ -11,13 +11,13 @@ from torchdev.util.texts import REQUIREMENT, NotOfKind, quoted, shown
 from torchdev.wheels.remote import FETCHING
 
 TEXT, CODE = 4_000_000, 400_000_000
-"""Bytes that a text or a library in a wheel may have unpacked: many times what the largest have (0.2 and 35 MB)."""
+"""The most bytes of an unpacked text or library: many times what the largest have (0.2 and 35 MB)."""
 _BROKEN = (zlib.error, KeyError, EOFError, OSError, NotImplementedError, RuntimeError)
-"""What reading an archive raises that is broken, encrypted or packed in a way that wheels are not."""
+"""Errors of reading an archive that is broken, encrypted or packed in a way that wheels are not."""
 
 
 def content(archive: zipfile.ZipFile, name: str, largest: int = TEXT) -> bytes:
-    """A file of an archive; BadZipFile if it can't be read, or unpacks to more than it may."""
+    """A file of an archive; BadZipFile if it can't be read, or is larger than allowed."""
     try:
         if archive.getinfo(name).file_size > largest:
             raise zipfile.BadZipFile(f"{quoted(name)} in it unpacks to more than {largest:,} bytes")
@@ -29,7 +29,7 @@ def content(archive: zipfile.ZipFile, name: str, largest: int = TEXT) -> bytes:
 
 
 def text(archive: zipfile.ZipFile, name: str) -> str:
-    """A file of an archive as text; BadZipFile if it is none."""
+    """A file of an archive as text; BadZipFile if it is not text."""
     try:
         return content(archive, name).decode("utf-8")
     except UnicodeDecodeError:
@@ -45,7 +45,7 @@ def metadata(archive: zipfile.ZipFile) -> "Message[str, str]":
 
 
 def requirements(found: "Message[str, str]", *, extras: bool = True) -> "tuple[str, ...]":
-    """What METADATA requires, perhaps without that of extras; NotOfKind if that is not a requirement in one line."""
+    """The requirements in METADATA, optionally without those of extras; NotOfKind for an invalid one."""
     texts = [str(text) for text in found.get_all("Requires-Dist") or []]
     return tuple(_requirement(text) for text in texts if extras or "extra ==" not in text)
 

@@ -1,7 +1,7 @@
-"""What this machine's owner has set for package downloads: proxies, CA bundle, indexes, wheel folders, logins.
+"""Settings of this machine for package downloads: proxies, CA bundle, indexes, wheel folders, logins.
 
-pip's and uv's own settings are read, and given on to resolution and to builds. In builds they are secrets: they never
-reach a layer, an ARG, the history of an image, a command line or a file. What is set and can't be read is an error.
+The settings of pip and uv are read and used for resolution and builds. In builds they are secrets: they never reach a
+layer, an ARG, the history of an image, a command line or a file. A setting that can't be read is an error.
 """
 
 import hashlib
@@ -26,14 +26,14 @@ PYTORCH_INDEX = "https://download.pytorch.org/whl"
 PYTORCH_VARIABLE = "TORCHDEV_PYTORCH_INDEX"
 PIP_HEAD = "[global]\n"
 SECRET_VARIABLE = "TORCHDEV_SECRET_"
-"""How the variables begin by which buildx is handed the secrets of a build."""
+"""The prefix of the variables that pass a build's secrets to buildx."""
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
 class Host:
-    """Download settings of this machine; `folders` holds wheels or package folders on its own disk.
+    """Download settings of this machine; `folders` hold wheels or package folders on its own disk.
 
-    `logins` are for the hosts of the indexes alone; `notes` is what the owner should know of the settings.
+    `logins` are for the hosts of the indexes only; `notes` are for the owner of the settings.
     """
 
     proxies: tuple[tuple[str, str], ...] = ()
@@ -49,31 +49,31 @@ class Host:
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     def __repr__(self) -> str:
-        """Without secrets, wherever it is printed."""
+        """Without secrets, so that it can be printed."""
         values = (f"{part.name}={getattr(self, part.name)!r}" for part in fields(self))
         return self.clean(f"Host({', '.join(values)})")
 
     @property
     def verify(self) -> "str | bool":
-        """What requests is told of certificates: the CA bundle, or its own."""
+        """The `verify` setting of requests: the CA bundle, or its own."""
         return str(self.ca_bundle) if self.ca_bundle else True
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """The URLs of everything that is asked for wheels."""
+        """The URLs of all indexes and pages that may be asked for wheels."""
         own = [self.index] if self.index else []
         return (*own, *self.extra_indexes, *self.find_links, self.pytorch_index)
 
     @cached_property
     def clean(self) -> redact.Redactor:
-        """What takes this machine's secrets out of a text."""
+        """The redactor of this machine's secrets."""
         proxies = (value for name, value in self.proxies if name != "NO_PROXY")
         passwords = (login.password for login in self.logins)
         return redact.redactor((url for url in self.urls if url not in (PYPI_INDEX, PYTORCH_INDEX)), proxies, passwords)
 
     @contextmanager
     def hidden(self) -> Iterator[None]:
-        """Errors that leave this block have no secrets in their texts."""
+        """Remove secrets from the texts of errors that leave this block."""
         try:
             yield
         except TorchdevError as error:
@@ -83,17 +83,17 @@ class Host:
             raise
 
     def private(self, *only: str) -> redact.Private:
-        """What buildx is told in its environment, all secrets or some, and what cleans its words."""
+        """Variables with all secrets, or some, for buildx, and the redactor for its output."""
         found = {name: text for name, text in self.secrets().items() if name in only or not only}
         return redact.Private({_variable(name): text for name, text in found.items()}, self.clean)
 
     def secret_options(self, *only: str) -> "list[str]":
-        """A build's secrets, all or some, as buildx takes them: by variables of its environment, the CA by its file."""
+        """Options of buildx for a build's secrets, all or some: by variables of its environment, the CA by its file."""
         found = [f"id={name},env={_variable(name)}" for name in self.secrets() if name in only or not only]
         return [*found, *([f"id=ca,src={self.ca_bundle}"] if self.ca_bundle else [])]
 
     def secrets(self) -> dict[str, str]:
-        """The texts that carry these settings into a build; none for what is left at its default."""
+        """The texts that bring these settings into a build; none for settings at their default."""
         found = {}
         if (settings := self.pip_conf()) != PIP_HEAD:
             found["pip.conf"] = settings
@@ -106,12 +106,12 @@ class Host:
         return found
 
     def _proxies_text(self) -> str:
-        """The proxies for a shell to read; tools differ in whether they look for upper or for lower case."""
+        """The proxies as a shell reads them, in upper and lower case, because tools differ in which they use."""
         lines = (f"export {key}={shlex.quote(value)}\n" for name, value in self.proxies for key in (name, name.lower()))
         return "".join(lines)
 
     def uv_variables(self, folders: "tuple[Path, ...]" = ()) -> dict[str, str]:
-        """Variables for uv with the remote indexes, and other folders of wheels than this machine's."""
+        """Variables for uv with the remote indexes, and with these folders instead of this machine's own."""
         found = {"UV_NO_CONFIG": "1"}
         if self.index:
             found["UV_DEFAULT_INDEX"] = self.index
@@ -124,7 +124,7 @@ class Host:
         return found
 
     def uv_toml(self) -> str:
-        """A uv configuration with the remote indexes; local folders are no part of it."""
+        """A uv configuration with the remote indexes and without local folders."""
         lines = ["no-index = true"] if self.no_index else []
         if self.index:
             lines.append(f"index-url = {_toml(self.index)}")
@@ -137,7 +137,7 @@ class Host:
         return "".join(f"{line}\n" for line in lines)
 
     def pip_conf(self) -> str:
-        """The same for pip."""
+        """A pip configuration with the same."""
         lines = []
         if self.no_index:
             lines.append("no-index = true")
@@ -152,7 +152,7 @@ class Host:
         return PIP_HEAD + "".join(f"{line}\n" for line in lines)
 
     def _plain(self) -> "list[str]":
-        """Hosts that are named with http: uv takes them as they are, and pip only if it is told to."""
+        """Hosts with http URLs: uv accepts them as they are, pip only if they are trusted."""
         return [urlparse(url).netloc.rpartition("@")[2] for url in self.urls if url.startswith("http://")]
 
 
@@ -161,14 +161,14 @@ def _variable(secret: str) -> str:
 
 
 def read_host(environment: "Mapping[str, str]" = os.environ) -> Host:
-    """Read this machine's settings; uv's win over pip's; InputError for what can't be read."""
-    folder = Path.cwd()  # first, since pip has no good word for a folder that is gone
+    """Read this machine's settings; uv's override pip's; InputError for settings that can't be read."""
+    folder = Path.cwd()  # first, because pip has no clear message for a folder that is gone
     pip, uv = pip_settings.read(environment), uv_settings.read(environment, folder)
     return host_of(environment, pip, uv, variables.netrc(environment))
 
 
 def host_of(environment: Mapping[str, str], pip: Settings, uv: Settings, netrc: "Path | None") -> Host:
-    """Put together what pip and uv are told, and what the environment says for all tools."""
+    """Combine the settings of pip and uv with the environment's, which hold for all tools."""
     nearer = uv if uv.index or uv.extra or uv.links or uv.no_index else pip
     index, extra, links = uv.index or pip.index, uv.extra or pip.extra, uv.links or pip.links
     if nearer.no_index:
@@ -197,7 +197,7 @@ def host_of(environment: Mapping[str, str], pip: Settings, uv: Settings, netrc: 
 
 
 def _folders(locations: "Iterable[Location]", *, lenient: bool) -> "tuple[tuple[Path, ...], tuple[str, ...]]":
-    """The folders of this disk among some locations, and a note on each that is not there, which pip ignores."""
+    """The local folders among some locations, and a note on each that does not exist, which pip ignores."""
     named = [(location, folder) for location in locations if (folder := location.folder)]
     missing = [(location, folder) for location, folder in named if not folder.is_dir()]
     if missing and not lenient:
@@ -215,7 +215,7 @@ def _notes(netrc: "Path | None") -> "Iterator[str]":
 
 
 def _pytorch_index(environment: Mapping[str, str]) -> str:
-    """The PyTorch index, or the mirror of it that a variable names."""
+    """The URL of the PyTorch index, or of a mirror that a variable names."""
     if PYTORCH_VARIABLE not in environment:
         return PYTORCH_INDEX
     url = environment[PYTORCH_VARIABLE].strip()
@@ -227,7 +227,7 @@ def _pytorch_index(environment: Mapping[str, str]) -> str:
 
 
 def find_wheels(host: Host, wanted: "Iterable[tuple[str, str, str | None]]") -> dict[str, Path]:
-    """Wheel file name to its path in the host's own folders, for (project, file name, sha256) found there."""
+    """Wheel file name to its path in local folders, for those of (project, file name, sha256) that are there."""
     found = {}
     for project, file, sha256 in wanted:
         for candidate in local_wheels(host, project):
@@ -237,7 +237,7 @@ def find_wheels(host: Host, wanted: "Iterable[tuple[str, str, str | None]]") -> 
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Put a file elsewhere, in the place of one that is there: without copying, where both are on one file system."""
+    """Link or copy a file to a path, replacing a file that is there; no copy is made on one file system."""
     target.unlink(missing_ok=True)
     try:
         os.link(source, target)
@@ -246,7 +246,7 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def local_wheels(host: Host, project: str) -> "list[Path]":
-    """The wheels of a project in the host's own folders, be they flat or laid out as an index."""
+    """The wheels of a project in local folders, whether flat or laid out as an index."""
     prefix = project.replace("-", "_") + "-"
     found: list[Path] = []
     for folder in host.folders:
@@ -266,7 +266,7 @@ def sha256_of(path: Path) -> str:
 
 
 def _linked(folder: Path) -> "list[Path]":
-    """Files that a project page (PEP 503) of an index on this disk links to."""
+    """Files that a project page (PEP 503) of a local index links to."""
     page = folder / "index.html"
     if not page.is_file():
         return []

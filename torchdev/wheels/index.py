@@ -1,8 +1,8 @@
-"""Reads package indexes for the catalog: which wheels they list, and what the wheels say of themselves.
+"""Reads package indexes for the catalog: which wheels they list, and what the wheels declare.
 
-Of a wheel only the parts that are needed are fetched, by range requests. What an index sends is not believed: a page of
-another project, a redirect to another host, a wheel that names itself differently are an Untrue. Whatever goes on from
-here is of a kind of torchdev/util/texts.py; anything else on a page makes the page Forged.
+Only the needed parts of a wheel are fetched, by range requests. What an index sends is validated: a page of another
+project, a redirect to another host, or a wheel that names itself differently is an Untrue. All results are of a kind of
+torchdev/util/texts.py; anything else on a page makes the page Forged.
 """
 
 import re
@@ -36,9 +36,9 @@ from torchdev.wheels.host import Host
 from torchdev.wheels.remote import Silent, Untrue, session
 
 LIBRARY = "torch/lib/libtorch_python.so"
-"""The library that holds what torch.cuda.get_arch_list() answers."""
+"""The library with the answer of torch.cuda.get_arch_list()."""
 SMALL = re.compile(r"torch/lib/lib(c10\.so|gomp)")
-"""Libraries beside it of which the glibc is read, too: in older wheels they ask for a newer one."""
+"""More libraries whose glibc is read: in older wheels they need a newer one."""
 FLAGS = re.compile(rb"(?:sm|compute)_\d+[a-z]?(?: (?:sm|compute)_\d+[a-z]?)+\x00|(?:sm|compute)_\d+[a-z]?\x00")
 LINUX = re.compile(rf"linux\w*_({'|'.join(ARCHITECTURES)})\.whl$")
 GLIBC = re.compile(rb"\x00GLIBC_2\.(\d+)(?=[\x00.])")
@@ -51,16 +51,16 @@ _NO_PAGE = (
     KeyError,
     RecursionError,
 )
-"""What reading a page raises that is none: of another type or version, or markup that its parser gives up on."""
+"""Errors of reading a page that is invalid: another type or version, or markup that the parser gives up on."""
 
 
 class Forged(Untrue):
-    """An index that lists what no index has: a file whose name is no wheel's, a hash that is none, an odd address."""
+    """An index lists something impossible: a file whose name is no wheel's, a malformed hash, an odd address."""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A wheel on an index page, and where it is."""
+    """A wheel on an index page, and its URL."""
 
     project: str
     version: str
@@ -69,15 +69,15 @@ class Listed:
 
     @property
     def server(self) -> str:
-        """The host that has it, with its port."""
+        """Its host, with the port."""
         return urlsplit(self.url).netloc.rpartition("@")[2]
 
 
 @dataclass(frozen=True)
 class Inside:
-    """What a wheel says of itself: Requires-Dist without extras, and its CUDA variant.
+    """What a wheel declares: Requires-Dist without extras, and its CUDA variant.
 
-    Where its library was read, too: the GPU architectures it is compiled for, and the newest glibc asked for (2.28).
+    If its library was read, also the GPU architectures it is compiled for, and the newest glibc it needs (2.28).
     """
 
     requires: tuple[str, ...]
@@ -87,7 +87,7 @@ class Inside:
 
 
 def list_wheels(host: Host, endpoint: "str | None", project: str) -> "list[Listed] | None":
-    """The Linux wheels of a project that an index (PEP 503, 691) lists, yanked ones left out; None if it has none such.
+    """The Linux wheels of a project that an index (PEP 503, 691) lists, without yanked ones; None if there are none.
 
     `endpoint` None is the index that this machine's pip uses.
     """
@@ -122,7 +122,7 @@ def _page(host: Host, location: str, project: str) -> "ProjectPage | None":
 
 
 def _listed(project: str, package: DistributionPackage) -> Listed:
-    """A wheel of a page; NotOfKind if anything that a page says of it is not of its kind."""
+    """A wheel of a page; NotOfKind if anything that the page says about it is invalid."""
     file, address = texts.WHEEL.of(package.filename), urlsplit(texts.ADDRESS.of(package.url))
     if unquote(address.path.rpartition("/")[2]) != file:
         raise NotOfKind(f"{file} at {quoted(package.url)}, which is the address of another file")
@@ -135,7 +135,7 @@ def _listed(project: str, package: DistributionPackage) -> Listed:
 
 
 def read_wheel(host: Host, listed: Listed, *, library: bool) -> Inside:
-    """Read what a wheel says of itself, by range requests."""
+    """Read what a wheel declares, by range requests."""
     whom = f"{listed.wheel.file} of {listed.server}"
     return remote.read_wheel(host, listed.url, lambda archive: _inside(archive, listed, library=library), whom)
 
@@ -169,7 +169,7 @@ def _flavour(text: str, listed: Listed) -> str:
 
 
 def _same(said: str, version: str) -> bool:
-    """Whether a text is a version, and the same but for the CUDA variant, which not all of a wheel's parts name."""
+    """Whether a text is the same version but for the CUDA variant, which not all parts of a wheel name."""
     try:
         return same_release(said, version)
     except InvalidVersion:
@@ -187,7 +187,7 @@ def _glibc(library: bytes) -> "str | None":
 
 
 def pin(requires: "tuple[str, ...]", prefix: str, machine: str) -> "str | None":
-    """The exact version of the project whose name begins with `prefix` that is required on a machine (x86_64)."""
+    """The exact version that is required, on a machine (x86_64), of the project whose name begins with `prefix`."""
     environment = {"platform_system": "Linux", "platform_machine": machine, "sys_platform": "linux"}
     for text in requires:
         requirement = Requirement(text)

@@ -1,7 +1,7 @@
 """Locks: exact versions, sha256 and sizes of every wheel of a cell.
 
-A lock holds no URLs: which index serves the bytes is the business of the machine that builds. Reading one back, and
-what must hold between it and its cell, is in torchdev/wheels/lockfile.py.
+A lock holds no URLs: each machine that builds chooses its index. torchdev/wheels/lockfile.py reads locks and validates
+them against their cells.
 """
 
 import hashlib
@@ -21,9 +21,9 @@ from torchdev.util import texts
 from torchdev.util.jsonfile import STRICT, of
 
 UV = "0.13.9"
-"""The uv that resolves here, installs in builds and is part of every image."""
+"""The uv version that resolves here, installs in builds and is part of every image."""
 PYTORCH: Final = "pytorch"
-"""The origin of a wheel that only the PyTorch index has, since its CUDA variant is not the one on PyPI."""
+"""The origin of a wheel that only the PyTorch index has, because PyPI has another CUDA variant."""
 FLAVOURED = ("torch", *COMPANIONS)
 """The projects whose wheels differ by CUDA variant."""
 CUDA_RUNTIME = ("nvidia-cuda-runtime", "nvidia-cuda-runtime-cu12", "nvidia-cuda-runtime-cu11")
@@ -34,10 +34,10 @@ Bytes = Annotated[int, Field(ge=0, le=1_000_000_000_000)]
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
-    """One wheel. `size` and `installed` are bytes: of the file, and of all that it unpacks to; None if not known.
+    """One wheel. `size` and `installed` are bytes of the file, and of its unpacked content; None if not known.
 
-    Without `sha256` the wheel is unresolved: its CUDA variant is only on the PyTorch index, which did not answer when
-    the lock was made. `file` is then what it should be called.
+    Without `sha256` the wheel is unresolved: only the PyTorch index has its CUDA variant, and that did not answer when
+    the lock was made. `file` is then the expected name.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -52,7 +52,7 @@ class Package:
 
     @property
     def requirement(self) -> str:
-        """A line of a requirements file that admits just this wheel; none, if it is unresolved."""
+        """A line of a requirements file that allows only this wheel; empty if it is unresolved."""
         hashed = f" --hash=sha256:{self.sha256}" if self.sha256 else "  # unresolved: no hash is known"
         return f"{self.name}=={self.version}{hashed}"
 
@@ -64,7 +64,7 @@ class Package:
 
 @dataclass(frozen=True, kw_only=True)
 class Lock:
-    """All that enters a cell by way of a package index."""
+    """Everything that enters a cell from a package index."""
 
     __pydantic_config__: ClassVar = STRICT
 
@@ -86,7 +86,7 @@ class Lock:
 
     @property
     def cudnn_name(self) -> str:
-        """The project that the locked cuDNN is a wheel of, such as nvidia-cudnn-cu13; empty where there is none."""
+        """The project of the locked cuDNN wheel, such as nvidia-cudnn-cu13; empty without one."""
         return next((p.name for p in self.packages if p.name.startswith("nvidia-cudnn-")), "")
 
     @property
@@ -101,13 +101,13 @@ class Lock:
 
 
 def runtime_cuda(packages: "Iterable[Package]") -> "str | None":
-    """The CUDA version, such as 13.0, of a runtime wheel; None where CUDA is part of PyTorch's own, or not there."""
+    """The CUDA version, such as 13.0, of a runtime wheel; None if CUDA is part of PyTorch's own wheel, or absent."""
     runtime = next((package.version for package in packages if package.name in CUDA_RUNTIME), None)
     return minor(runtime) if runtime else None
 
 
 def requirements(cell: Cell) -> tuple[str, ...]:
-    """All that a cell asks for by name."""
+    """All requirements of a cell."""
     return (*cell.requirements, *(DEVEL if cell.devel else ()))
 
 
@@ -129,8 +129,9 @@ PIPS = {
     "3.7": _pip("24.0", "ba0d021a166865d2265246961bec0152ff124de910c5cc39f1156ce3fa7c69dc", 2110226, 7122471),
     "3.6": _pip("21.3.1", "deaf32dcd9ab821e359cd8330786bcd077604b5c5730c0b096eda46f95c24a2d", 1723581, 5797679),
 }
-"""By the first Python series that it serves, the newest pip that does: read off PyPI on 2026-11-27. Images have it, so
-that pip does the same in all of them, whatever the bases bring (Debian's Python 3.9: 20.2)."""
+"""The newest pip for Python series, by the first series that it serves: read from PyPI on 2026-11-27. Images have it,
+so that pip behaves the same in all of them, whatever the bases contain (Debian's Python 3.9: 20.2).
+"""
 
 
 def pip_for(python: str) -> Package:
@@ -139,7 +140,7 @@ def pip_for(python: str) -> Package:
 
 
 def inputs_digest(cell: Cell) -> str:
-    """sha256 of everything that a cell's resolution depends on; another digest makes the lock stale."""
+    """sha256 of everything that a cell's resolution depends on; if it changes, the lock is stale."""
     inputs = {
         "python": cell.python,
         "flavour": cell.flavour,
@@ -154,7 +155,7 @@ def inputs_digest(cell: Cell) -> str:
 
 
 def to_text(lock: Lock) -> str:
-    """A lock as it is committed: JSON, one package a line, so that a changed version is a changed line."""
+    """A lock as JSON, with one package a line, so that a changed version is a changed line."""
     head = {f.name: getattr(lock, f.name) for f in fields(lock) if f.name not in ("packages", "uv")}
     lines = [f"  {json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]
     packages = ",\n".join(f"    {json.dumps(_entry(package))}" for package in lock.packages)
@@ -167,7 +168,7 @@ def _entry(package: Package) -> dict[str, Any]:
 
 
 def completed_by(lock: Lock, known: "Iterable[Lock]") -> Lock:
-    """The lock with what earlier ones know of its unresolved wheels: a hash, once found, is kept."""
+    """The lock, with hashes that earlier locks have for its unresolved wheels."""
     found = {p.file: p for other in known for p in other.packages if p.origin == PYTORCH and p.sha256}
     packages = tuple(package if package.sha256 else found.get(package.file, package) for package in lock.packages)
     return replace(lock, packages=packages)

@@ -1,4 +1,4 @@
-"""Locks read back: each is held against its cell before anything is made of it, since people and git edit it, too."""
+"""Reads locks, and validates each against its cell before it is used, because people and git edit locks, too."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -32,12 +32,12 @@ from torchdev.wheels.lock import (
 )
 
 Doubt = tuple[KeyPath, str]
-"""Where a lock is not what it must be, and what is wrong there."""
+"""A position in a lock, and what is wrong there."""
 _ADAPTER = TypeAdapter(Lock)
 
 
 def read_lock(path: Path, cell: Cell) -> Lock:
-    """Read a cell's lock; a missing, malformed or stale one, or another cell's, is an InputError with the command."""
+    """Read a cell's lock; InputError with the command if it is missing, malformed, stale or of another cell."""
     command = build_py("lock", cell.id)
     try:
         if path.is_symlink():
@@ -55,7 +55,7 @@ def read_lock(path: Path, cell: Cell) -> Lock:
 
 
 def sound(lock: Lock, cell: Cell) -> Lock:
-    """A lock that was made just now, if it will be read back as the cell's; BuildError with what is wrong if not."""
+    """Validate a new lock as it will be validated when it is read; BuildError with what is wrong."""
     try:
         jsonfile.parse(to_text(lock).encode(), _ADAPTER)
         what = next((what for _, what in doubts(lock, cell)), "")
@@ -68,7 +68,7 @@ def sound(lock: Lock, cell: Cell) -> Lock:
 
 
 def complete(path: Path, before: Lock, after: Lock, cell: Cell) -> None:
-    """Write a completed lock in the place of the one that it was made from; BuildError if another is there by now."""
+    """Replace the lock that a completed one was made from; BuildError if there is another by now."""
     with files.locked(path.parent.parent):
         if read_lock(path, cell) != before:
             what = "its lock has changed since this run began, and stays as it is"
@@ -77,7 +77,7 @@ def complete(path: Path, before: Lock, after: Lock, cell: Cell) -> None:
 
 
 def there(path: Path) -> bool:
-    """Whether something stands where a lock should be; if it can't be read, reading it says why."""
+    """Whether something is at the path of a lock; if it can't be read, reading it will report why."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -88,7 +88,7 @@ def there(path: Path) -> bool:
 
 
 def doubts(lock: Lock, cell: Cell) -> Iterator[Doubt]:
-    """All that keeps a lock from being this cell's, as it is asked for now; nothing, if all is well."""
+    """Everything that is wrong with a lock for this cell as the matrix has it now; empty if all is well."""
     for field, wanted in (("cell", cell.id), ("python", cell.python), ("platform", cell.platform)):
         if getattr(lock, field) != wanted:
             yield (field,), f"this is the lock of {field} {getattr(lock, field)}, not of {wanted}"
@@ -111,7 +111,7 @@ def _of_uv(package: Package, cell: Cell) -> Iterator[Doubt]:
 
 
 def _of_package(package: Package, cell: Cell) -> Iterator[Doubt]:
-    """What speaks against one wheel of a cell, whatever the others are."""
+    """What is wrong with one wheel of a cell, whatever the others are."""
     try:
         name = parsed(package.file)
     except ValueError:
@@ -131,7 +131,7 @@ def _of_package(package: Package, cell: Cell) -> Iterator[Doubt]:
 
 
 def _of_order(packages: "tuple[Package, ...]") -> Iterator[Doubt]:
-    """Each package once, in the order of names, so that one set of wheels has one lock."""
+    """Packages are sorted by name, without repetition, so that one set of wheels has one lock."""
     for number, (before, package) in enumerate(pairwise(packages), 1):
         if package.name == before.name:
             yield ("packages", number), f"{package.name} is there twice, as git may have merged two locks"
@@ -140,7 +140,7 @@ def _of_order(packages: "tuple[Package, ...]") -> Iterator[Doubt]:
 
 
 def _of_requirements(lock: Lock, cell: Cell) -> Iterator[Doubt]:
-    """All that the cell asks for is there, and no version is one that it excludes."""
+    """All requirements of the cell are met, and no version is excluded by one."""
     numbers = {package.name: number for number, package in enumerate(lock.packages)}
     for text in requirements(cell):
         wanted = _parsed(text)
@@ -155,7 +155,7 @@ def _of_requirements(lock: Lock, cell: Cell) -> Iterator[Doubt]:
 
 
 def _of_pytorch(lock: Lock, cell: Cell) -> Iterator[Doubt]:
-    """PyTorch, CUDA and cuDNN are those that the cell's name tells."""
+    """PyTorch, CUDA and cuDNN are those in the cell's id."""
     versions = {package.name: package.version for package in lock.packages}
     torch, cuda = versions.get("torch", ""), runtime_cuda(lock.packages)
     if not torch or order(torch).public != cell.torch:
@@ -172,7 +172,7 @@ def _of_pytorch(lock: Lock, cell: Cell) -> Iterator[Doubt]:
 
 
 class _Wanted:
-    """A requirement of a cell, taken apart once for all cells that have it."""
+    """A parsed requirement, shared by all cells that have it."""
 
     def __init__(self, text: str) -> None:
         found = Requirement(text)
@@ -182,18 +182,18 @@ class _Wanted:
         self._admitted: dict[str, bool] = {}
 
     def applies(self, cell: Cell) -> bool:
-        """Whether its marker, if it has one, holds for a cell."""
+        """Whether its marker, if any, is true for a cell."""
         return not self._marker or self._marker.evaluate(_environment(cell.python, cell.arch))
 
     def admits(self, version: str) -> bool:
-        """Whether a version satisfies it; a locked prerelease was chosen, and counts."""
+        """Whether a version satisfies it; a locked prerelease was chosen on purpose, and is allowed."""
         if version not in self._admitted:
             self._admitted[version] = self._specifier.contains(order(version), prereleases=True)
         return self._admitted[version]
 
 
 def _environment(python: str, arch: str) -> dict[str, str | frozenset[str]]:
-    """What markers (PEP 508) are told of a cell."""
+    """The values of markers (PEP 508) for a cell."""
     return {
         "python_version": python,
         "python_full_version": f"{python}.0",
@@ -216,7 +216,7 @@ def _parsed(text: str) -> _Wanted:
 
 
 def _shown(path: Path, line: int = 0) -> str:
-    """A path, and a line, as a message names it: from the folder that the user is in, if it is below that."""
+    """A path and a line for a message: relative to the current folder if it is below that."""
     try:
         name = str(path.resolve().relative_to(Path.cwd().resolve()))
     except (ValueError, OSError, RuntimeError):

@@ -1,4 +1,4 @@
-"""Logins of .netrc: read as pip and requests read it, and written for builds with the hosts alone that are asked."""
+"""Logins of .netrc: parsed as pip and requests do, and written for builds with only the hosts of indexes."""
 
 import netrc
 import re
@@ -14,7 +14,7 @@ from torchdev.wheels.settings import refusal
 
 @dataclass(frozen=True)
 class Login:
-    """What a host wants to know of a user."""
+    """A login for a host."""
 
     host: str
     user: str
@@ -22,7 +22,7 @@ class Login:
 
 
 def read(path: Path, urls: "Iterable[str]") -> tuple[Login, ...]:
-    """The logins that a .netrc has for the hosts of some URLs; InputError if pip or uv could not read it."""
+    """The logins in a .netrc for the hosts of some URLs; InputError if pip or uv could not read the file."""
     found = _entries(path)
     hosts = dict.fromkeys(host for url in urls if (host := urlsplit(url).hostname))
     logins = []
@@ -35,7 +35,7 @@ def read(path: Path, urls: "Iterable[str]") -> tuple[Login, ...]:
 
 
 def as_netrc(logins: "Iterable[Login]") -> str:
-    """A .netrc with these logins alone."""
+    """A .netrc with only these logins."""
     return "".join(f"machine {x.host} login {_quoted(x.user)} password {_quoted(x.password)}\n" for x in logins)
 
 
@@ -48,7 +48,9 @@ def _entries(path: Path) -> netrc.netrc:
     try:
         return netrc.netrc(path)
     except netrc.NetrcParseError as error:
-        what = re.sub(r"[\s:]*['\"].*", "", str(error.msg))  # the rest repeats a word, which may be the password
+        what = re.sub(
+            r"[\s:]*['\"].*", "", str(error.msg)
+        )  # the rest of the message repeats a word, which may be the password
         raise _refusal(f"not a .netrc: {what}", path, error.lineno) from None
     except (OSError, ValueError) as error:
         raise _refusal(f"can't be read: {getattr(error, 'strerror', None) or type(error).__name__}", path) from None
@@ -65,7 +67,7 @@ def _checked(word: str, path: Path) -> str:
 
 
 def _quoted(word: str) -> str:
-    """A word as netrc's grammar has it; in quotes only where it must be, since older readers know none."""
+    """A word in netrc's grammar; quoted only if necessary, because older parsers know no quotes."""
     if re.fullmatch(r"[^\s\"\\#]+", word):
         return word
     return '"' + re.sub(r"([\"\\])", r"\\\1", word) + '"'

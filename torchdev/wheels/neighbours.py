@@ -1,4 +1,4 @@
-"""What packages that a cell asks for would do to its PyTorch: releases from before it, and files that both have."""
+"""Checks packages that a cell asks for: releases from before its PyTorch, and files that overwrite PyTorch's."""
 
 import dataclasses
 import zipfile
@@ -19,11 +19,11 @@ from torchdev.wheels.pylock import Resolved
 from torchdev.wheels.uv import Wanted, compile_cell
 
 Files = Mapping[str, int]
-"""Path in a wheel to the CRC of what is there."""
+"""Path in a wheel to the CRC of the file."""
 
 
 def check(cell: Cell, host: Host, wanted: Wanted, found: "Iterable[Resolved]") -> None:
-    """Refuse, with the reason, what would install beside the cell's PyTorch and not work there, or spoil it."""
+    """Refuse, with the reason, packages that install beside the cell's PyTorch but don't work with it, or break it."""
     own = tuple(line for line in wanted.requirements if _name(line) in FLAVOURED or line in ALWAYS)
     others = tuple(line for line in wanted.requirements if line not in own)
     if not others:
@@ -41,7 +41,7 @@ def _name(requirement: str) -> str:
 def _check_releases(
     cell: Cell, host: Host, wanted: Wanted, others: tuple[str, ...], found: "Mapping[str, Resolved]"
 ) -> None:
-    """Refuse a release from before PyTorch that fits only for want of bounds: the newest wants another PyTorch."""
+    """Refuse a release from before PyTorch that fits only for lack of bounds: the newest wants another PyTorch."""
     newest = {r.name: r for r in compile_cell(cell, host, dataclasses.replace(wanted, requirements=others))}
     for name in (_name(line) for line in others):
         if not is_from_before(found[name], newest[name], found.get("torch")):
@@ -59,14 +59,14 @@ def _check_releases(
 
 
 def is_from_before(chosen: Resolved, newest: Resolved, torch: "Resolved | None") -> bool:
-    """Whether an older release was chosen, and that one was uploaded before PyTorch (or no one knows when)."""
+    """Whether an older release was chosen that was uploaded before PyTorch (or at an unknown time)."""
     if order(chosen.version) >= order(newest.version):
         return False
     return not (torch and torch.uploaded and chosen.uploaded) or chosen.uploaded < torch.uploaded
 
 
 def _check_files(cell: Cell, host: Host, found: "Mapping[str, Resolved]", own: "set[str]") -> None:
-    """Refuse a package that has files of PyTorch's, or of what belongs to it, with other content."""
+    """Refuse a package that has files with the paths of PyTorch's, or its dependencies', and other content."""
     added = sorted(set(found) - own)
     files = _files(cell, host, [found[name] for name in added])
     tops = {path.partition("/")[0] for name in added for path in files[name]}
@@ -84,7 +84,7 @@ def _check_files(cell: Cell, host: Host, found: "Mapping[str, Resolved]", own: "
 
 
 def _may_share(name: str, tops: "set[str]") -> bool:
-    """Whether a project can have files below one of some top-level names: all that is called nvidia-* has nvidia/."""
+    """Whether a project may have files below some top-level names: all projects nvidia-* have nvidia/."""
     return name.replace("-", "_") in tops or name.partition("-")[0] in tops
 
 
@@ -94,7 +94,7 @@ def shared(one: Files, other: Files) -> "list[str]":
 
 
 def _files(cell: Cell, host: Host, found: "Iterable[Resolved]") -> "dict[str, Files]":
-    """The files of each release's wheel, by project, but for its metadata."""
+    """The files of each release's wheel, by project, without metadata."""
 
     def read(release: Resolved) -> "tuple[str, Files]":
         file = wheel.best(release.links, cell.python, cell.arch)
@@ -106,6 +106,6 @@ def _files(cell: Cell, host: Host, found: "Iterable[Resolved]") -> "dict[str, Fi
 
 
 def names(archive: zipfile.ZipFile) -> Files:
-    """Path to CRC of all that a wheel puts into site-packages, but for its .dist-info."""
+    """Path to CRC of the files that a wheel puts into site-packages, without its .dist-info."""
     entries = (entry for entry in archive.infolist() if not entry.is_dir())
     return {e.filename: e.CRC for e in entries if not e.filename.partition("/")[0].endswith((".dist-info", ".data"))}

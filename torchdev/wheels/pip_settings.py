@@ -1,4 +1,4 @@
-"""pip's own settings, as pip says that it has read them: whatever it can't read, or we can't hand on, is an error."""
+"""pip's settings, as pip itself prints them; settings that pip can't read, or that builds can't use, are errors."""
 
 import ast
 import os
@@ -13,16 +13,16 @@ from torchdev.util.errors import InputError
 from torchdev.wheels.settings import TIMEOUT, Location, Settings, hosts, locations, refusal
 
 PIP = (sys.executable, "-P", "-m", "pip", "config")
-"""Without the current folder on its path, which could have a module named pip."""
+"""Runs pip without the current folder on its path, which could contain a module named pip."""
 SHOW = "python -m pip config debug  # names every file, and what is in it"
 INDEXES = ("index-url", "extra-index-url", "find-links", "no-index", "trusted-host")
-"""What decides where pip looks; these may not differ between its commands."""
+"""Settings of where pip looks, which must not differ between its commands."""
 TRUE, FALSE = ("y", "yes", "t", "true", "on", "1"), ("n", "no", "f", "false", "off", "0")
-"""pip's words for a switch."""
+"""pip's values for true and false."""
 
 
 def read(environment: Mapping[str, str]) -> Settings:
-    """Have pip say how it is configured; InputError if there is no pip, or it can't read its files."""
+    """Read pip's configuration by running pip; InputError if there is no pip, or it can't read its files."""
     named = environment.get("PIP_CONFIG_FILE")
     if named and named != os.devnull and not Path(named).is_file():
         raise refusal("there is no such file, and pip would go on without it", f"PIP_CONFIG_FILE={named}")
@@ -43,7 +43,7 @@ def _start(word: str, environment: Mapping[str, str]) -> "subprocess.Popen[str]"
 
 
 def _said(child: "subprocess.Popen[str]") -> str:
-    """What pip answers; InputError with its reason if it fails."""
+    """The output of a pip command; InputError with its reason if it fails."""
     try:
         output, errors = child.communicate(timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
@@ -56,7 +56,7 @@ def _said(child: "subprocess.Popen[str]") -> str:
 
 
 def failure(errors: str) -> InputError:
-    """What it means that pip fails to say how it is configured; its words may repeat a line, so secrets are cut out."""
+    """Why pip fails to print its configuration; secrets are removed, because pip may repeat a line."""
     if "No module named pip" in errors:
         what = "this Python has no pip, so pip's settings, such as a private index, can't be known"
         return refusal(what, sys.executable, f"{sys.executable} -m ensurepip, or: uv pip install pip")
@@ -71,13 +71,15 @@ def failure(errors: str) -> InputError:
 
 
 def unreadable(debug: str) -> "list[str]":
-    """The files that `pip config debug` says are there, and that this user can't read."""
+    """The files that `pip config debug` lists and this user can't read."""
     there = re.findall(r"^  (.+), exists: True$", debug, re.MULTILINE)
     return [path for path in there if path != os.devnull and not (Path(path).is_file() and os.access(path, os.R_OK))]
 
 
 def parse(listing: str, environment: Mapping[str, str]) -> Settings:
-    """The settings that `pip config list` prints: install's win over global's, the environment's over both."""
+    """The settings that `pip config list` prints: those of install override global ones, the environment overrides
+    both.
+    """
     table = _table(listing)
     found: dict[str, str] = {}
     for section in ("global", "install", ":env:"):
@@ -99,7 +101,7 @@ def parse(listing: str, environment: Mapping[str, str]) -> Settings:
 
 
 def _table(listing: str) -> dict[str, dict[str, str]]:
-    """Section to key to value; a key that can't be an option's was written wrong, and pip passes it over."""
+    """Section to key to value; a key that is no option's name is a typing mistake, which pip ignores."""
     table: dict[str, dict[str, str]] = {}
     for line in listing.splitlines():
         match = re.fullmatch(r"(:env:|[^.]+)\.(.+?)=(['\"].*)", line)
@@ -114,7 +116,9 @@ def _table(listing: str) -> dict[str, dict[str, str]]:
 
 
 def _refuse_others(table: dict[str, dict[str, str]], found: Mapping[str, str]) -> None:
-    """Refuse indexes of single commands: builds download, and would ask other places than `pip install` does here."""
+    """Refuse different indexes for single pip commands: builds run pip download, which would not use those of pip
+    install.
+    """
     for section in ("download", "wheel"):
         for key in INDEXES:
             value = table.get(section, {}).get(key)
@@ -124,7 +128,7 @@ def _refuse_others(table: dict[str, dict[str, str]], found: Mapping[str, str]) -
 
 
 def _refuse_unsupported(found: Mapping[str, str], environment: Mapping[str, str]) -> None:
-    """Refuse what pip would obey and torchdev can't hand on."""
+    """Refuse settings that pip obeys and builds can't use."""
     if found.get("client-cert", "").strip():
         what = "a client certificate can't be handed to builds"
         raise refusal(what, _where("client-cert"), "take it away; have a mirror without one, or a proxy that adds it")
@@ -143,7 +147,7 @@ def _switch(text: str) -> bool:
 
 
 def _expanded(path: str) -> str:
-    """A path with its ~ expanded as pip does: one without a home stays as it is."""
+    """A path with ~ expanded as pip does; without a home it stays as it is."""
     try:
         return str(Path(path).expanduser()) if path.startswith("~") else path
     except RuntimeError:

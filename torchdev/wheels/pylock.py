@@ -1,4 +1,4 @@
-"""Reads pylock.toml (PEP 751), which uv writes from what indexes say: only what is of its kind goes on from here."""
+"""Reads pylock.toml (PEP 751), which uv writes from what indexes send; every value is validated."""
 
 import tomllib
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from torchdev.util.texts import NotOfKind, quoted
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """A wheel file: where it can be read, by URL or path, its sha256, bytes, time, if the index gives them."""
+    """A wheel file: its URL or path; sha256, bytes and upload time, if the index gives them."""
 
     file: str
     location: str
@@ -26,7 +26,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A release of a project that was chosen, by normalized names, and all its wheels."""
+    """A resolved release of a project, by normalized name, and all its wheels."""
 
     name: str
     version: str
@@ -39,12 +39,12 @@ class Resolved:
 
     @property
     def uploaded(self) -> "datetime | None":
-        """When the first of its wheels was put on the index, if that is told."""
+        """When the first of its wheels was uploaded, if that is known."""
         return min((link.uploaded for link in self.wheels if link.uploaded), default=None)
 
 
 def read(text: str) -> "list[Resolved]":
-    """What a pylock.toml has; NotOfKind if it is not one, or names what is not of its kind."""
+    """The releases in a pylock.toml; NotOfKind if the file or any value is invalid."""
     try:
         entries: list[dict[str, Any]] = tomllib.loads(text).get("packages", [])
         return [_resolved(entry) for entry in entries]
@@ -61,7 +61,7 @@ def _resolved(entry: "dict[str, Any]") -> Resolved:
 
 
 def _location(wheel: "dict[str, Any]") -> "tuple[str, bool]":
-    """Where a wheel is, and whether that is a URL; one of this machine uv names by a path or a file: URL."""
+    """The location of a wheel, and whether it is remote; for a local wheel uv writes a path or a file: URL."""
     if "url" not in wheel:
         return str(wheel["path"]), False
     url = str(wheel["url"])
@@ -71,7 +71,7 @@ def _location(wheel: "dict[str, Any]") -> "tuple[str, bool]":
 
 
 def _link(wheel: "dict[str, Any]", name: str, version: str) -> Link:
-    """A wheel of a release; uv takes its name from the address, and so do pip and the builds."""
+    """A wheel of a release; uv, pip and builds take its name from the URL."""
     location, remote = _location(wheel)
     file = unquote(urlsplit(location).path.rpartition("/")[2]) if remote else location.rpartition("/")[2]
     if wheel.get("name", file) != file:

@@ -1,4 +1,4 @@
-"""Wheels that only the PyTorch index has: what is known of them, and what the index's own pages say."""
+"""Wheels that only the PyTorch index has: what the catalog knows about them, and the index's own pages."""
 
 import threading
 import time
@@ -14,20 +14,19 @@ from torchdev.wheels.index import Listed, list_wheels
 from torchdev.wheels.remote import Refused, Silent, Untrue
 
 SILENT_SECONDS = 600
-"""How long an index that did not answer is not asked again. Not for ever: a build of many cells takes hours."""
+"""Seconds for which an index that did not answer is not asked again. It may answer later: many cells take hours."""
 
 
 def known_files(flavour: str) -> dict[str, str]:
-    """File name to sha256 of the wheels of a CUDA variant whose hashes the catalog has."""
+    """File name to sha256 of those wheels of a CUDA variant whose hashes the catalog has."""
     builds = (build for build in load().builds if build.origin == PYTORCH and build.flavour == flavour)
     return {wheel.file: wheel.sha256 for build in builds for wheel in build.wheels if wheel.sha256}
 
 
 def contradicted(file: str, sha256: "str | None", known: dict[str, str]) -> dict[str, str]:
-    """The known wheels, file name to sha256, in whose place a file is offered that is none of them.
+    """The known wheels, file name to sha256, that an offered file would replace without being one of them.
 
-    Another tag in its name makes no other wheel of it: what counts is which project, version, Python and machine it
-    serves.
+    A changed tag in the name makes no other wheel: project, version, Python and machine count.
     """
     if file in known:
         return {} if sha256 == known[file] else {file: known[file]}
@@ -36,7 +35,7 @@ def contradicted(file: str, sha256: "str | None", known: dict[str, str]) -> dict
 
 
 def known_requirements(torch: str, flavour: str, python: str, arch: str = AMD64) -> "list[str] | None":
-    """What PyTorch of a release and CUDA variant requires; None if the catalog does not have it."""
+    """The requirements of PyTorch of a release and CUDA variant; None if the catalog does not have them."""
     wanted = ("torch", torch, flavour, arch, PYTORCH)
     found = (b for b in load().builds if (b.project, b.version, b.flavour, b.arch, b.origin) == wanted)
     requires = next((build.requirements(python) for build in found), None)
@@ -44,9 +43,9 @@ def known_requirements(torch: str, flavour: str, python: str, arch: str = AMD64)
 
 
 class Asked:
-    """What the PyTorch index has answered in a run: a page is asked for once, an index that is silent once in a while.
+    """Answers of the PyTorch index in this run: each page is asked for once, and a silent index not again for a while.
 
-    `say` is told once of each index that what is known counts in its place, and why.
+    `say` gets one message for each index that can't be used, with the reason.
     """
 
     def __init__(self, say: "Callable[[str], None]" = lambda text: None) -> None:
@@ -57,7 +56,7 @@ class Asked:
         self._alone = threading.Lock()
 
     def page(self, host: Host, address: str, project: str) -> "list[Listed]":
-        """The wheels that a page lists, none if there is no such page; Silent, Refused or Untrue if it can't be had."""
+        """The wheels that a page lists, none if there is no page; Silent, Refused or Untrue if it can't be read."""
         with self._alone:
             since, silence = self._silences.get(host.pytorch_index, (0.0, ""))
             if silence and time.monotonic() - since < SILENT_SECONDS:
@@ -76,7 +75,7 @@ class Asked:
         return found
 
     def tell(self, host: Host, why: str) -> None:
-        """Say, once of an index, why it is of no help here."""
+        """Print, once for each index, why it can't be used."""
         with self._alone:
             if host.pytorch_index not in self._told:
                 self._told.add(host.pytorch_index)
@@ -84,9 +83,9 @@ class Asked:
 
 
 class Index:
-    """The PyTorch index's pages of a CUDA variant. One that has been silent is not asked again for a while.
+    """The PyTorch index's pages of a CUDA variant. A silent one is not asked again for a while.
 
-    `silence` is why it does not answer; empty as long as it does. `refusals` has the pages that it refuses, by project.
+    `silence` is why it does not answer; empty as long as it does. `refusals` has the refused pages, by project.
     """
 
     def __init__(self, host: Host, flavour: str, asked: "Asked | None" = None) -> None:
@@ -97,9 +96,10 @@ class Index:
         self._asked = asked or Asked()
 
     def wheels(self, project: str) -> "list[Listed]":
-        """The wheels that it lists of a project; none if it lists none such, is silent, or refuses to say.
+        """The wheels that it lists of a project; none if it lists none, is silent, or refuses.
 
-        BuildError if it answers with anything but a page: what is known of its wheels is for where it can't be asked.
+        BuildError if it answers with anything but a page: known hashes replace an index that can't be asked, not one
+        that lies.
         """
         try:
             return [] if self.silence else self._asked.page(self.host, self.address, project)
@@ -116,7 +116,7 @@ class Index:
             raise BuildError(f"{self.address}: {self._shown(error)}", next_step=step) from None
 
     def unread(self, error: "Silent | Refused") -> None:
-        """Say that a wheel of it can't be read, and that what is known counts."""
+        """Print that a wheel of it can't be read, and that the known hashes are used."""
         self._asked.tell(self.host, f"lists wheels that can't be read: {self._shown(error)}")
 
     def _shown(self, error: Exception) -> str:

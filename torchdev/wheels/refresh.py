@@ -1,4 +1,4 @@
-"""Refreshes the catalog from PyPI and the PyTorch index: all of it or nothing, and nothing that is not plausible."""
+"""Refreshes the catalog from PyPI and the PyTorch index: completely or not at all, and only if it is plausible."""
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
@@ -20,16 +20,16 @@ FIRST = {"torch": "1.10", "torchvision": "0.11", "torchaudio": "0.10"}
 """The oldest release of each project that the catalog holds."""
 CUDNN = ("nvidia-cudnn-cu11", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13")
 AT_ONCE = 12
-"""Wheels read at once."""
+"""How many wheels are read at once."""
 
 Say = Callable[[str], None]
 
 
 def refresh(old: Catalog, host: Host, flavours: "Iterable[str]", say: Say, *, accept_removed: bool = False) -> Catalog:
-    """The catalog as the indexes give it now; what was read before and is listed unchanged is not read again.
+    """The catalog as the indexes have it now; wheels that are listed unchanged are not read again.
 
-    `flavours` are those to look for on the PyTorch index. If that index is silent altogether, what is known of it
-    stays as it is. Raises BuildError, and so changes nothing, if an index stops halfway or is not plausible.
+    `flavours` are those to look for on the PyTorch index. If that index does not answer at all, its part stays as it
+    is. BuildError, and no change, if an index stops halfway or is not plausible.
     """
     try:
         builds = [*_of_pypi(old, host, say), *_of_pytorch(old, host, flavours, say)]
@@ -56,7 +56,7 @@ def _refused(why: str, step: Step = WITHDRAWN) -> BuildError:
 
 
 def implausible(old: Catalog, new: Catalog, *, accept_removed: bool = False) -> "list[str]":
-    """What speaks against a new catalog: wheels or cuDNN versions that are gone, others in the place of known ones."""
+    """Why a new catalog is refused: wheels or cuDNN versions are gone, or others have replaced known ones."""
     known = {(b.origin, b.flavour if b.origin == PYTORCH else "", w.file): w for b in old.builds for w in b.wheels}
     found = {(b.origin, b.flavour if b.origin == PYTORCH else "", w.file): w for b in new.builds for w in b.wheels}
     doubts = list(_contradictions(old, new))
@@ -72,7 +72,7 @@ def implausible(old: Catalog, new: Catalog, *, accept_removed: bool = False) -> 
 
 
 def _contradictions(old: Catalog, new: Catalog) -> "Iterator[str]":
-    """The wheels that are listed in the place of known ones, and are others, by whatever name."""
+    """The listed wheels that have replaced known ones, by whatever name."""
     known: dict[tuple[str, ...], dict[str, str]] = {}
     for build in old.builds:
         hashes = {wheel.file: wheel.sha256 for wheel in build.wheels if wheel.sha256}
@@ -85,12 +85,12 @@ def _contradictions(old: Catalog, new: Catalog) -> "Iterator[str]":
 
 
 def _release(build: Build) -> tuple[str, ...]:
-    """What the wheels of an index that stand for each other have in common."""
+    """The key that wheels of an index have in common if they stand for each other."""
     return build.origin, build.flavour if build.origin == PYTORCH else "", build.project, build.version
 
 
 def changes(old: Catalog, new: Catalog) -> "list[str]":
-    """What a refresh has brought, a line a build."""
+    """The changes of a refresh, a line for each build."""
     before = {build.key: build for build in old.builds}
     lines = []
     for build in new.builds:
@@ -106,7 +106,7 @@ def changes(old: Catalog, new: Catalog) -> "list[str]":
 
 
 def gaps(new: Catalog) -> "list[str]":
-    """What a person has to add to data/facts.yaml: CUDA variants and companions of releases that no wheel tells."""
+    """What a person must add to data/facts.yaml: CUDA variants and companions of releases, which no wheel tells."""
     lines = []
     for torch in dict.fromkeys(build.version for build in new.of("torch")):
         if not facts.flavours(torch, "amd64"):
@@ -160,7 +160,7 @@ def _builds(
     host: Host,
     say: Say,
 ) -> "list[Build]":
-    """A build for each group of listed wheels; one whose wheels were all read before is taken over."""
+    """A build for each group of listed wheels; a build whose wheels were all read before is kept."""
     kept = [known[key] for key, listed in groups.items() if key in known and _read_before(known[key], listed, source)]
     new = [listed for key, listed in groups.items() if not (key in known and _read_before(known[key], listed, source))]
     say(f"{origin}: {len(groups)} builds listed, {len(new)} to be read")
@@ -180,12 +180,12 @@ def _read_before(build: Build, listed: "list[Listed]", source: str) -> bool:
 
 
 def _to_read(listed: "list[Listed]") -> "list[Listed]":
-    """The wheels of a build to be read: all of torch, whose requirements differ by Python; else one."""
+    """The wheels of a build to read: all of torch, whose requirements differ by Python; else one."""
     return listed if listed[0].project == "torch" else listed[:1]
 
 
 def _build(listed: "list[Listed]", inside: "dict[str, Inside]", origin: str, source: str) -> Build:
-    """One build from what its wheels say; they must agree on the CUDA variant."""
+    """One build from what its wheels declare; they must agree on the CUDA variant."""
     first = listed[0]
     found = {entry.wheel.python: inside[entry.wheel.file] for entry in _to_read(listed)}
     flavours = {one.flavour for one in found.values()}
@@ -217,7 +217,7 @@ def _sorted(wheels: "Iterable[Wheel]") -> "list[Wheel]":
 
 
 def _cudnn_versions(host: Host, name: str) -> tuple[str, ...]:
-    """The releases of a cuDNN project on PyPI, oldest first; those that are none, such as .dev, left out."""
+    """The releases of a cuDNN project on PyPI, oldest first, without prereleases such as .dev."""
     listed = list_wheels(host, None, name)
     if not listed:
         raise Untrue(f"the index says that there is no {name}")
@@ -226,7 +226,7 @@ def _cudnn_versions(host: Host, name: str) -> tuple[str, ...]:
 
 
 def _sources(old: Catalog, builds: "list[Build]") -> dict[str, Source]:
-    """The sources of all builds; those of this run are of today."""
+    """The sources of all builds, with today's date for those of this run."""
     today = _today()
     ours = {
         "pypi": Source("wheels on PyPI", "PyPI", today),

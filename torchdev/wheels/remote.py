@@ -1,6 +1,6 @@
-"""What is asked of other machines comes to an end: in time, in size, in redirects. Pages, and parts of wheels.
+"""Bounds every request to another machine in time, size and redirects: for pages, and for parts of wheels.
 
-requests bounds only the wait for each next byte, so a server that sends one now and then would hold a run for ever.
+requests limits only the wait for each next byte, so a server that sends one now and then would hold a run for ever.
 """
 
 import lzma
@@ -27,11 +27,11 @@ TIMEOUT = (10, 30)
 """Seconds to connect, and to wait for each next part of an answer."""
 RETRIES = 3
 PAGE_SECONDS = 60
-"""How long a page of an index may take, all tries together."""
+"""Seconds for a page of an index, all tries together."""
 WHEEL_SECONDS = 600
-"""How long it may take to read the parts of a wheel that are wanted."""
+"""Seconds for reading the needed parts of a wheel."""
 LARGEST = 64 * 1024 * 1024
-"""Bytes of a page, or of a part of a wheel, at most. PyTorch's largest page has 4 MB, the library that is read 10."""
+"""The most bytes of a page, or of a part of a wheel. PyTorch's largest page has 4 MB, its library 10."""
 NOT_A_WHEEL = (
     RemoteZipError,
     zipfile.BadZipFile,
@@ -44,7 +44,7 @@ NOT_A_WHEEL = (
     RuntimeError,
     OSError,
 )
-"""What zipfile and those below it raise for files that are not as they should be; of encrypted ones, a RuntimeError."""
+"""Errors of zipfile and the modules below it for broken files; for encrypted ones, a RuntimeError."""
 
 
 ANSWERED = (
@@ -53,31 +53,31 @@ ANSWERED = (
     requests.exceptions.InvalidSchema,
     requests.exceptions.ContentDecodingError,
 )
-"""What requests raises of a server that has answered: redirects that lead nowhere, what it can't unpack."""
+"""Errors of requests for a server that has answered: endless redirects, content that can't be decoded."""
 
 
 FETCHING = (requests.RequestException, HTTPError, RemoteIOError)
-"""What requests and remotezip raise of a server that does not answer, or not with what they can go on with."""
+"""Errors of requests and remotezip for a server that does not answer, or with something that is of no use."""
 
 
 class Silent(Exception):
-    """A server that does not answer, or not in time."""
+    """A server does not answer, or not in time."""
 
 
 class Untrue(Exception):
-    """A server that answers with something that can't be what was asked for: a status, a part, another thing."""
+    """A server answers with something wrong: a status, a wrong part, another file."""
 
 
 class Refused(Untrue):
-    """A server that says it won't, or can't now: 403, 500. It has said nothing that is not true."""
+    """A server refuses, or can't answer now: 403, 500. It has sent no wrong data."""
 
 
 def within(seconds: float, work: Callable[[], T], whom: str) -> T:
-    """What `work` returns, or raises; Silent if it takes longer, InterruptedRun if the run is interrupted meanwhile.
+    """The result of `work`, or its error; Silent if it takes too long, InterruptedRun after an interrupt.
 
-    If it takes more than a moment, `whom` is said to be waited for. The work runs in a thread, since nothing else
-    bounds the look-up of a name, a handshake and a trickle alike. One that is given up goes on until its socket's
-    timeout, and does not keep this program from ending.
+    If it takes more than a moment, a message says that the run waits for `whom`. The work runs in a thread, because
+    nothing else bounds a name look-up, a handshake and a trickle alike. A thread that is given up ends with its
+    socket's timeout, and does not keep the program from ending.
     """
     outcome: list[tuple[T | None, BaseException | None]] = []
     done = threading.Event()
@@ -102,9 +102,10 @@ def within(seconds: float, work: Callable[[], T], whom: str) -> T:
 
 @contextmanager
 def session(host: Host, *, stays: bool = False) -> Iterator[requests.Session]:
-    """A session with this machine's CA bundle, timeouts and retries; one that `stays` follows no redirect elsewhere.
+    """A session with this machine's CA bundle, timeouts and retries; with `stays` it follows no redirect to another
+    host.
 
-    What goes wrong with it is raised as Silent or Untrue.
+    Its errors are raised as Silent or Untrue.
     """
     with answering(), _Session() as made:
         made.verify = host.verify
@@ -116,7 +117,7 @@ def session(host: Host, *, stays: bool = False) -> Iterator[requests.Session]:
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """Errors of the libraries that fetch, as Silent or Untrue."""
+    """Convert errors of the libraries that fetch to Silent or Untrue."""
     try:
         yield
     except requests.exceptions.ChunkedEncodingError:
@@ -131,7 +132,7 @@ def answering() -> Iterator[None]:
 
 @contextmanager
 def unpacking() -> Iterator[None]:
-    """Errors of the libraries that unpack, for what can't be read as a wheel, as Untrue."""
+    """Convert errors of the libraries that unpack to Untrue."""
     try:
         yield
     except NOT_A_WHEEL as error:
@@ -195,7 +196,7 @@ class _Adapter(HTTPAdapter):
 
 
 class _Answer(requests.Response):
-    """An answer whose content, of a redirect too, is not read beyond the largest that can be meant."""
+    """An answer whose content, also of a redirect, is read up to the largest allowed size only."""
 
     def iter_content(self, chunk_size: "int | None" = 1, decode_unicode: bool = False) -> Iterator[Any]:
         count = 0
@@ -207,7 +208,7 @@ class _Answer(requests.Response):
 
 
 class _Fetcher(RemoteFetcher):  # type: ignore[misc]
-    """Fetches parts of a wheel; one that is answered by another or a longer part is not read."""
+    """Fetches parts of a wheel; an answer with another or a longer part is not read."""
 
     def _request(self, kwargs: "dict[str, Any]") -> "tuple[Any, str]":
         raw, said = super()._request(kwargs)
@@ -219,7 +220,7 @@ class _Fetcher(RemoteFetcher):  # type: ignore[misc]
 
 
 def _answers(asked: str, said: str) -> bool:
-    """Whether a Content-Range is what a Range asks for: bytes=5-9 or, of the end, bytes=-5."""
+    """Whether a Content-Range answers a Range: bytes=5-9 or, of the end, bytes=-5."""
     try:
         first, _, last = asked.removeprefix("bytes=").partition("-")
         span, _, total = said.removeprefix("bytes ").partition("/")

@@ -1,7 +1,7 @@
-"""Cells to locks: uv resolves for the cell's Python and platform against the host's index.
+"""Resolves cells to locks: uv resolves for the cell's Python and platform against the host's index.
 
-uv never sees the PyTorch index, which has other things under names that are not its own. Of a CUDA variant that only
-that index has, uv gets a stub of torch with the true requirements, and the wheels are put in afterwards.
+uv never sees the PyTorch index, which also has other projects under well-known names. For a CUDA variant that only that
+index has, uv gets a stub of torch with the true requirements, and the wheels are added afterwards.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ def resolve(
 ) -> Lock:
     """Resolve a cell by uv against the host's index; `known` maps sha256 to installed bytes read before.
 
-    `asked` is what other cells of a run have learned of the PyTorch index.
+    `asked` has the answers of the PyTorch index in this run.
     """
     with host.hidden(), _reading(cell, host):
         return _resolve(cell, host, known or {}, pytorch.Index(host, cell.flavour, asked))
@@ -41,7 +41,7 @@ def resolve(
 
 @contextmanager
 def _reading(cell: Cell, host: Host) -> Iterator[None]:
-    """What an index or a wheel of it does wrong here is an error that names the cell."""
+    """Convert errors of an index or its wheels to an error that names the cell."""
     try:
         yield
     except (Silent, Untrue, NotOfKind) as error:
@@ -124,7 +124,7 @@ def _resolve_elsewhere(cell: Cell, host: Host, known: dict[str, int], index: pyt
 
 @dataclass(frozen=True)
 class Offer:
-    """A wheel of a CUDA variant: its file name, its hash if it is known, and where it can be read, if anywhere."""
+    """A wheel of a CUDA variant: its file name, its hash if known, and its location, if any."""
 
     file: str
     sha256: "str | None"
@@ -132,7 +132,7 @@ class Offer:
 
 
 def _offered(name: str, cell: Cell, index: pytorch.Index) -> "Offer | None":
-    """The wheel of a project with CUDA variants for a cell: from a folder of this machine, the PyTorch index, or known facts."""
+    """A cell's wheel of a project with CUDA variants: from a local folder, the PyTorch index, or known facts."""
     required = next(r for r in cell.requirements if r.startswith(f"{name}=="))
     version = f"{required.partition('==')[2]}+{cell.flavour}"
     known = pytorch.known_files(cell.flavour)
@@ -149,7 +149,7 @@ def _offered(name: str, cell: Cell, index: pytorch.Index) -> "Offer | None":
 
 
 def _agreed(offer: Offer, known: dict[str, str], cell: Cell) -> Offer:
-    """The offer, with its known hash if its index gives none; BuildError if it is not the wheel that is known."""
+    """The offer, with the known hash if its index gives none; BuildError if it contradicts the known hash."""
     offer = dataclasses.replace(offer, sha256=offer.sha256 or known.get(offer.file))
     others = pytorch.contradicted(offer.file, offer.sha256, known)
     if others:
@@ -180,7 +180,7 @@ def _torch_requirements(offer: "Offer | None", version: str, cell: Cell, index: 
 
 
 def _not_to_be_had(version: str, cell: Cell, index: pytorch.Index) -> BuildError:
-    """Why there is no torch of a CUDA variant: its index is silent, or does not list it."""
+    """Why there is no torch of a CUDA variant: its index does not answer, or does not list it."""
     if index.silence:
         why = f"which does not answer at {index.host.pytorch_index}: {index.silence}"
         step = f"lock where it answers, set {PYTORCH_VARIABLE} to a mirror"
@@ -195,12 +195,12 @@ def _not_to_be_had(version: str, cell: Cell, index: pytorch.Index) -> BuildError
 
 
 def _is_known(offer: Offer, cell: Cell) -> bool:
-    """Whether the catalog has the hash that a wheel is offered with, so that nothing in it must be read to trust it."""
+    """Whether the catalog has the offered hash, so that the wheel can be trusted unread."""
     return bool(offer.sha256) and pytorch.known_files(cell.flavour).get(offer.file) == offer.sha256
 
 
 def _package(offer: "Offer | None", name: str, version: str, cell: Cell, index: pytorch.Index) -> Package:
-    """A wheel of a CUDA variant as it is locked; without an offer it is unresolved, and has the name it should have."""
+    """A locked wheel of a CUDA variant; without an offer it is unresolved, and has the expected name."""
     version = f"{version.partition('+')[0]}+{cell.flavour}"
     tag = f"cp{cell.python.replace('.', '')}"
     if offer is None:
@@ -230,7 +230,7 @@ def _package(offer: "Offer | None", name: str, version: str, cell: Cell, index: 
 
 
 def _filled(package: Package, page: "list[Listed]", cell: Cell, index: pytorch.Index) -> Package:
-    """A locked wheel with what the PyTorch index says of it."""
+    """A locked wheel, completed by what the PyTorch index says about it."""
     files = {listed.wheel.file: listed for listed in page if listed.version == package.version}
     file = package.file if package.file in files else wheel.best(files, cell.python, cell.arch)
     if file is None or (package.sha256 and file != package.file):
@@ -246,7 +246,7 @@ def _filled(package: Package, page: "list[Listed]", cell: Cell, index: pytorch.I
 
 
 def _check_cudnn(cell: Cell, host: Host) -> None:
-    """Refuse a cuDNN that can't serve what PyTorch was built with, as its own requirements tell."""
+    """Refuse a cuDNN that can't replace the one PyTorch was built with, according to PyTorch's requirements."""
     plain = compile_cell(cell, host, dataclasses.replace(_wanted(cell), overrides=()))
     pinned = next((release.version for release in plain if release.name.startswith("nvidia-cudnn-")), "")
     refusal = support.cudnn_refusal(pinned, cell.cudnn or "") if pinned else ""
@@ -292,7 +292,7 @@ def _bundled_cuda(found: "Iterable[Resolved]", cell: Cell, host: Host) -> "str |
 
 
 def _check_flavour(cell: Cell, packages: tuple[Package, ...], bundled: "str | None" = None) -> None:
-    """Refuse a resolution whose CUDA, in wheels of its own or bundled with PyTorch, is not what the tag says."""
+    """Refuse a resolution whose CUDA, in wheels of its own or inside PyTorch's, differs from the cell's id."""
     found = runtime_cuda(packages) or bundled
     if found != cell.cuda:
         raise InputError(

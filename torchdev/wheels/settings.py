@@ -1,4 +1,4 @@
-"""What pip or uv is told of package indexes, in a form that both have; texts of it are checked here. Pure."""
+"""Settings of package indexes, in a form common to pip and uv; every value is validated. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -9,9 +9,9 @@ from torchdev.util import redact, texts
 from torchdev.util.errors import InputError
 
 PYPI_INDEX = "https://pypi.org/simple/"
-"""Where pip and uv ask unless they are told otherwise. Importing pypi_simple for it takes a sixth of a second."""
+"""The default index of pip and uv. Importing it from pypi_simple takes a sixth of a second."""
 TIMEOUT = 60
-"""Seconds that pip or uv may take to say how it is configured."""
+"""Seconds that pip or uv may take to print its configuration."""
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,14 @@ class Location:
 
     @property
     def folder(self) -> "Path | None":
-        """The folder of this disk that it names; None for a remote location."""
+        """The folder that it names on this disk; None for a remote location."""
         scheme = urlsplit(self.text).scheme
         if scheme == "file":
             return Path(unquote(urlsplit(self.text).path))
         return None if scheme in ("http", "https") else Path(self.text)
 
     def checked(self) -> "Location":
-        """Itself; InputError if it is neither a path nor a URL that builds can use."""
+        """The location itself; InputError if it is neither a path nor a URL that builds can use."""
         if self.folder and ("://" not in self.text or self.text.startswith(("file:///", "file://localhost/"))):
             if not self.text or not self.text.isprintable():
                 raise refusal("is neither a URL nor a path", self.where)
@@ -42,9 +42,9 @@ class Location:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Indexes, pages and folders of wheels; `trusted` are hosts whose certificates are not looked at.
+    """Indexes, pages and folders of wheels; `trusted` are hosts whose certificates are not verified.
 
-    With `no_index`, no index may be asked. `lenient`: a folder that is not there is passed over, with a word.
+    With `no_index`, no index may be asked. `lenient`: a missing folder gives a note and no error.
     """
 
     index: "Location | None" = None
@@ -57,7 +57,7 @@ class Settings:
 
 
 def refusal(what: str, where: str, step: str = "mend that setting, or take it away") -> InputError:
-    """Why a setting of this machine can't be used; what is configured is never passed over."""
+    """The error for a setting of this machine that can't be used; no setting is ignored."""
     return InputError(what, where=where, next_step=step)
 
 

@@ -1,4 +1,4 @@
-"""uv as a resolver: what it is asked, what it is told of this machine, what its refusals mean."""
+"""uv as a resolver: its input, its view of this machine, and the meaning of its errors."""
 
 import os
 import re
@@ -28,9 +28,9 @@ from torchdev.wheels.settings import PYPI_INDEX
 from torchdev.wheels.wheel import machine_of
 
 REACH = ("check the network, proxies (HTTPS_PROXY) and index (pip config list); then ", build_py("doctor"))
-"""What to do where an index does not answer."""
+"""The next step if an index does not answer."""
 UV_KEPT = ("UV_HTTP_TIMEOUT", "UV_HTTP_RETRIES", "UV_CACHE_DIR", "UV_KEYRING_PROVIDER", "UV_CONCURRENT_DOWNLOADS")
-"""uv's variables that do not change what is resolved; those that name the indexes are made for each call."""
+"""Variables of uv that do not change the result; those that name indexes are set for each call."""
 COMPILE = (
     "pip",
     "compile",
@@ -44,15 +44,15 @@ COMPILE = (
 )
 
 SECONDS = 900
-"""How long one resolution may take, all that uv fetches for it included."""
+"""Seconds for one resolution, including everything that uv fetches."""
 
 LAST_PATCH = {"3.6": "3.6.15"}
-"""Patch versions of series that uv can't be asked for as such: to it 3.6 is 3.6.0, which PyTorch does not serve."""
+"""Patch versions for series that uv can't handle as such: to uv 3.6 means 3.6.0, which PyTorch does not support."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What uv is asked for: requirements, bounds, forced versions, and folders of stubs."""
+    """The input of uv: requirements, bounds, overrides, and folders of stubs."""
 
     requirements: tuple[str, ...]
     constraints: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ def index_refusal(host: Host) -> "str | None":
 
 
 def _last_said(done: "Ended") -> str:
-    """The last line that uv said, behind the address that it speaks of; how it ended, if it said nothing."""
+    """The last line of uv's output, behind the address in it; or how uv ended, if it printed nothing."""
     lines = [line.strip().removeprefix("cause: ") for line in done.output.splitlines() if line.strip()]
     if not lines:
         return ended_by(done.status)
@@ -79,7 +79,7 @@ def _last_said(done: "Ended") -> str:
 
 
 def compile_cell(cell: Cell, host: Host, wanted: Wanted, python: str = "") -> "list[Resolved]":
-    """The packages of the pylock.toml (PEP 751) that uv writes for the cell's platform and its Python, or another."""
+    """The packages in the pylock.toml (PEP 751) that uv writes for the cell's platform and its or another Python."""
     try:
         done = _run(host, python or cell.python, cell.python, wanted, cell.arch)
     except BuildError as error:
@@ -101,7 +101,7 @@ def compile_cell(cell: Cell, host: Host, wanted: Wanted, python: str = "") -> "l
 
 @dataclass(frozen=True)
 class Ended:
-    """How uv ended: its exit status, negative if a signal ended it; all that it said; the pylock.toml it wrote."""
+    """How uv ended: its exit status, negative for a signal; its whole output; the pylock.toml."""
 
     status: int
     output: str
@@ -109,9 +109,9 @@ class Ended:
 
 
 def _run(host: Host, python: str, image: str, wanted: Wanted, arch: str = AMD64) -> Ended:
-    """What uv comes to, asked for a Python on the Debian of another Python's images; BuildError if it does not end.
+    """Run uv for a Python on the Debian of another Python's images; BuildError if it does not end in time.
 
-    What it has of URLs, indexes and the pylock.toml, is never in a file or a command line.
+    URLs and indexes reach uv by its environment, and its pylock.toml comes by its output: no file has them.
     """
     major, minor = suite_of(image).glibc
     with _folder() as folder:
@@ -120,7 +120,7 @@ def _run(host: Host, python: str, image: str, wanted: Wanted, arch: str = AMD64)
         command = [_uv(), *COMPILE, "--python-version", LAST_PATCH.get(python, python)]
         command.append(f"--python-platform={machine_of(arch)}-manylinux_{major}_{minor}")
         command += ["--no-index"] if host.no_index else []
-        command += ["--no-cache"] if host.clean.tokens else []  # uv notes the URLs of what it has cached
+        command += ["--no-cache"] if host.clean.tokens else []  # uv notes the URLs of what it caches
         done = _ended(command, folder, _environment(host, wanted.folders))
         return Ended(done.returncode, host.clean(done.stderr), "" if done.returncode else done.stdout)
 
@@ -139,7 +139,7 @@ def _ended(command: "list[str]", folder: Path, environment: dict[str, str]) -> "
 
 @contextmanager
 def _folder() -> Iterator[Path]:
-    """A folder for one run of uv, which goes with it; BuildError where there is no room for what it holds."""
+    """A temporary folder for one run of uv; BuildError if the disk has no room for it."""
     try:
         with tempfile.TemporaryDirectory(prefix="torchdev-") as name:
             yield Path(name)
@@ -192,18 +192,18 @@ REFUSALS = (
         "",
     ),
 )
-"""What uv says, as a pattern; what it means; what to do before the cell is locked again. The first that fits counts."""
+"""Patterns of uv's messages, with meaning and next step before the cell is locked again. The first match counts."""
 
 
 def ended_by(status: int) -> str:
-    """What an exit status alone says, negative if a signal ended uv."""
+    """The meaning of an exit status alone, negative for a signal."""
     if status >= 0:
         return f"uv failed with exit status {status}"
     return f"uv was ended by {signal.Signals(-status).name if -status in set(signal.Signals) else f'signal {-status}'}"
 
 
 def refusal(cell: Cell, status: int, output: str) -> "tuple[str, Step]":
-    """What an exit status and the words of uv mean for a cell, and the next step."""
+    """The meaning of uv's exit status and output for a cell, and the next step."""
     command = build_py("lock", cell.id)
     if status < 0:
         return ended_by(status), ("look whether memory ran out (dmesg), then again: ", command)

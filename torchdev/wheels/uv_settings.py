@@ -1,6 +1,6 @@
-"""uv's own settings: uv itself says whether its files and variables can be read, here they are put together as it does.
+"""uv's settings: uv itself checks its files and variables; this module combines them as uv does.
 
-tests/unit/wheels/test_uv_settings.py holds the result against what `uv pip compile --show-settings` says.
+tests/unit/wheels/test_uv_settings.py compares the result with `uv pip compile --show-settings`.
 """
 
 import re
@@ -18,28 +18,28 @@ from torchdev.util.texts import line_not_utf8, shown
 from torchdev.wheels.settings import TIMEOUT, Location, Settings, hosts, locations, refusal
 
 ASK = ("pip", "compile", "--show-settings", "--offline", "--no-cache", "requirements.in")
-"""What has uv read all its settings, do nothing, and fail where one is not as it must be."""
+"""A command by which uv reads all its settings, does nothing, and fails if one is invalid."""
 TRUE = ("1", "true", "t", "yes", "y", "on")
 PROXIES = {"http-proxy": "HTTP_PROXY", "https-proxy": "HTTPS_PROXY", "no-proxy": "NO_PROXY"}
 VARIABLES = {"UV_DEFAULT_INDEX": True, "UV_INDEX_URL": True, "UV_INDEX": False, "UV_EXTRA_INDEX_URL": False}
-"""Variables that name indexes, in uv's order, and whether it is the one to take instead of PyPI."""
+"""Variables that name indexes, in uv's order, and whether the index replaces PyPI."""
 TEMPORARY = re.compile(r'(?m)^\W*(?:error|cause|Caused by): (.+?)(?: \(os error \d+\))? at path ".*/\.tmp\w{6}"')
-"""What uv says where it can't make a temporary file, with the reason."""
+"""uv's message if it can't make a temporary file, with the reason."""
 NAMING = ("UV_DEFAULT_INDEX", "UV_INDEX")
-"""Those that may say NAME=URL."""
+"""Variables whose value may be NAME=URL."""
 Table = dict[str, Any]
 Listed = tuple[Location, Table]
-"""An index, and what else is said of it: name, default, explicit, format."""
+"""An index and its other settings: name, default, explicit, format."""
 
 
 def read(environment: Mapping[str, str], folder: Path) -> Settings:
-    """The settings that hold for uv in a folder; InputError where uv would refuse them, or we can't hand them on."""
+    """The settings of uv in a folder; InputError for settings that uv refuses or that builds can't use."""
     _ask(environment, folder)
     return merged(tuple(files(environment, folder)), environment, folder)
 
 
 def _ask(environment: Mapping[str, str], folder: Path) -> None:
-    """Have uv itself look at its settings."""
+    """Have uv check its settings."""
     try:
         done = subprocess.run([find_uv_bin(), *ASK], cwd=folder, env=dict(environment), stdout=subprocess.DEVNULL,
                               stderr=subprocess.PIPE, text=True, errors="replace", timeout=TIMEOUT)  # fmt: skip
@@ -57,7 +57,7 @@ def _ask(environment: Mapping[str, str], folder: Path) -> None:
 
 
 def reason(errors: str, folder: Path) -> "tuple[str, str]":
-    """What uv says that is wrong, and the file or variable; without the line that it repeats, which may be secret."""
+    """The error of uv and the file or variable it is about; without the line that uv repeats, which may be secret."""
     text = "\n".join(line for line in errors.splitlines() if not re.match(r"\s*([0-9]+ )?\|", line))
     file = re.search(r"(?:Failed to parse|open file|read file|read)(?: environment variable)?:? `([^`]+)`", text)
     text = re.sub(r"with invalid value `[^`]*`", "with an invalid value", text)
@@ -91,7 +91,7 @@ def files(environment: Mapping[str, str], folder: Path) -> "Iterator[tuple[Path,
 
 
 def _of_machine(environment: Mapping[str, str]) -> "Iterator[Path]":
-    """The user's file, then the system's, where they are."""
+    """The configuration files of the user and of the system, if they exist."""
     home = environment.get("HOME")
     configuration = environment.get("XDG_CONFIG_HOME") or (f"{home}/.config" if home else "")
     user = [Path(configuration, "uv", "uv.toml")] if Path(configuration).is_absolute() else []
@@ -107,13 +107,13 @@ def _toml(path: Path) -> Table:
     except UnicodeDecodeError as error:
         raise refusal("it is not text in UTF-8", f"{path}:{line_not_utf8(error)}") from None
     except tomllib.TOMLDecodeError as error:
-        raise refusal(f"not TOML: {shown(error)}", str(path)) from None  # the line is among its words
+        raise refusal(f"not TOML: {shown(error)}", str(path)) from None  # the message repeats the line
     except (OSError, ValueError, RecursionError) as error:
         raise refusal(f"can't be read: {type(error).__name__}", str(path)) from None
 
 
 def _of_project(path: Path) -> "Table | None":
-    """The part of a pyproject.toml that is uv's, if there is one."""
+    """The table of uv in a pyproject.toml, if it has one."""
     if not path.is_file():
         return None
     tool = _toml(path).get("tool")
@@ -122,7 +122,7 @@ def _of_project(path: Path) -> "Table | None":
 
 
 def merged(tables: "tuple[tuple[Path, Table], ...]", environment: Mapping[str, str], folder: Path) -> Settings:
-    """Files, the nearest first, and variables, which come before them, as `uv pip` puts them together."""
+    """Combine files, the nearest first, and variables, which override them, as `uv pip` does."""
     listed = list(_first_of_each_name([*_of_variables(environment), *_named(tables, environment)]))
     extra, index, links = _lists(tables, environment, folder)
     defaults = [location for location, entry in listed if entry.get("default")]
@@ -163,7 +163,7 @@ def _named(tables: "tuple[tuple[Path, Table], ...]", environment: Mapping[str, s
 
 
 def _first_of_each_name(listed: "Iterable[Listed]") -> "Iterator[Listed]":
-    """Without those whose name an earlier one has."""
+    """Entries without those whose name an earlier one has."""
     seen: set[str] = set()
     for location, entry in listed:
         name = entry.get("name", "")
@@ -175,7 +175,7 @@ def _first_of_each_name(listed: "Iterable[Listed]") -> "Iterator[Listed]":
 def _lists(
     tables: "tuple[tuple[Path, Table], ...]", environment: Mapping[str, str], folder: Path
 ) -> "tuple[tuple[Location, ...], tuple[Location, ...], tuple[Location, ...]]":
-    """Extra indexes, indexes to take instead of PyPI, and pages or folders: [pip]'s come before the others."""
+    """Extra indexes, indexes that replace PyPI, and pages or folders: those of [pip] come first."""
     extra: tuple[Location, ...] = ()
     words = [word.strip() for word in environment.get("UV_FIND_LINKS", "").split(",") if word.strip()]
     links = locations((_from(folder, word) for word in words), "UV_FIND_LINKS")
@@ -193,12 +193,12 @@ def _lists(
 
 
 def _from(folder: Path, location: str) -> str:
-    """A URL as it is, a path as seen from the folder that it was written in; uv knows no ~."""
+    """A URL unchanged, or a path relative to the folder of its file; uv does not expand ~."""
     return location if "://" in location else str(folder / location)
 
 
 def _with_login(location: Location, name: str, environment: Mapping[str, str]) -> Location:
-    """An index with the credentials that variables have for its name, UV_INDEX_NAME_USERNAME and _PASSWORD."""
+    """An index with the credentials from UV_INDEX_NAME_USERNAME and _PASSWORD for its name."""
     key = re.sub(r"[^A-Z0-9]", "_", name.upper())
     user, password = (environment.get(f"UV_INDEX_{key}_{part}", "") for part in ("USERNAME", "PASSWORD"))
     if not name or not (user or password) or location.folder:
@@ -210,7 +210,7 @@ def _with_login(location: Location, name: str, environment: Mapping[str, str]) -
 
 
 def _first(tables: "Iterable[tuple[Path, Table]]", key: str) -> Any:
-    """The value of a key in the nearest file that has it; [pip] first."""
+    """The value of a key in the nearest file that has it; [pip] has precedence."""
     tables = tuple(tables)
     parts = [*(table.get("pip", {}) for _, table in tables), *(table for _, table in tables)]
     return next((part[key] for part in parts if key in part), None)
@@ -227,7 +227,7 @@ def _trusted(tables: "tuple[tuple[Path, Table], ...]", environment: Mapping[str,
 def _refuse_unsupported(
     tables: "tuple[tuple[Path, Table], ...]", entries: "Iterable[Table]", environment: Mapping[str, str]
 ) -> None:
-    """Refuse what uv would obey and torchdev can't hand on."""
+    """Refuse settings that uv obeys and builds can't use."""
     for entry in entries:
         if entry.get("authenticate") == "never":
             what = "an index that is never to be given credentials can't be handed to builds"

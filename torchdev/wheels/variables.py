@@ -1,4 +1,4 @@
-"""What the environment says for all tools: proxies, a CA bundle, where .netrc is; what it says wrong is an error."""
+"""Variables that all tools obey: proxies, a CA bundle, the path of .netrc; an invalid value is an error."""
 
 import re
 import ssl
@@ -14,7 +14,7 @@ SYSTEM_CA = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 def netrc(environment: Mapping[str, str]) -> "Path | None":
-    """The file with logins: the one that NETRC names, or the one at home, if there is one."""
+    """The file with logins: the one that NETRC names, or else ~/.netrc, if it exists."""
     if named := environment.get("NETRC"):
         if not Path(named).exists():
             raise refusal("there is no such file, and pip would go on without it", f"NETRC={texts.shown(named)}")
@@ -24,7 +24,7 @@ def netrc(environment: Mapping[str, str]) -> "Path | None":
 
 
 def home_folder(environment: Mapping[str, str]) -> "Path | None":
-    """The home of this user; None for a user who has none."""
+    """The home of this user; None without one."""
     if home := environment.get("HOME"):
         return Path(home)
     try:
@@ -34,7 +34,7 @@ def home_folder(environment: Mapping[str, str]) -> "Path | None":
 
 
 def cache_root(environment: Mapping[str, str]) -> Path:
-    """The folder of what torchdev keeps for a user; InputError for one who has no home and names no other place."""
+    """The folder of torchdev's cache for this user; InputError if there is no home and no variable names a folder."""
     if (named := environment.get("XDG_CACHE_HOME", "")) and Path(named).is_absolute():
         return Path(named) / "torchdev"
     if home := home_folder(environment):
@@ -58,12 +58,12 @@ def proxies(environment: Mapping[str, str]) -> "Iterable[tuple[str, str]]":
 
 
 def _with_scheme(proxy: str) -> str:
-    """A proxy that is not well-formed as a URL, so that its password is known as such."""
+    """Refuse a proxy that is not a well-formed URL, because its password could not be recognized."""
     return proxy if "://" in proxy or "@" not in proxy else f"http://{proxy}"
 
 
 def ca_bundle(environment: Mapping[str, str], pip: Settings) -> "Path | None":
-    """The first CA bundle that is named, or the system's; every one that is named must be one."""
+    """The first CA bundle that a variable names, or else the system's; all that are named must be valid."""
     named = [Location(value, name) for name in CA_VARIABLES if (value := environment.get(name))]
     named += [pip.cert] if pip.cert else []
     refused = {
@@ -77,7 +77,7 @@ def ca_bundle(environment: Mapping[str, str], pip: Settings) -> "Path | None":
 
 
 def _no_bundle(path: Path) -> str:
-    """Why a file is no bundle of certificates that a build can be handed; empty if it is one."""
+    """Why a file can't serve builds as a CA bundle; empty if it can."""
     if path.is_dir():
         return "is a folder, and builds can be handed one file alone"
     if not path.is_file():

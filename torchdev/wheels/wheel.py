@@ -1,4 +1,4 @@
-"""Wheel files: which of several an interpreter would take, what is in them."""
+"""Wheel files: which of several an interpreter would install, and what they contain."""
 
 import re
 import zipfile
@@ -22,7 +22,7 @@ MINIMUM_GLIBC = 17
 
 @cache
 def fits(file: str, python: str, arch: str = AMD64) -> bool:
-    """Whether an installer would take a wheel file for a Python series on the images' base."""
+    """Whether an installer would accept a wheel file for a Python series on the images' base."""
     return _rank(file, _tag_order(python, machine_of(arch))) is not None
 
 
@@ -37,7 +37,7 @@ def rival(one: str, other: str) -> bool:
 
 
 def best(files: "Iterable[str]", python: str, arch: str = AMD64) -> "str | None":
-    """The wheel file that an installer would take for a Python series on the images' base; None if none fits."""
+    """The wheel file that an installer would choose for a Python series on the images' base; None if none fits."""
     ranking = _tag_order(python, machine_of(arch))
     ranked = [(rank, file) for file in files if (rank := _rank(file, ranking)) is not None]
     return min(ranked)[1] if ranked else None
@@ -49,7 +49,7 @@ def _rank(file: str, ranking: dict[str, int]) -> "int | None":
 
 
 def machine_of(arch: str) -> str:
-    """The architecture as wheels and uv name it, aarch64 for arm64; InputError for one that they are not known for."""
+    """The architecture as wheels and uv name it, aarch64 for arm64; InputError for an unknown one."""
     for machine, name in ARCHITECTURES.items():
         if name == arch:
             return machine
@@ -59,7 +59,7 @@ def machine_of(arch: str) -> str:
 
 @cache
 def _tag_order(python: str, machine: str) -> dict[str, int]:
-    """Wheel tags that the cell's interpreter accepts, best first, as its installer would rank them."""
+    """Wheel tags that the cell's interpreter accepts, best first, in its installer's order."""
     version = order(python).release
     major, newest = suite_of(python).glibc
     manylinux = [f"manylinux_{major}_{minor}_{machine}" for minor in range(newest, MINIMUM_GLIBC - 1, -1)]
@@ -77,12 +77,12 @@ def bundled_cuda(archive: zipfile.ZipFile) -> "str | None":
 
 
 def requirements(archive: zipfile.ZipFile) -> "list[str]":
-    """What the METADATA of a wheel requires; NotOfKind if it is nothing that could be required."""
+    """The requirements in the METADATA of a wheel; NotOfKind for an invalid one."""
     return list(archives.requirements(archives.metadata(archive)))
 
 
 def write_stub(folder: Path, name: str, version: str, requires: "Iterable[str]") -> None:
-    """A wheel of nothing but METADATA, by which a resolver learns what a wheel that it can't reach requires."""
+    """A wheel with METADATA only, which tells a resolver the requirements of a wheel that it can't reach."""
     info = f"{name}-{version}.dist-info"
     lines = [
         "Metadata-Version: 2.1",
