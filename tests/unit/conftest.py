@@ -39,6 +39,22 @@ settings.register_profile("ci", COMMON, max_examples=500, derandomize=False, pri
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "few"))
 
 
+MOST_PROCESSES = 4
+"""More would begin for longer than they run tests."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Whole folders are tested by a process a core, as `-n auto` does; some tests, or with `-n 0` all, by this one."""
+    option = config.option
+    shared = config.pluginmanager.hasplugin("xdist") and not hasattr(config, "workerinput")
+    alone = (
+        option.usepdb or option.collectonly or option.capture == "no" or option.keyword or getattr(option, "lf", False)
+    )
+    if shared and not alone and option.numprocesses is None and all(Path(name).is_dir() for name in config.args):
+        option.numprocesses, option.maxprocesses = "auto", option.maxprocesses or MOST_PROCESSES
+
+
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test waits for an index to answer at the second try, or for a disk to hold what a power cut would take."""

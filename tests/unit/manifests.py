@@ -7,8 +7,6 @@ from typing import Any
 
 import kubernetes_validate
 import yaml
-from kubeflow_trainer_api.models.trainer_v1alpha1_train_job import TrainerV1alpha1TrainJob
-from kubeflow_trainer_api.models.trainer_v1alpha1_training_runtime import TrainerV1alpha1TrainingRuntime
 
 from torchdev.util.trees import Contents
 
@@ -18,7 +16,7 @@ Manifest = dict[str, Any]
 VERSIONS = tuple(dict.fromkeys(kubernetes_validate.utils.all_versions()))
 """Of Kubernetes, oldest first, as far as schemas are at hand."""
 SOME = (VERSIONS[0], VERSIONS[len(VERSIONS) // 2], VERSIONS[-1])
-TRAINER = {"TrainJob": TrainerV1alpha1TrainJob, "TrainingRuntime": TrainerV1alpha1TrainingRuntime}
+TRAINER = {"TrainJob": "TrainerV1alpha1TrainJob", "TrainingRuntime": "TrainerV1alpha1TrainingRuntime"}
 QUANTITY = re.compile(r"\d+(m|[KMGT]i?)?")
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -47,8 +45,10 @@ def by_schema(found: Manifest, versions: "tuple[str, ...]" = SOME) -> "list[str]
 
 def _by_trainer(found: Manifest) -> Iterator[str]:
     """By the models that Kubeflow generates from its CRDs; what they leave out when they write it again is unknown."""
+    from kubeflow_trainer_api import models  # not above: it takes as long as all other imports of a test together
+
     try:
-        read = TRAINER[found["kind"]].from_dict(found)
+        read = getattr(models, TRAINER[found["kind"]]).from_dict(found)
     except ValueError as error:
         yield str(error)
         return

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -32,6 +33,18 @@ def modules() -> "list[Path]":
 def sources() -> "list[Path]":
     """Every module of the packages and of bench/, and the entry."""
     return [*modules(), *sorted((ROOT / "bench").glob("*.py")), ROOT / "build.py"]
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """The syntax tree of a module."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def nodes(path: Path) -> "list[ast.AST]":
+    """All that a module's syntax tree has."""
+    return list(ast.walk(tree_of(path)))
 
 
 def imports(path: Path) -> "set[tuple[str, str]]":
@@ -91,13 +104,13 @@ def test_modules_are_described_and_not_too_long() -> None:
     for path in sources():
         text = path.read_text()
         assert len(text.splitlines()) <= LONGEST_MODULE, path.name
-        assert ast.get_docstring(ast.parse(text)), path.name
+        assert ast.get_docstring(tree_of(path)), path.name
 
 
 def test_functions_are_short() -> None:
     """From the line of its name to its last."""
     for path in sources():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes(path):
             if isinstance(node, ast.FunctionDef):
                 length = (node.end_lineno or node.lineno) - node.lineno + 1
                 assert length <= LONGEST_FUNCTION, f"{path.relative_to(ROOT)}: {node.name} has {length} lines"
@@ -106,7 +119,7 @@ def test_functions_are_short() -> None:
 def test_functions_take_few_parameters() -> None:
     """What belongs together travels together, in an object that is built by names."""
     for path in sources():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes(path):
             if isinstance(node, ast.FunctionDef):
                 given = [a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
                 count = len(given) - (given[:1] in (["self"], ["cls"]))
@@ -117,7 +130,7 @@ def test_large_dataclasses_are_built_by_names() -> None:
     """The fifth of some values in a row tells no reader what it is."""
     found = 0
     for path in sources():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes(path):
             if isinstance(node, ast.ClassDef) and (how := _dataclass(node)):
                 fields = [part for part in node.body if isinstance(part, ast.AnnAssign)]
                 own = [part for part in fields if "ClassVar" not in ast.unparse(part.annotation)]

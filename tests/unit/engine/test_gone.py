@@ -45,6 +45,7 @@ def engine(monkeypatch: pytest.MonkeyPatch, fault: str) -> Iterator[Engine]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # else an answer in two parts takes 40 ms
 
         def log_message(self, *_: object) -> None:
             pass

@@ -4,7 +4,7 @@ import ast
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -42,13 +42,16 @@ def key(checkout: Path, tmp_path: Path, plan: Plan) -> Key:
     return lambda: memory.file(paths, plan, "sha256:a", "auto", memory.code(checkout)).name
 
 
-def changed(path: Path, key: Key) -> bool:
-    """Whether a file makes the key another one by one byte more; and its old content the old one again."""
-    before, content = key(), path.read_bytes()
-    path.write_bytes(content + b"\n")
-    after = key()
-    path.write_bytes(content)
-    return after != before == key()
+def changing(paths: "Iterable[Path]", key: Key) -> "list[Path]":
+    """The files that make the key another one by one byte more; its old content makes it the old one again."""
+    before, found = key(), []
+    for path in paths:
+        content = path.read_bytes()
+        path.write_bytes(content + b"\n")
+        found += [path] if key() != before else []
+        path.write_bytes(content)
+        assert key() == before, path
+    return found
 
 
 DECIDING = (
@@ -68,12 +71,12 @@ def test_every_file_that_decides_changes_the_key(checkout: Path, key: Key) -> No
     """Of all kinds: checks, what they import, what those import, data, programs of images, templates, settings."""
     known = {path.relative_to(checkout).as_posix() for path in memory.deciding(checkout)}
     assert set(DECIDING) <= known
-    assert [name for name in DECIDING if not changed(checkout / name, key)] == []
+    assert changing((checkout / name for name in DECIDING), key) == [checkout / name for name in DECIDING]
 
 
 def test_what_has_no_part_does_not(checkout: Path, key: Key) -> None:
     """Else every edit would have all images checked again."""
-    assert [name for name in WITHOUT_PART if changed(checkout / name, key)] == []
+    assert changing((checkout / name for name in WITHOUT_PART), key) == []
 
 
 @pytest.mark.parametrize(
@@ -107,12 +110,12 @@ def test_a_helper_counts_from_the_moment_that_it_is_imported(checkout: Path, key
     helper.write_text("from torchdev.pipeline import (\n    display,  # to see\n)\n")
     check.write_text("def test_a() -> None:\n    import tests.helper as own\n    assert own\n")
     try:
-        assert changed(helper, key)
-        assert changed(checkout / "torchdev" / "pipeline" / "display.py", key)
+        both = [helper, checkout / "torchdev" / "pipeline" / "display.py"]
+        assert changing(both, key) == both
     finally:
         helper.unlink()
         check.unlink()
-    assert not changed(checkout / "torchdev" / "pipeline" / "display.py", key)
+    assert changing([checkout / "torchdev" / "pipeline" / "display.py"], key) == []
 
 
 def test_what_is_known_of_the_cell_counts(checkout: Path, tmp_path: Path, plan: Plan) -> None:

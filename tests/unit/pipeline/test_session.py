@@ -1,7 +1,6 @@
 """What runs could share below .torchdev: a matrix has its own, and a run waits for another one at the same cell."""
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -48,15 +47,15 @@ def test_runs_on_two_engines_do_not_share_a_working_folder(
     matrices: tuple[str, str], together: bool, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of one matrix they take turns at a cell; of two they need not."""
-    lock, inside, most = threading.Lock(), 0, 0
+    changed, inside, most = threading.Condition(), 0, 0
 
     def built(*given: object) -> None:
         nonlocal inside, most
-        with lock:
+        with changed:
             inside += 1
             most = max(most, inside)
-        time.sleep(0.8)
-        with lock:
+            changed.notify()
+            changed.wait_for(lambda: most == 2, timeout=30 if together else 0.4)
             inside -= 1
 
     monkeypatch.setattr(bake, "_bake", built)

@@ -102,7 +102,7 @@ def named_commands() -> "Iterator[tuple[str, list[str]]]":
 def test_a_command_ends_its_sentence() -> None:
     """So that a line's end, marked with a mouse, is what is to be typed."""
     for path, tree in syntax_trees().items():
-        for node in ast.walk(tree):
+        for node in ast.walk(tree) if "build_py(" in path.read_text(encoding="utf-8") else ():
             if isinstance(node, ast.Tuple):
                 assert not any(ast.unparse(part).startswith("build_py(") for part in node.elts[:-1]), (
                     f"{path}:{node.lineno}"

@@ -34,8 +34,8 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second stands for minutes."""
-    monkeypatch.setattr(remote, "PAGE_SECONDS", 1)
-    monkeypatch.setattr(remote, "WHEEL_SECONDS", 1)
+    monkeypatch.setattr(remote, "PAGE_SECONDS", 0.4)
+    monkeypatch.setattr(remote, "WHEEL_SECONDS", 0.4)
 
 
 @contextmanager
@@ -174,11 +174,11 @@ def test_who_is_waited_for_is_said_early(
 ) -> None:
     """And for how long at most; once for a page, and without what its URL has of secrets."""
     monkeypatch.setattr(streams, "NOTICE", 0.1)
-    monkeypatch.setattr(remote, "PAGE_SECONDS", 0.6)
-    with answering(SLOW[fault]) as url, pytest.raises(Silent, match=r"no whole answer within 0\.6 seconds"):
+    monkeypatch.setattr(remote, "PAGE_SECONDS", 0.5)
+    with answering(SLOW[fault]) as url, pytest.raises(Silent, match=r"no whole answer within 0\.5 seconds"):
         index.list_wheels(Host(), url.replace("//", "//user:secret@"), "torch")
     said = capsys.readouterr().err
-    assert said.count("waiting for the page of torch of http://") == said.count("(0.6 seconds at most)") == 1
+    assert said.count("waiting for the page of torch of http://") == said.count("(0.5 seconds at most)") == 1
     assert "secret" not in said
 
 
@@ -198,7 +198,7 @@ def test_a_page_has_a_minute() -> None:
 def test_a_name_that_is_never_looked_up_ends_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """No socket's timeout counts while a name is looked up."""
     monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: time.sleep(20))
-    with pytest.raises(Silent, match="1 seconds"):
+    with pytest.raises(Silent, match=r"0\.4 seconds"):
         index.list_wheels(Host(), "http://index.example/", "torch")
 
 
