@@ -169,7 +169,7 @@ def test_two_runs_take_turns(make: Make, tmp_path: Path) -> None:
         assert other.stdout
         other.stdout.readline()
         assert states(second, plans[:1]) == [State.BUILT]
-    assert any("another run is at it" in text for text in said)
+    assert any("another run works on it" in text for text in said)
 
 
 def test_too_small_a_disk_fails_the_cell(make: Make) -> None:

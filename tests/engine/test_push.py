@@ -119,7 +119,7 @@ def test_an_alias_that_is_swapped_before_the_push(
     assert result.image
     assert arrived(engine, registry) == dict.fromkeys(of(plans[0]), result.image.id)
     assert ids(engine, plans[0]) == {result.image.id}
-    assert len([line for line in said if f"was given to another image, {other}" in line]) == len(plans[0].tags)
+    assert len([line for line in said if f"pointed at another image, {other}" in line]) == len(plans[0].tags)
 
 
 def test_the_users_name_is_only_borrowed(make: Make, engine: Engine, registry: FakeRegistry, other: str) -> None:

@@ -68,7 +68,7 @@ def choose(engine: Engine, bases: "list[Base]", *, forbid: bool = False) -> "lis
     if unreachable and forbid:
         names = ", ".join(base.ref for base in unreachable)
         raise EngineError(
-            f"no registry answers for {names}, and --no-bootstrap forbids to make them here",
+            f"no registry answers for {names}, and --no-bootstrap turns bootstrapping off",
             next_step="docker pull them, or drop --no-bootstrap",
         )
     # One image's layers stand on the others': official and bootstrapped bases are never mixed.
@@ -136,7 +136,7 @@ def _of_source(engine: Engine, host: Host, base: Base, paths: Paths, say: Say) -
     content = there.labels.get(CONTENT_LABEL) if there else None
     if there and content:
         current = there.labels.get(RECIPE_LABEL) == recipe(base.suite, paths, PREFIX_FILES, content)
-        renew = f"; {_command(base)} would make it by the present recipe"
+        renew = f"; {_command(base)} makes it again by the present recipe"
         say(f"{base.name}: bootstrapped before from a local prefix, as {base.substitute}{'' if current else renew}")
         return
     wanted = recipe(base.suite, paths, SOURCE_FILES)
@@ -211,7 +211,7 @@ def _debian(engine: Engine, base: Base, host: Host, labels: dict[str, str]) -> N
             next_step=("apt-get install mmdebstrap, or ", build_py("quickstart")),
         )
     if not KEYRING.is_file():
-        what = f"no registry answers for {base.name}, and there are no keys of Debian to make it by: {KEYRING}"
+        what = f"no registry answers for {base.name}, and Debian's keys are missing: {KEYRING}"
         raise EngineError(what, next_step=("apt-get install debian-archive-keyring, or ", build_py("quickstart")))
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder, "root.tar")

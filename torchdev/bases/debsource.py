@@ -31,7 +31,7 @@ class Source:
                 f"Debian names {self.named}, which the mirror does not have; {self.taken} was compiled instead"
             )
         if self.unread:
-            parts.append(f"what {', '.join(self.unread)} would name is not known, since it could not be read")
+            parts.append(f"{', '.join(self.unread)} could not be read, and may name a newer version")
         return "; ".join(parts)
 
     @property

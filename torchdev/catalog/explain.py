@@ -189,12 +189,12 @@ def _told(said: Explanation) -> "tuple[list[str], str]":
     cited = list(dict.fromkeys(s for conflict in said.conflicts for fact in conflict.facts for s in fact.sources))
     blocks = []
     for conflict in said.conflicts:
-        lines = [f"  {_wishes(conflict, said.query)} can't be:"]
+        lines = [f"  {_constraints(conflict, said.query)} can't be:"]
         blocks.append("\n".join(lines + [f"    {fact.text} {_marks(fact, cited)}" for fact in conflict.facts]))
     return blocks, "\n".join(f"  [{number}] {source}" for number, source in enumerate(cited, 1))
 
 
-def _wishes(conflict: Conflict, query: Query) -> str:
+def _constraints(conflict: Conflict, query: Query) -> str:
     named = [queries.text(axis, query[axis]) for axis in conflict.axes]
     return " and ".join([", ".join(named[:-1]), named[-1]] if named[1:] else named)
 

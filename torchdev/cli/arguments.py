@@ -43,7 +43,7 @@ NODES, GIB = values.whole(1, 100_000), values.whole(1, 1_000_000)
 """Far more than anybody has, and far less than would overflow."""
 RECIPE: "dict[str, tuple[Callable[[str], int | str], str, str]]" = {
     "nodes": (NODES, "N", "containers or Pods, which torchrun joins; default: 1"),
-    "min_nodes": (NODES, "N", "kubernetes: go on with so few (elastic); default: all of --nodes"),
+    "min_nodes": (NODES, "N", "kubernetes: fewest Pods to go on with (elastic); default: all of --nodes"),
     "gpus": (
         values.whole(0, 1000),
         "N",
@@ -87,7 +87,7 @@ class Line:
 
     def __init__(self, matrix: Path) -> None:
         self.top = Parser(prog="build.py", description=DESCRIPTION, epilog=EPILOG, formatter_class=RAW)
-        self.top.add_argument("--version", action=Version, nargs=0, help="print torchdev's version, and end")
+        self.top.add_argument("--version", action=Version, nargs=0, help="print torchdev's version and exit")
         self.commands = self.top.add_subparsers(dest="subcommand", metavar="COMMAND", title="commands")
         self.matrix = matrix
 
@@ -130,7 +130,7 @@ def _json(sub: argparse.ArgumentParser) -> None:
 
 
 def _room(sub: argparse.ArgumentParser) -> None:
-    text = "write at most so much on the engine's disk; default: all but 2 GB, where the disk is on this machine"
+    text = "write at most this much to the engine's disk; default: all but 2 GB, if the disk is on this machine"
     sub.add_argument("--room", type=values.gigabytes, metavar="GB", help=text)
 
 
@@ -149,7 +149,7 @@ def _builder(sub: argparse.ArgumentParser) -> None:
 
 
 def _gpu(sub: argparse.ArgumentParser) -> None:
-    text = "auto: GPU checks are not-run where there is none; require: then they fail"
+    text = "auto: GPU checks are not-run without a GPU; require: they fail without one"
     sub.add_argument("--gpu", choices=("auto", "require", "none"), default="auto", help=text)
 
 
@@ -172,12 +172,11 @@ def _add_build(line: Line) -> None:
         "--push-to",
         type=values.repository,
         metavar="REPOSITORY",
-        help="push what holds, such as to ghcr.io/owner/torchdev",
+        help="push images that pass their checks, such as to ghcr.io/owner/torchdev",
     )
     text = (
-        "for a disk that does not hold all: build, check and push as many cells as it holds, then remove what this run "
-        "built, with what it left in the build cache, and go on; nothing older is removed, and without --push-to no "
-        "image is kept"
+        "for a small disk: build, check and push as many cells as it holds, remove their images and this run's build "
+        "cache, and go on with the next cells; nothing older is removed; without --push-to no image is kept"
     )
     build.add_argument("--prune", action="store_true", help=text)
     _room(build)
@@ -187,7 +186,7 @@ def _add_build(line: Line) -> None:
 
 
 def _add_knowledge(line: Line) -> None:
-    planning = line.command("plan", "say what building takes: layers, who shares them, bytes to fetch and to store")
+    planning = line.command("plan", "estimate a build: layers, the cells that share them, bytes to fetch and to store")
     _cells(planning)
     planning.add_argument("--prune", action="store_true", help="accept a disk that needs several batches")
     _room(planning)
@@ -197,7 +196,7 @@ def _add_knowledge(line: Line) -> None:
     listing.add_argument("--shard-by", choices=("cuda",), help="list groups that share most, to be built together")
     _json(listing)
     listing.add_argument("--grid", action="store_true", help="list all that can exist instead: Python by CUDA")
-    explaining = line.command("explain", "say whether a combination can exist; if not, why, and what is nearest")
+    explaining = line.command("explain", "say whether a combination can exist; if not, why, and the nearest that exist")
     explaining.add_argument(
         "cell",
         nargs="?",
@@ -211,7 +210,7 @@ def _add_knowledge(line: Line) -> None:
     _json(explaining)
     facts = line.command("catalog", "refresh what is known of wheels from the package indexes")
     facts.add_argument("action", choices=("refresh",))
-    facts.add_argument("--accept-removed", action="store_true", help="even if wheels are listed no longer")
+    facts.add_argument("--accept-removed", action="store_true", help="accept that known wheels are no longer listed")
 
 
 def _add_files(line: Line) -> None:
@@ -232,7 +231,7 @@ def _add_images(line: Line) -> None:
     _cells(testing)
     _gpu(testing)
     _json(testing)
-    text = "run the workloads' controls, too, that have held before with the same workloads, Python and PyTorch"
+    text = "also run controls that have passed before with the same workloads, Python and PyTorch"
     testing.add_argument("--controls", action="store_true", help=text)
     testing.add_argument(
         "--junit", type=values.path, metavar="FILE", help="write the verdicts as JUnit XML, for CI systems"
@@ -272,7 +271,7 @@ def _add_starts(line: Line) -> None:
     running.add_argument(
         "cells", nargs=1, type=values.text, metavar="CELL", help="id or tag; behind --: the command, else a shell"
     )
-    text = "auto: with every GPU, or without one and a word why; require: fail where there is none"
+    text = "auto: use every GPU, or say why there is none; require: fail if there is none"
     running.add_argument("--gpu", choices=("auto", "require", "none"), default="auto", help=text)
     text = "shared memory, which DataLoader workers and NCCL use; default: 8"
     running.add_argument("--shm", type=GIB, default=8, metavar="GIB", help=text)
@@ -293,13 +292,13 @@ def _add_machine(line: Line) -> None:
     making = line.command("bootstrap", "make substitute base images from Debian's packages")
     _cells(making)
     text = (
-        "make the substitute of a Python, such as 3.8, of one that is installed here: FOLDER is what it calls "
-        "sys.base_prefix, with bin, lib and include in it, and not a program, hence the option's name; may be repeated"
+        "make the substitute of a Python, such as 3.8, from a local installation: FOLDER is its sys.base_prefix, with "
+        "bin, lib and include in it; may be repeated"
     )
     making.add_argument(
         "--python-prefix", action="append", default=[], type=values.text, metavar="SERIES=FOLDER", help=text
     )
-    _json(line.command("doctor", "say what this machine has and lacks to build; exit code 5 if a line says missing"))
+    _json(line.command("doctor", "check whether this machine can build images; exit code 5 if a line says missing"))
     start = line.command("quickstart", "install what is missing, build one cell and train the CNN in it")
     _cells(start, "the first of the matrix")
     checking = line.command("check", "run all of torchdev's own tests, with two cells built and tested")

@@ -111,7 +111,7 @@ def check(root: Path, consent: Consent, say: Say, extent: Extent = Extent.USUAL)
         )
         say(f"\nwritten, to be committed: {fullcheck.RECORD} and {fullcheck.PAGE}")
     else:
-        say(f"\nwhat only --full runs was left out; {fullcheck.in_a_line(fullcheck.read(root))}")
+        say(f"\ntests that only --full runs were not run; {fullcheck.in_a_line(fullcheck.read(root))}")
     return _end(groups, "torchdev's tests", f", with {built} built")
 
 

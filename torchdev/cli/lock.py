@@ -117,7 +117,7 @@ def _refuse(failed: "dict[Cell, TorchdevError]", cells: int) -> None:
         raise next(iter(failed.values()))
     if failed:
         names = " ".join(cell.id for cell in failed)
-        what = f"{len(failed)} of {cells} cells could not be locked, for what is said above"
+        what = f"{len(failed)} of {cells} cells could not be locked; the reasons are above"
         raise BuildError(f"{what}: {names}", next_step=build_py("lock", *(cell.id for cell in failed)))
 
 

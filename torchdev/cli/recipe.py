@@ -66,7 +66,7 @@ def write_recipe(
         say(f"{target / name}")
     say(f"image: {job.image}")
     if asked.kind in jobs.CLUSTER and "/" not in job.image:
-        say(f"a cluster has no {job.image} unless it is loaded there; else push it, or name it with --image")
+        say(f"a cluster does not have {job.image}: load it there, push it, or name a pushed one with --image")
 
 
 def _image(plan: Plan, say: Say) -> str:

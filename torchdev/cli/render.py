@@ -52,11 +52,11 @@ def _note(name: str, changes: Changes) -> str:
     """What else there is to say of a file that was written."""
     edited = ": had been edited by hand, and is written again" if name in changes.edited else ""
     copy = changes.kept.get(name)
-    return edited + (f"; what was there is kept: {copy}" if copy else "")
+    return edited + (f"; the old content is kept: {copy}" if copy else "")
 
 
 def _left(tree: Tree, changes: Changes) -> "list[str]":
-    return [f"{tree.shown(name)}: left, though nothing needs it: {why}" for name, why in changes.left.items()]
+    return [f"{tree.shown(name)}: left, though it is no longer generated: {why}" for name, why in changes.left.items()]
 
 
 def name_unlocked(project: Project, cells: "tuple[Cell, ...]", say: Say) -> None:

@@ -46,7 +46,7 @@ def check_images(
         if not image:
             what = f"the engine has no image {plan.tags[0]}"
             raise InputError(what, where=plan.cell.id, next_step=build_py("build", plan.cell.id))
-        with locked(lock_dir_of(engine), plan.candidate, lambda: say("another run is at this cell; waiting")):
+        with locked(lock_dir_of(engine), plan.candidate, lambda: say("another run works on this cell; waiting")):
             verdicts = memory.checked(project.paths, plan, image.id, gpu, controls=controls)
         say(f"{plan.cell.id}\n{verdicts_text(verdicts)}")
         failed = any(verdict.outcome is Outcome.FAIL for verdict in verdicts)

@@ -112,7 +112,7 @@ class Project:
         own = {cell.id for cell in self.matrix.cells}
         names = sorted(path.name for path in self.images.iterdir() if path.is_dir()) if self.images.is_dir() else []
         gone = [name for name in names if ids.query(name) and name not in own]
-        stays = "the matrix has no such cell; what is left in it stays until you remove it, with git rm -r for instance"
+        stays = "the matrix has no such cell; its files stay until you remove them, for instance with git rm -r"
         return [f"{self.images.name}/{name}: {stays}" for name in gone]
 
     def bases(self, cells: "tuple[Cell, ...]") -> "list[bases.Base]":

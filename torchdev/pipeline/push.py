@@ -24,7 +24,7 @@ def push(session: BuildSession, plan: Plan, image: str, target: str, *, keep: bo
     `keep`, the names in the repository stay on this engine, which then knows the digest that recipes use.
     """
     cell = plan.cell.id
-    with locked(session.lock_dir, plan.candidate, lambda: session.say(f"{cell}: another run is at it; waiting")):
+    with locked(session.lock_dir, plan.candidate, lambda: session.say(f"{cell}: another run works on it; waiting")):
         tags.point(session, plan, image)
         pushed: dict[str, str] = {}
         for remote in remotes(plan, target):

@@ -88,11 +88,11 @@ def _share(session: BuildSession, state: BuildState, plan: Plan) -> None:
     """Build the layers below Python. If that fails, each cell that needs them will report it for itself."""
     names = ", ".join(layer.name for layer in plan.below_python)
     session.report(Phase(plan.cell.id, PREPARING, session.steps(plan)))
-    session.say(f"{plan.cell.id}: first what it shares with others: {names}")
+    session.say(f"{plan.cell.id}: first the layers that it shares with others: {names}")
     try:
         with (
             locked(
-                session.lock_dir, f"shared-{plan.shared[:16]}", lambda: session.say("another run is at it; waiting")
+                session.lock_dir, f"shared-{plan.shared[:16]}", lambda: session.say("another run works on it; waiting")
             ),
             session.disk.room(plan.cell.id, needed((below(plan),), state.present, state.cached)),
         ):
@@ -126,7 +126,7 @@ def _cell(session: BuildSession, state: BuildState, plan: Plan) -> Result:
     try:
         with (
             faults.machine(),
-            locked(session.lock_dir, plan.candidate, lambda: session.say(f"{cell}: another run is at it; waiting")),
+            locked(session.lock_dir, plan.candidate, lambda: session.say(f"{cell}: another run works on it; waiting")),
         ):
             result = _alone_with(session, state, plan)
     except TorchdevError as error:
@@ -138,7 +138,7 @@ def _cell(session: BuildSession, state: BuildState, plan: Plan) -> Result:
         log = session.paths.work / "logs" / f"{cell}-fault.log"
         clean = session.host.clean
         files.write(log, clean(traceback.format_exc()))
-        what = f"{cell}: {type(error).__name__}: {clean(str(error))}\n  next: this was not foreseen; see {log}"
+        what = f"{cell}: {type(error).__name__}: {clean(str(error))}\n  next: an unexpected error; see {log}"
         session.say(f"error: {what}")
         result = Result(cell=cell, state=State.FAILED, error=what, code=Exit.BUILD)
     session.report(Ended(cell, result.state))
@@ -223,7 +223,7 @@ def _named(session: BuildSession, name: str) -> "tuple[str, Image] | None":
 
 def _build_below(session: BuildSession, state: BuildState, plan: Plan) -> NoReturn:
     """Build the layers below PyTorch of a cell whose lock could not be completed; then raise the reason."""
-    session.say(f"{plan.cell.id}: not all of its wheels are known; building what lies below PyTorch")
+    session.say(f"{plan.cell.id}: not all of its wheels are known; building the layers below PyTorch")
     with session.disk.room(plan.cell.id, needed((below(plan),), state.present, state.cached)):
         bake.build(session, state.inputs, plan, INTERPRETER)
     raise session.incomplete.get(plan.cell.id) or InputError(

@@ -20,7 +20,9 @@ def point(session: BuildSession, plan: Plan, image: str) -> None:
         current = session.engine.image(tag)
         if not current or current.id != image:
             if current and known.get(tag, current.id) != current.id:
-                session.say(f"{plan.cell.id}: {tag} was given to another image, {current.id}; it is the cell's again")
+                session.say(
+                    f"{plan.cell.id}: {tag} pointed at another image, {current.id}; it points at the cell's again"
+                )
             session.engine.tag(image, tag)
     note(session.paths, plan.cell.id, dict.fromkeys(plan.tags, image))
 

@@ -190,7 +190,7 @@ def _check_elastic(options: RecipeOptions) -> None:
     if least > nodes:
         raise InputError(f"{least} is more than --nodes {nodes}", where="--min-nodes", next_step="name fewer")
     if options.command is None:
-        what = "examples/train goes on only with as many processes as before, or its result would be another"
+        what = "examples/train resumes only with the same number of processes"
         raise InputError(what, where="--min-nodes", next_step="name a --command that can do with fewer")
 
 

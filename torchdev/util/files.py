@@ -83,7 +83,7 @@ def read(path: Path, largest: int = LARGEST) -> bytes:
             data = stream.read(largest + 1)
     except (FileNotFoundError, NotADirectoryError):
         if path.is_symlink():
-            raise unreadable(path, "it is a link to what is not there") from None
+            raise unreadable(path, "it is a broken link") from None
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
     except OSError as error:
         raise unreadable(path, error.strerror or str(error)) from None
@@ -100,7 +100,7 @@ def unreadable(path: Path, why: str) -> InputError:
 def check_place(path: Path) -> None:
     """Check a path that a user named for output, before the work whose result is to be written there."""
     if path.exists() and not path.is_file():
-        raise InputError("it is there, and not a plain file", where=str(path), next_step="name another file")
+        raise InputError("it exists and is no plain file", where=str(path), next_step="name another file")
     folder = next(folder for folder in Path(os.path.realpath(path)).parents if folder.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise unwritable(path, PermissionError(None, f"{folder} is no folder that this user may write to"))
@@ -132,7 +132,7 @@ def create(folder: Path, made: "Mapping[str, tuple[bytes, int]]") -> None:
     """Create a folder of files, given as path to content and mode: all or nothing. It may exist if it is empty."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         step = "name another, or remove it"
-        raise InputError("it is there, and not an empty folder; nothing was written", where=str(folder), next_step=step)
+        raise InputError("it exists and is not an empty folder; nothing was written", where=str(folder), next_step=step)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as unfinished:

@@ -109,7 +109,7 @@ def _table(listing: str) -> dict[str, dict[str, str]]:
             continue
         section, key, value = match.groups()
         if not re.fullmatch(r"[a-z0-9-]+", key) and section != ":env:":
-            what = f"pip knows no option {redact.urls(key.split()[0])!r} as it is written there, and passes it over"
+            what = f"pip knows no option {redact.urls(key.split()[0])!r} as it is written there, and ignores it"
             raise refusal(f"{what}; is a = missing?", f"pip's section {section}", SHOW)
         table.setdefault(section, {})[key] = str(ast.literal_eval(value))
     return table

@@ -79,7 +79,7 @@ class Asked:
         with self._alone:
             if host.pytorch_index not in self._told:
                 self._told.add(host.pytorch_index)
-                self._say(f"note: {host.clean(host.pytorch_index)} {why}; what is known of its wheels counts instead")
+                self._say(f"note: {host.clean(host.pytorch_index)} {why}; known hashes of its wheels are used instead")
 
 
 class Index:

@@ -236,4 +236,4 @@ def _answers(asked: str, said: str) -> bool:
 def _stay(answer: requests.Response, *_: Any, **__: Any) -> None:
     target = urljoin(answer.url, answer.headers.get("Location", ""))
     if answer.is_redirect and urlsplit(target).netloc != urlsplit(answer.url).netloc:
-        raise Untrue(f"{answer.url} sends us on to another host: {target}")
+        raise Untrue(f"{answer.url} redirects to another host: {target}")

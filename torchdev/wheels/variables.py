@@ -39,7 +39,7 @@ def cache_root(environment: Mapping[str, str]) -> Path:
         return Path(named) / "torchdev"
     if home := home_folder(environment):
         return home / ".cache" / "torchdev"
-    what = "it is not set, and the system knows no home of this user, where runs would meet"
+    what = "it is not set, and this user has no home, so there is no folder for run locks"
     raise refusal(what, "HOME", "set HOME or XDG_CACHE_HOME to a folder that this user may write to")
 
 

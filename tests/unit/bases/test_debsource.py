@@ -19,7 +19,7 @@ def test_an_older_one_is_told_with_both() -> None:
     """In the labels of the substitute, and in those of each image."""
     source = parse(f"taken {OLD}\nnamed {NEW}\nunread bookworm-security sid\n")
     assert f"Debian names {NEW}, which the mirror does not have; {OLD} was compiled instead" in source.notice
-    assert "what bookworm-security, sid would name is not known" in source.notice
+    assert "bookworm-security, sid could not be read, and may name a newer version" in source.notice
     assert source.labels == {SOURCE_LABEL: OLD, NOTICE_LABEL: source.notice}
     assert of_image({**source.labels, "other": "x"}) == {
         "io.torchdev.base.python.source": OLD,

@@ -48,7 +48,7 @@ def test_recipe_names_the_image_by_digest_where_it_is_known(
     job = yaml.safe_load((folder / "job.yaml").read_text())
     assert job["spec"]["template"]["spec"]["containers"][0]["image"] == image
     assert said in "\n".join(lines)
-    assert any("a cluster has no" in line for line in lines) == ("/" not in image)
+    assert any("a cluster does not have" in line for line in lines) == ("/" not in image)
 
 
 def test_named_image_is_taken_unasked(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

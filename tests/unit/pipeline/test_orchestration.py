@@ -245,10 +245,10 @@ def opening(
     return opened
 
 
-def test_no_bootstrap_forbids_to_make_bases(opening: "Callable[[list[str]], BuildSession]", first: Plan) -> None:
+def test_no_bootstrap_turns_bootstrapping_off(opening: "Callable[[list[str]], BuildSession]", first: Plan) -> None:
     """And without it they are made."""
     assert opening([]).made == tuple(wanted(first))
-    with pytest.raises(EngineError, match="--no-bootstrap forbids"):
+    with pytest.raises(EngineError, match="--no-bootstrap turns bootstrapping off"):
         opening(["--no-bootstrap"])
 
 

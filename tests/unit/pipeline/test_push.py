@@ -103,7 +103,7 @@ def test_a_swapped_tag_is_put_right_and_told(
     push(session, plan, CHECKED, TARGET, keep=True)
     assert set(engine.registry.values()) == {f"{CHECKED}-manifest"}
     assert set(engine.tags.values()) == {CHECKED}
-    assert any(f"{plan.tags[number]} was given to another image, {OTHER}" in line for line in said)
+    assert any(f"{plan.tags[number]} pointed at another image, {OTHER}" in line for line in said)
 
 
 def test_a_tag_that_is_gone_is_made_again(session: BuildSession, engine: FakeEngine, plan: Plan) -> None:

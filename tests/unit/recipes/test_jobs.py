@@ -104,7 +104,7 @@ def test_command_line_makes_the_same_recipe_again(cell: Cell) -> None:
         ("cuda", "docker", {"files": {"x": b""}}, "--file", "docker has no use"),
         ("cuda", "trainjob", {"min_nodes": 1}, "--min-nodes", "trainjob has no use"),
         ("cuda", "kubernetes", {"nodes": 2, "min_nodes": 3, "command": "x"}, "--min-nodes", "more than --nodes 2"),
-        ("cuda", "kubernetes", {"nodes": 2, "min_nodes": 1}, "--min-nodes", "as many processes as before"),
+        ("cuda", "kubernetes", {"nodes": 2, "min_nodes": 1}, "--min-nodes", "with the same number of processes"),
         ("cuda", "kubernetes", {"name": "My_Job"}, "--name", "can't be a name"),
         ("cuda", "kubernetes", {"name": "a" * 41}, "--name", "can't be a name"),
         ("cuda", "kubernetes", {"data": "a/b"}, "--data", "can't be a name"),

@@ -128,7 +128,7 @@ def test_a_run_asks_a_silent_index_once(cell: Cell, monkeypatch: pytest.MonkeyPa
         assert [found.wheels(project) for project in ("torch", "torchvision")] == [[], []]
         assert "timed out" in found.silence
     assert calls == [("http://whl.example/cu118", "torch")]
-    assert said == ["note: http://whl.example does not answer: timed out; what is known of its wheels counts instead"]
+    assert said == ["note: http://whl.example does not answer: timed out; known hashes of its wheels are used instead"]
     now[0] += pytorch.SILENT_SECONDS + 1
     assert resolve._offered("torch", cell, pytorch.Index(host, "cu118", asked))
     assert len(calls) == 2
