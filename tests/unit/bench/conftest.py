@@ -1,6 +1,5 @@
 """An engine of the bench's in memory: it answers commands and builds nothing."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,8 @@ from bench.cells import Subject, Wheel
 from bench.contenders import Setting
 from bench.engine import Site
 from bench.measure import Measured
+from torchdev.pipeline.report import Result, State, results_json
+from torchdev.pipeline.verify import Outcome, Verdict
 from torchdev.wheels.host import Host
 
 TORCH = Wheel(name="torch", version="2.14.1", file="f", sha256="0", size=10, installed=100)
@@ -23,8 +24,10 @@ SUBJECT = Subject(id="py311-cu130-torch2.14.1", python="3.11", flavour="cu130", 
 
 def said(state: str, *outcomes: str, cell: str = SUBJECT.id) -> str:
     """What `build.py --json` says of one cell whose checks came to these outcomes."""
-    verdicts = [{"outcome": outcome} for outcome in outcomes]
-    return json.dumps({"cells": [{"cell": cell, "state": state, "verdicts": verdicts, "error": ""}]})
+    verdicts = tuple(
+        Verdict(cell=cell, check="test_x", outcome=Outcome(outcome), why="", seconds=1.0) for outcome in outcomes
+    )
+    return results_json([Result(cell=cell, state=State(state), verdicts=verdicts)])
 
 
 def cost(seconds: float, output: str = "") -> Measured:
