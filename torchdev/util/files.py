@@ -5,6 +5,7 @@ import errno
 import fcntl
 import glob
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -64,6 +65,42 @@ def _remove_leftovers(path: Path) -> None:
                 leftover.unlink()
             finally:
                 os.close(descriptor)
+
+
+@contextlib.contextmanager
+def temporary(prefix: str) -> "Iterator[tuple[Path, int]]":
+    """A temporary folder, removed afterwards, and the descriptor that marks it as in use.
+
+    A child that inherits the descriptor holds the folder, too. Folders of killed runs, which nobody holds, are removed.
+    """
+    for leftover in Path(tempfile.gettempdir()).glob(f"{glob.escape(prefix)}*"):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(leftover, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                if os.fstat(descriptor).st_uid == os.geteuid():
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(leftover, ignore_errors=True)
+            finally:
+                os.close(descriptor)
+    folder, descriptor = _marked(prefix)
+    try:
+        yield folder, descriptor
+    finally:
+        os.close(descriptor)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _marked(prefix: str) -> "tuple[Path, int]":
+    """A new temporary folder, and its descriptor, locked while a process has it open."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix))
+        with contextlib.suppress(FileNotFoundError):  # another run removed it before it was locked
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            with contextlib.suppress(OSError):  # a file system without locks: no other run can remove it, either
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink:
+                return folder, descriptor
+            os.close(descriptor)
 
 
 LARGEST = 64 * 1024 * 1024

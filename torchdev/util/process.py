@@ -61,10 +61,18 @@ def run(
 
 
 def capture(
-    command: "Sequence[str]", *, limit: float, cwd: "Path | None" = None, env: "Mapping[str, str] | None" = None
+    command: "Sequence[str]",
+    *,
+    limit: float,
+    cwd: "Path | None" = None,
+    env: "Mapping[str, str] | None" = None,
+    held: "tuple[int, ...]" = (),
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a command with only these variables to its end, and capture its output; TooLong after `limit` seconds."""
-    with _started(command, cwd, os.environ if env is None else env, subprocess.PIPE) as child:
+    """Run a command with only these variables to its end, and capture its output; TooLong after `limit` seconds.
+
+    `held` are descriptors that the child keeps open.
+    """
+    with _started(command, cwd, os.environ if env is None else env, subprocess.PIPE, held) as child:
         try:
             output, errors = child.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
@@ -74,7 +82,7 @@ def capture(
 
 @contextlib.contextmanager
 def _started(
-    command: "Sequence[str]", cwd: "Path | None", env: "Mapping[str, str]", errors: int
+    command: "Sequence[str]", cwd: "Path | None", env: "Mapping[str, str]", errors: int, held: "tuple[int, ...]" = ()
 ) -> "Iterator[subprocess.Popen[str]]":
     """A child that interrupt_all reaches, and that is stopped if this context is left before its end."""
     with _lock:
@@ -91,6 +99,7 @@ def _started(
             stdout=subprocess.PIPE,
             stderr=errors,
             start_new_session=True,
+            pass_fds=held,
         )
         _running.add(child)
     try:
@@ -156,6 +165,7 @@ def _stop(child: "subprocess.Popen[str]") -> None:
         child.wait(PATIENCE)
     except subprocess.TimeoutExpired:
         _signal(child, signal.SIGKILL)
+        child.wait()
 
 
 def _signal(child: "subprocess.Popen[str]", number: signal.Signals) -> None:

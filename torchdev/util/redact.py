@@ -11,7 +11,7 @@ from torchdev.util.terminal import HIDDEN, LOGIN
 
 SHORTEST = 4
 """A shorter password may be part of a text by chance, and is hidden inside URLs only."""
-QUERY = re.compile(r"\b(https?://[^\s'\"<>?#]*)\?[^\s'\"<>#]+", re.IGNORECASE)
+QUERY = re.compile(r"\?[^#]+")
 URL = re.compile(r"\bhttps?://[^\s'\"<>]+", re.IGNORECASE)
 PLAIN_SEGMENTS = frozenset(
     {
@@ -33,7 +33,7 @@ PLAIN = re.compile(r"v?[0-9.]{1,6}|cpu|cu[0-9]{2,3}|[a-z]{1,7}", re.ASCII)
 
 def urls(text: str) -> str:
     """A text whose URLs have neither user, password nor query; for where the machine's settings are not known."""
-    return QUERY.sub(rf"\1?{HIDDEN}", LOGIN.sub(rf"\1{HIDDEN}@", text))
+    return URL.sub(lambda url: QUERY.sub(f"?{HIDDEN}", url[0]), LOGIN.sub(rf"\1{HIDDEN}@", text))
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,23 @@ from typing import Any
 
 HIDDEN = "[hidden]"
 """The mark that replaces a secret."""
-LOGIN = re.compile(r"([a-z][a-z0-9+.-]*://)[^\s/'\"<>]*@(?!sha256:)", re.IGNORECASE)
-"""User and password in a URL; NAME@sha256:... is an image."""
-BARE_LOGIN = re.compile(r"(?<![^\s\"'(=,])([^\s/:@\"'()=,]+:)[^\s/@\"']+@(?!sha256:)")
-"""The same before a host without a scheme."""
+LOGIN = re.compile(r"([a-z][a-z0-9+.-]{0,30}://)[^\s/'\"<>]*@(?!sha256:)", re.IGNORECASE)
+"""User and password in a URL; NAME@sha256:... is an image. The bound keeps the time proportional to the text."""
+BEFORE_AT = re.compile(r"(?<![^\s/@\"'])[^\s/@\"']+@(?!sha256:)")
+"""What precedes an @, back to a space, a quote or a slash."""
+USER = re.compile(r"(?:^|(?<=[(=,]))[^:()=,]+:(?=[^@])")
+"""In that, a user before a password, for a host without a scheme."""
 
 
 def without_logins(text: str) -> str:
     """A text without user and password in URLs, and without a password before a host."""
-    return BARE_LOGIN.sub(rf"\1{HIDDEN}@", LOGIN.sub(rf"\1{HIDDEN}@", text)) if "@" in text else text
+    return BEFORE_AT.sub(_without_password, LOGIN.sub(rf"\1{HIDDEN}@", text)) if "@" in text else text
+
+
+def _without_password(found: "re.Match[str]") -> str:
+    words, start = found.group(), found.start()
+    user = USER.search(words, int(start > 0 and found.string[start - 1] in "/@"))
+    return f"{words[: user.end()]}{HIDDEN}@" if user else words
 
 
 def escaped(text: str) -> str:

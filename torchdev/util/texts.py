@@ -149,7 +149,7 @@ SENTENCE = Kind(
 )
 
 
-URL_SECRETS = re.compile(r"([a-z][a-z0-9+.-]*://)([^/@\s]*@)?([^/\s\"'?#]*)[^\s\"']*", re.IGNORECASE)
+URL_SECRETS = re.compile(r"([a-z][a-z0-9+.-]{0,30}://)([^/@\s]*@)?([^/\s\"'?#]*)[^\s\"']*", re.IGNORECASE)
 """A URL in parts: its scheme; user and password; its host and port. The rest may contain tokens, too."""
 
 

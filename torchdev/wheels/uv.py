@@ -16,7 +16,7 @@ from torchdev.catalog import facts
 from torchdev.catalog.bases import TOOL_PYTHON, suite_of
 from torchdev.catalog.ids import AMD64
 from torchdev.matrix.load import Cell
-from torchdev.util import process, streams
+from torchdev.util import files, process, streams
 from torchdev.util.commands import build_py
 from torchdev.util.errors import BuildError, Step
 from torchdev.util.texts import printable, shown
@@ -43,8 +43,13 @@ COMPILE = (
     "--format=pylock.toml",
 )
 
+TEMPORARY = "torchdev-uv-"
+"""What temporary folders for uv begin with; a later run removes those of killed ones."""
 SECONDS = 900
 """Seconds for one resolution, including everything that uv fetches."""
+
+LONGEST_LINE, MOST_LINES = 2000, 60
+"""Characters and lines of uv's output that a message repeats."""
 
 LAST_PATCH = {"3.6": "3.6.15"}
 """Patch versions for series that uv can't handle as such: to uv 3.6 means 3.6.0, which PyTorch does not support."""
@@ -87,7 +92,7 @@ def compile_cell(cell: Cell, host: Host, wanted: Wanted, python: str = "") -> "l
     if done.status:
         what, step = refusal(cell, done.status, done.output)
         said = [
-            printable(done.output.strip()),
+            *_told(done.output),
             *(str(bound) for bound in facts.bounds(cell.torch) if bound.name in done.output),
         ]
         raise BuildError("\n".join(filter(None, [what, *said])), where=cell.id, next_step=step)
@@ -97,6 +102,12 @@ def compile_cell(cell: Cell, host: Host, wanted: Wanted, python: str = "") -> "l
         what = f"{host.index or PYPI_INDEX}: an index lists what no index has: {error}"
         step = "find out who runs that index: pip config list"
         raise BuildError(what, where=cell.id, next_step=step) from None
+
+
+def _told(output: str) -> "list[str]":
+    """What uv printed, for a message: an index may have put long texts into it."""
+    lines = [shown(line, LONGEST_LINE) for line in printable(output.strip()).split("\n")]
+    return lines if len(lines) <= MOST_LINES else [*lines[:MOST_LINES], f"and {len(lines) - MOST_LINES} more lines"]
 
 
 @dataclass(frozen=True)
@@ -111,24 +122,28 @@ class Ended:
 def _run(host: Host, python: str, image: str, wanted: Wanted, arch: str = AMD64) -> Ended:
     """Run uv for a Python on the Debian of another Python's images; BuildError if it does not end in time.
 
-    URLs and indexes reach uv by its environment, and its pylock.toml comes by its output: no file has them.
+    URLs and indexes reach uv by its environment, and its pylock.toml comes by its output. Its temporary files, which
+    may hold URLs, are in the folder that is removed when it ends, even if it is killed.
     """
     major, minor = suite_of(image).glibc
-    with _folder() as folder:
+    with _folder() as (folder, held):
         for file, lines in (("in", wanted.requirements), ("at", wanted.constraints), ("over", wanted.overrides)):
             (folder / f"{file}.txt").write_text("".join(f"{line}\n" for line in lines))
         command = [_uv(), *COMPILE, "--python-version", LAST_PATCH.get(python, python)]
         command.append(f"--python-platform={machine_of(arch)}-manylinux_{major}_{minor}")
         command += ["--no-index"] if host.no_index else []
         command += ["--no-cache"] if host.clean.tokens else []  # uv notes the URLs of what it caches
-        done = _ended(command, folder, _environment(host, wanted.folders))
+        done = _ended(command, folder, _environment(host, wanted.folders), held)
         return Ended(done.returncode, host.clean(done.stderr), "" if done.returncode else done.stdout)
 
 
-def _ended(command: "list[str]", folder: Path, environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+def _ended(
+    command: "list[str]", folder: Path, environment: dict[str, str], held: int
+) -> "subprocess.CompletedProcess[str]":
+    environment = {**environment, "TMPDIR": str(folder)}
     try:
         with streams.waiting("uv, which asks the package index", SECONDS):
-            return process.capture(command, cwd=folder, env=environment, limit=SECONDS)
+            return process.capture(command, cwd=folder, env=environment, limit=SECONDS, held=(held,))
     except process.TooLong:
         what = f"uv was stopped: it had no answer within {SECONDS // 60} minutes"
         raise BuildError(what, next_step=REACH) from None
@@ -138,11 +153,11 @@ def _ended(command: "list[str]", folder: Path, environment: dict[str, str]) -> "
 
 
 @contextmanager
-def _folder() -> Iterator[Path]:
+def _folder() -> "Iterator[tuple[Path, int]]":
     """A temporary folder for one run of uv; BuildError if the disk has no room for it."""
     try:
-        with tempfile.TemporaryDirectory(prefix="torchdev-") as name:
-            yield Path(name)
+        with files.temporary(TEMPORARY) as found:
+            yield found
     except OSError as error:
         what = f"a folder for uv can't be written: {error.strerror or error}"
         raise BuildError(
@@ -181,7 +196,7 @@ REFUSALS = (
         "make room (df -h; uv cache clean), or name another folder by UV_CACHE_DIR; then ",
     ),
     (
-        r"Failed to (parse environment variable|initialize cache|parse: uv\.toml)|invalid value .* for '--",
+        r"Failed to (parse environment variable|initialize cache|parse: uv\.toml)|invalid value .{0,300} for '--",
         "uv can't use a setting of this machine",
         "correct it, as uv says; then ",
     ),

@@ -2,8 +2,11 @@
 
 import fcntl
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -99,3 +102,50 @@ def test_git_does_not_see_leftovers() -> None:
     """Since a folder of locks is committed as it is."""
     command = ["git", "check-ignore", "images/x/.lock.json.abcd1234.unfinished"]
     assert subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def test_a_temporary_folder_goes_with_its_run_or_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a kill nobody holds it; one that a child of the killed run still holds stays, and so do others."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("torchdev-uv-killed", "torchdev-fault", "torchdev-uv-held"):
+        (tmp_path / name / "cache").mkdir(parents=True)
+    (tmp_path / "torchdev-uv-link").symlink_to(tmp_path / "torchdev-fault")
+    (tmp_path / "torchdev-uv-file").touch()
+    held = os.open(tmp_path / "torchdev-uv-held", os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    with files.temporary("torchdev-uv-") as (folder, descriptor), files.temporary("torchdev-uv-") as (other, _):
+        assert folder.is_dir()
+        assert other != folder
+        child = subprocess.Popen(["sleep", "60"], pass_fds=(descriptor,))
+        (folder / "page").touch()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "torchdev-fault", "torchdev-uv-held", "torchdev-uv-link", "torchdev-uv-file",
+    }  # fmt: skip
+    assert (tmp_path / "torchdev-fault" / "cache").is_dir()
+    child.kill()
+    child.wait()
+    os.close(held)
+
+
+def test_a_child_that_outlives_its_run_keeps_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was killed can't stop it; it still writes there."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    code = (
+        "import os, subprocess, sys; from torchdev.util import files\n"
+        "with files.temporary('torchdev-uv-') as (folder, held):\n"
+        "    print(subprocess.Popen(['sleep', '60'], pass_fds=(held,), stdout=-3, stderr=-3).pid, folder, flush=True)\n"
+        "    os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "TMPDIR": str(tmp_path)}, cwd=ROOT, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    child, folder = done.stdout.split()
+    with files.temporary("torchdev-uv-"):
+        assert Path(folder).is_dir()
+    os.kill(int(child), signal.SIGKILL)
+    end = time.monotonic() + 30
+    while Path(folder).exists() and time.monotonic() < end:
+        with files.temporary("torchdev-uv-"):
+            time.sleep(0.05)
+    assert not Path(folder).exists()

@@ -120,6 +120,20 @@ def test_uv_that_is_killed_is_not_a_conflict(monkeypatch: pytest.MonkeyPatch, ce
     assert error.what == "uv was ended by SIGKILL"
 
 
+def test_no_temporary_file_of_uv_outlives_it(monkeypatch: pytest.MonkeyPatch, cell: Cell, tmp_path: Path) -> None:
+    """Whatever ends uv, it can't remove its own any more: without a cache they are pages, with the tokens of URLs."""
+    writes = "cache = os.environ['TMPDIR'] + '/.tmpAbCdEf/simple'; os.makedirs(cache); open(cache + '/torch', 'w')"
+    asked(monkeypatch, cell, tmp_path, program(tmp_path, f"{writes}; os.kill(os.getpid(), signal.SIGKILL)"))
+
+
+def test_long_words_of_an_index_are_cut(monkeypatch: pytest.MonkeyPatch, cell: Cell, tmp_path: Path) -> None:
+    """A file name of 400 kB, or 10,000 files."""
+    writes = "sys.stderr.write('a.' * 200_000 + '\\nline' * 10_000); sys.exit(1)"
+    said = str(asked(monkeypatch, cell, tmp_path, program(tmp_path, writes)))
+    assert len(said) < 10_000
+    assert "more lines" in said
+
+
 def test_uv_that_is_missing_or_no_program_is_told(monkeypatch: pytest.MonkeyPatch, cell: Cell, tmp_path: Path) -> None:
     """With how to get it."""
 
