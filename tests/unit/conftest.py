@@ -48,10 +48,9 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     """Whole folders are tested by a process a core, as `-n auto` does; some tests, or with `-n 0` all, by this one."""
     option = config.option
     shared = config.pluginmanager.hasplugin("xdist") and not hasattr(config, "workerinput")
-    alone = (
-        option.usepdb or option.collectonly or option.capture == "no" or option.keyword or getattr(option, "lf", False)
-    )
-    if shared and not alone and option.numprocesses is None and all(Path(name).is_dir() for name in config.args):
+    chosen = option.keyword or getattr(option, "lf", False) or not all(Path(name).is_dir() for name in config.args)
+    alone = option.usepdb or option.collectonly or option.capture == "no" or chosen
+    if shared and not alone and option.numprocesses is None:
         option.numprocesses, option.maxprocesses = "auto", option.maxprocesses or MOST_PROCESSES
 
 

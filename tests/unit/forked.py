@@ -143,8 +143,8 @@ def _imported_for_build_py() -> None:
     for module in (ROOT / "torchdev" / "cli").glob("[a-z]*.py"):
         importlib.import_module(f"torchdev.cli.{module.stem}")
     load(ROOT / "matrix.yaml")
-    for filters in ((), recipes.FILTERS):
-        templates = render.environment(ROOT / "templates", filters)
+    for filters in ((), (recipes.FILTERS,)):
+        templates = render.environment(ROOT / "templates", *filters)  # as they are asked for: it is cached so
         for name in templates.list_templates(extensions=["j2"]):
             if bool(filters) == name.startswith(f"{recipes.FOLDER}/"):
                 templates.get_template(name)

@@ -25,17 +25,23 @@ def serve(folder: Path, *, asked: bool = False, more: str = "") -> "subprocess.C
     return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
 
 
-@pytest.fixture
-def ask(tmp_path: Path) -> "Iterator[Ask]":
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which all programs run."""
+    return tmp_path_factory.mktemp("forked")
+
+
+@pytest.fixture(scope="module")
+def ask(home: Path) -> "Iterator[Ask]":
     """Have a program run by a fork; the process that forks is ended afterwards."""
-    started = serve(tmp_path)
+    started = serve(home)
     assert started.returncode == 0, started.stderr
 
     def end(*arguments: str, **options: object) -> "subprocess.CompletedProcess[str]":
-        variables = {**os.environ, "FORKED_SOCKET": str(tmp_path / "socket"), "OWN": "x"}
+        variables = {**os.environ, "FORKED_SOCKET": str(home / "socket"), "OWN": "x"}
         command = [sys.executable, "-IS", FORKED, *arguments]
         return subprocess.run(
-            command, **{"cwd": tmp_path, "env": variables, "capture_output": True, "text": True, **options}
+            command, **{"cwd": home, "env": variables, "capture_output": True, "text": True, **options}
         )
 
     parent = int(end("-c", "import os; print(os.getppid())").stdout)
@@ -43,15 +49,13 @@ def ask(tmp_path: Path) -> "Iterator[Ask]":
     os.kill(parent, signal.SIGKILL)
 
 
-def test_a_program_has_what_python_would_give_it(ask: Ask, tmp_path: Path) -> None:
+def test_a_program_has_what_python_would_give_it(ask: Ask, home: Path) -> None:
     """Folder, variables, arguments, standard streams; the name __main__; modules beside it."""
-    (tmp_path / "own.py").write_text(
-        "import sys, os, beside\nprint(__name__, sys.argv[1:], beside.__name__, os.getcwd())"
-    )
-    (tmp_path / "beside.py").write_text("")
-    told = f"__main__ ['a', '--b'] beside {tmp_path}\n"
+    (home / "own.py").write_text("import sys, os, beside\nprint(__name__, sys.argv[1:], beside.__name__, os.getcwd())")
+    (home / "beside.py").write_text("")
+    told = f"__main__ ['a', '--b'] beside {home}\n"
     assert ask("-m", "own", "a", "--b").stdout == told
-    assert ask(str(tmp_path / "own.py"), "a", "--b").stdout == told
+    assert ask(str(home / "own.py"), "a", "--b").stdout == told
     script = "import os, sys; print(sys.argv, os.environ['OWN'], 'FORKED' in globals(), input())"
     assert ask("-c", script, "a", input="said\n").stdout == "['-c', 'a'] x False said\n"
 

@@ -184,6 +184,7 @@ def _for_pythons(build: Build, pythons: "set[str]", sources: tuple[Source, ...])
             )
 
 
+@cache
 def _has_wheel(name: str, version: str, arch: str, python: str) -> bool:
     """Whether a companion has a wheel on PyPI for a Python; other CUDA variants are assumed to have the same."""
     wheels = _companion_wheels().get((name, version, arch), ())

@@ -15,7 +15,6 @@ from torchdev.catalog.wheel_name import ARCHITECTURES, parsed, served
 from torchdev.util.commands import build_py
 from torchdev.util.errors import InputError
 from torchdev.util.texts import quoted
-from torchdev.wheels import archives
 
 MINIMUM_GLIBC = 17
 
@@ -78,6 +77,8 @@ def bundled_cuda(archive: zipfile.ZipFile) -> "str | None":
 
 def requirements(archive: zipfile.ZipFile) -> "list[str]":
     """The requirements in the METADATA of a wheel; NotOfKind for an invalid one."""
+    from torchdev.wheels import archives  # not above: what fetches comes with it, which a list of cells does not need
+
     return list(archives.requirements(archives.metadata(archive)))
 
 

@@ -30,7 +30,7 @@ def test_help_shows_stages_and_exit_codes() -> None:
 
 def test_list_for_programs() -> None:
     """JSON on standard output, and nothing else there."""
-    cells = json.loads(build_py("list", "--json").stdout)
+    cells = json.loads(forked.build_py("list", "--json").stdout)
     assert [cell["id"] for cell in cells] == [cell.id for cell in load(ROOT / "matrix.yaml").cells]
 
 
