@@ -33,7 +33,7 @@ def test_cnn_learns_nothing_from_shuffled_labels(host: Host, run: str) -> None:
 
 @pytest.mark.cuda
 def test_cnn_trains_on_the_gpu(host: Host, run: str, gpu: Gpu) -> None:
-    """The same on the GPU, where there is one."""
+    """The CNN also trains on the GPU, if there is one."""
     gpu.need()
     result = json.loads(host.check_output(f"{run} --device cuda"))
     assert result["device"].startswith("cuda")
@@ -42,7 +42,7 @@ def test_cnn_trains_on_the_gpu(host: Host, run: str, gpu: Gpu) -> None:
 
 
 def test_cnn_refuses_a_gpu_that_is_not_there(host: Host, run: str, gpu: Gpu) -> None:
-    """Asked for a GPU where there is none, the program fails; it never falls back to the CPU."""
+    """Without a GPU, the program fails if it is asked for one; it never falls back to the CPU."""
     if gpu.present:
         done = host.run(f"export CUDA_VISIBLE_DEVICES= && {run} --device cuda")
     else:

@@ -67,7 +67,7 @@ def test_contract_has_the_known_form(contract: Contract) -> None:
 
 @pytest.mark.proves("cell")
 def test_image_is_of_the_cell(contract: Contract, config: dict[str, Any]) -> None:
-    """Its label names the cell."""
+    """The image's label names the cell."""
     assert config["Labels"]["io.torchdev.cell"] == contract["cell"]
 
 
@@ -79,25 +79,25 @@ def test_python_is_of_the_series(contract: Contract, facts: dict[str, Any]) -> N
 
 @pytest.mark.proves("python.executable")
 def test_python_is_where_it_must_be(contract: Contract, shell: dict[str, Any]) -> None:
-    """The python3 that is found first."""
+    """The first python3 on PATH is the contract's."""
     assert shell["python3"] == contract["python"]["executable"]
 
 
 @pytest.mark.proves("python.site_packages")
 def test_packages_lie_where_they_must(contract: Contract, facts: dict[str, Any]) -> None:
-    """Torch was imported from there."""
+    """Torch was imported from the contract's folder."""
     assert facts["site_packages"] == contract["python"]["site_packages"]
 
 
 @pytest.mark.proves("python.pip")
 def test_pip_is_the_locked_one(contract: Contract, facts: dict[str, Any]) -> None:
-    """Whatever pip the Python base has."""
+    """The image has the contract's pip, whatever pip the Python base has."""
     assert installed(facts, FROM_BASE) == [contract["python"]["pip"]]
 
 
 @pytest.mark.proves("python.source")
 def test_source_of_python_is_told(contract: Contract, config: dict[str, Any], shell: dict[str, Any]) -> None:
-    """Where the base was compiled here, file and label say from which version; a notice, if Debian named another."""
+    """If the base was compiled here, file and label name the source version, and a notice another that Debian named."""
     place, labels = contract["python"]["source"], config["Labels"]
     assert place == "/usr/local/share/torchdev/python-source"
     taken, notice = (labels.get(f"io.torchdev.base.python.source{end}") for end in ("", ".notice"))
@@ -109,7 +109,7 @@ def test_source_of_python_is_told(contract: Contract, config: dict[str, Any], sh
 
 @pytest.mark.proves("torch.distribution")
 def test_torch_distribution_is_the_locked_one(contract: Contract, facts: dict[str, Any]) -> None:
-    """There is one, of that version."""
+    """One distribution of torch is installed, of the locked version."""
     found = [version for name, version in facts["distributions"] if name == "torch"]
     assert found == [contract["torch"]["distribution"]]
 
@@ -128,7 +128,7 @@ def test_torch_is_for_the_cuda(contract: Contract, facts: dict[str, Any]) -> Non
 
 @pytest.mark.proves("torch.cudnn")
 def test_cudnn_is_the_one_loaded(contract: Contract, facts: dict[str, Any]) -> None:
-    """The cuDNN that is loaded (91002 is 9.10.2, 8902 is 8.9.2), and the wheel it is from, where it is from one."""
+    """The loaded cuDNN (91002 is 9.10.2, 8902 is 8.9.2), and its wheel if it has one, have the contract's version."""
     expected = contract["torch"]["cudnn"]
     if expected is None:
         assert (facts["cudnn"] is None) == (facts["cuda"] is None)
@@ -142,7 +142,7 @@ def test_cudnn_is_the_one_loaded(contract: Contract, facts: dict[str, Any]) -> N
 
 @pytest.mark.proves("torch.nccl")
 def test_nccl_is_the_one_linked(contract: Contract, facts: dict[str, Any]) -> None:
-    """What torch.cuda.nccl.version() answers, which needs no GPU, and the wheel it is from."""
+    """torch.cuda.nccl.version(), which needs no GPU, and NCCL's wheel have the contract's version."""
     expected = contract["torch"]["nccl"]
     if expected is None and facts["cuda"]:
         assert facts["nccl"]
@@ -153,7 +153,7 @@ def test_nccl_is_the_one_linked(contract: Contract, facts: dict[str, Any]) -> No
 
 @pytest.mark.proves("torch.architectures")
 def test_architectures_are_those_of_the_catalog(contract: Contract, facts: dict[str, Any]) -> None:
-    """The GPU architectures that the library itself says it is compiled for."""
+    """The library lists the GPU architectures of the contract."""
     expected = contract["torch"]["architectures"]
     if not expected and facts["cuda"]:
         assert facts["architectures"]
@@ -163,14 +163,14 @@ def test_architectures_are_those_of_the_catalog(contract: Contract, facts: dict[
 
 @pytest.mark.proves("torch.minimum_driver")
 def test_label_names_the_driver(plan: Plan, contract: Contract, config: dict[str, Any]) -> None:
-    """The oldest driver that serves this CUDA, where that is known."""
+    """The label names the oldest driver that serves this CUDA, if that is known."""
     unknown = NOT_KNOWN if plan.cell.cuda else "none"
     assert config["Labels"].get("io.torchdev.driver") == (contract["torch"]["minimum_driver"] or unknown)
 
 
 @pytest.mark.proves("torch.glibc")
 def test_glibc_is_new_enough(contract: Contract, facts: dict[str, Any]) -> None:
-    """Torch's libraries and its wheel ask for the glibc that the contract names, and the image's is not older."""
+    """Torch's libraries and wheel need the glibc of the contract, and the image's glibc is not older."""
     expected = contract["torch"]["glibc"]
     if expected is None:
         pytest.skip("the catalog does not know which glibc this PyTorch needs")
@@ -180,7 +180,7 @@ def test_glibc_is_new_enough(contract: Contract, facts: dict[str, Any]) -> None:
 
 @pytest.mark.proves("packages")
 def test_every_locked_package_is_installed_and_no_other(contract: Contract, facts: dict[str, Any]) -> None:
-    """Each once, in the locked version; beside them pip and uv alone."""
+    """Each locked package is installed once, in its version; besides them only pip and uv are."""
     from_base = BESIDE - contract["packages"].keys()
     found = [[name, version] for name, version in facts["distributions"] if name not in from_base]
     assert sorted(found) == sorted([name, version] for name, version in contract["packages"].items())
@@ -188,7 +188,7 @@ def test_every_locked_package_is_installed_and_no_other(contract: Contract, fact
 
 @pytest.mark.proves("left_out")
 def test_what_nothing_loads_is_left_out(facts: dict[str, Any], contract: Contract) -> None:
-    """Of the files that RECORDs list, those that docs/slimming.md explains are absent, and no others."""
+    """Files that docs/slimming.md excludes are absent, and all others in RECORDs are present."""
     globs, paths = contract["left_out"], facts["recorded"]
     assert set(globs) <= {path for rule in rules() if rule.how == LEFT_OUT for path in rule.paths}
     own = [path for path in paths["absent"] if not path.startswith((f"{FROM_BASE}/", f"{FROM_BASE}-"))]
@@ -198,7 +198,7 @@ def test_what_nothing_loads_is_left_out(facts: dict[str, Any], contract: Contrac
 
 @pytest.mark.proves("stripped")
 def test_libraries_are_stripped(facts: dict[str, Any], contract: Contract) -> None:
-    """Those that docs/slimming.md names have no symbol table and no debug information, unless the cell keeps them."""
+    """Libraries named in docs/slimming.md have no symbol table and no debug information, unless the cell keeps them."""
     globs, known = contract["stripped"], [path for rule in rules() if rule.how == STRIPPED for path in rule.paths]
     assert set(globs) <= set(known)
     assert [glob for glob in globs if not any(matches(path, [glob]) for path in facts["symbols"])] == []
@@ -215,33 +215,33 @@ def test_user_is_the_one_of_the_contract(contract: Contract, shell: dict[str, An
 
 @pytest.mark.proves("user.gid", "user.groups")
 def test_group_0_is_a_supplementary_one(contract: Contract, shell: dict[str, Any]) -> None:
-    """A group of the user's own comes first; dev containers rewrite it, and group 0 would be root's."""
+    """The user's own group is the primary one: dev containers rewrite that, and group 0 would be root's."""
     user = shell["user"]
     assert [user["gid"], user["groups"]] == [contract["user"]["gid"], contract["user"]["groups"]]
 
 
 @pytest.mark.proves("user.home")
 def test_home_is_the_users(contract: Contract, shell: dict[str, Any]) -> None:
-    """As passwd says, and the user may write there."""
+    """HOME is the folder in passwd, and the user may write there."""
     assert shell["user"]["home"] == contract["user"]["home"]
     assert shell["user"]["home"] in shell["writable"]
 
 
 @pytest.mark.proves("environment")
 def test_environment_is_that_and_no_other(contract: Contract, config: dict[str, Any]) -> None:
-    """The variables that the image sets."""
+    """The image sets the contract's variables and no others."""
     assert dict(entry.split("=", 1) for entry in config["Env"]) == contract["environment"]
 
 
 @pytest.mark.proves("labels")
 def test_labels_say_what_is_inside(contract: Contract, config: dict[str, Any]) -> None:
-    """Labels are those of the contract and no others, but for those that a build adds."""
+    """Labels are those of the contract and no others, except those that a build adds."""
     found = {key: value for key, value in config["Labels"].items() if not key.startswith(OF_BUILDS)}
     assert found == contract["labels"]
 
 
 def test_label_names_the_torchdev_that_built_the_image(config: dict[str, Any]) -> None:
-    """It is a version of torchdev's; not-run where it is newer than the one that checks, or where there is none."""
+    """The label is a version of torchdev; not-run if it is newer than the one that checks, or if there is no label."""
     label = config["Labels"].get("io.torchdev.version")
     if label is None:
         pytest.skip("built before images named torchdev's version; build --rebuild adds it")
@@ -252,26 +252,26 @@ def test_label_names_the_torchdev_that_built_the_image(config: dict[str, Any]) -
 
 @pytest.mark.proves("entrypoint")
 def test_entrypoint_is_tini(contract: Contract, config: dict[str, Any]) -> None:
-    """It reaps, and gives a HOME to users without one."""
+    """The entry point is tini, which reaps, and a script that gives a HOME to users without one."""
     assert config["Entrypoint"] == contract["entrypoint"]
 
 
 @pytest.mark.proves("cmd")
 def test_command_is_a_shell(contract: Contract, config: dict[str, Any]) -> None:
-    """What runs if nothing is asked for."""
+    """The default command is a shell."""
     assert config["Cmd"] == contract["cmd"]
 
 
 @pytest.mark.proves("workdir")
 def test_work_is_done_in_the_workdir(contract: Contract, config: dict[str, Any], shell: dict[str, Any]) -> None:
-    """It is there, and the user may write in it."""
+    """The working folder exists, and the user may write in it."""
     assert config["WorkingDir"] == contract["workdir"]
     assert config["WorkingDir"] in shell["writable"]
 
 
 @pytest.mark.proves("size_limit")
 def test_image_is_no_larger_than_it_may_be(contract: Contract, unpacked: int) -> None:
-    """All layers unpacked: a second copy of CUDA, a cache or a layer of moved files would show."""
+    """The unpacked layers are within the limit: a second CUDA, a cache or a layer of moved files would exceed it."""
     if contract["size_limit"] is None:
         pytest.skip("the lock does not say what each wheel unpacks to")
     assert unpacked <= contract["size_limit"]
@@ -279,7 +279,7 @@ def test_image_is_no_larger_than_it_may_be(contract: Contract, unpacked: int) ->
 
 @pytest.mark.proves("support")
 def test_support_statement_is_true(contract: Contract, facts: dict[str, Any], config: dict[str, Any]) -> None:
-    """From the first to the last architecture that the library names, and the driver of the label."""
+    """The statement spans the library's first to last architecture, and names the driver of the label."""
     driver = config["Labels"].get("io.torchdev.driver")
     if not facts["cuda"]:
         expected = "no GPU: CPU only"
@@ -293,5 +293,5 @@ def test_support_statement_is_true(contract: Contract, facts: dict[str, Any], co
 
 
 def test_contract_is_in_the_image(contract: Contract, shell: dict[str, Any]) -> None:
-    """The same as outside, for programs that run there."""
+    """The image has a copy of its contract, for programs that run there."""
     assert json.loads(shell["contract"] or "null") == contract

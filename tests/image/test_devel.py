@@ -107,7 +107,7 @@ def extension(host: Host) -> dict[str, object]:
 
 
 def test_nvcc_is_of_the_cells_cuda(host: Host, plan: Plan) -> None:
-    """Found by exec and in a login shell, and of the version that the tag names."""
+    """Shells with and without login find nvcc, of the CUDA version of the tag."""
     for shell in ("sh -c", "bash -lc"):
         assert f"release {plan.cell.cuda}," in host.check_output(f"{shell} 'nvcc --version'")
 
@@ -115,13 +115,13 @@ def test_nvcc_is_of_the_cells_cuda(host: Host, plan: Plan) -> None:
 @pytest.mark.parametrize("nvcc", NVCC)
 @pytest.mark.parametrize("options", ["", "-cudart shared", "-rdc=true", "-lcublas -lcudnn -lnccl -lcuda"])
 def test_nvcc_makes_a_program(host: Host, nvcc: str, options: str) -> None:
-    """With the runtime inside or beside it, device code in parts, other libraries; by whatever name of nvcc."""
+    """Programs compile with static and shared runtime, separate device code, other libraries, by any name of nvcc."""
     put(host, "/tmp/program", program_cu=PROGRAM)
     host.check_output(f"cd /tmp/program && {nvcc} -arch=sm_90 {options} program.cu -o made && test -x made")
 
 
 def test_programs_link_with_the_driver(host: Host) -> None:
-    """By a stub, with and without a path to it; what runs looks for the host's library, and never loads the stub."""
+    """Programs link with the driver's stub; when they run they look for the host's library, and never load the stub."""
     put(host, "/tmp/driver", driver_cpp=DRIVER)
     for place in ("", "-L/usr/local/cuda/lib64/stubs"):
         build = f"g++ -shared -fPIC -I/usr/local/cuda/include driver.cpp {place} -Wl,--no-undefined -lcuda -o driver.so"
@@ -133,7 +133,7 @@ def test_programs_link_with_the_driver(host: Host) -> None:
 
 
 def test_cmake_finds_cuda(host: Host, build_systems: str, plan: Plan) -> None:
-    """enable_language and find_package, and a program with the libraries that they name."""
+    """CMake's enable_language and find_package find CUDA, and a program with their libraries links."""
     put(host, "/tmp/cmake", CMakeLists_txt=CMAKE, program_cu=PROGRAM)
     cmake = f"{build_systems}/cmake/data/bin/cmake"
     host.check_output(
@@ -145,25 +145,25 @@ def test_cmake_finds_cuda(host: Host, build_systems: str, plan: Plan) -> None:
 
 
 def test_meson_finds_cuda(host: Host, build_systems: str) -> None:
-    """The language and the dependency."""
+    """Meson finds the language CUDA and the dependency."""
     put(host, "/tmp/meson", meson_build=MESON, program_cu=PROGRAM)
     meson = f"PYTHONPATH={build_systems} python -m mesonbuild.mesonmain"
     host.check_output(f"cd /tmp/meson && {meson} setup made && {meson} compile -C made")
 
 
 def test_setuptools_makes_an_extension(host: Host) -> None:
-    """Of two sources, with libraries of CUDA and of the driver."""
+    """Setuptools compiles an extension of two sources, with libraries of CUDA and of the driver."""
     put(host, "/tmp/own", setup_py=SETUP, **{name.replace(".", "_"): text for name, text in OWN.items()})
     host.check_output("cd /tmp/own && TORCH_CUDA_ARCH_LIST=9.0 python setup.py build_ext --inplace && ls own.*.so")
 
 
 def test_extension_with_cuda_code_is_compiled_and_loaded(extension: dict[str, object]) -> None:
-    """It holds code for the architecture that was asked for."""
+    """The extension contains code for the requested architecture."""
     assert extension["code"] is True
 
 
 def test_extension_uses_the_cuda_that_torch_uses(extension: dict[str, object]) -> None:
-    """One CUDA runtime is loaded, that of the wheel."""
+    """Only the wheel's CUDA runtime is loaded."""
     runtimes = extension["runtimes"]
     assert isinstance(runtimes, list)
     assert len(runtimes) == 1

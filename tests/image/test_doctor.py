@@ -14,7 +14,7 @@ QUIET = {"network"}
 
 
 def test_doctor_finds_no_fault(engine: Engine, image: str, gpu: Gpu) -> None:
-    """In a container as the image makes it, every subject but GPU, shared memory and network is in order; in 3 s.
+    """In a new container, every subject but GPU, shared memory and network is in order; the doctor takes at most 3 s.
 
     On a machine that is busy with other checks it may take longer, and give up: then it is asked again.
     """
@@ -36,7 +36,7 @@ def test_doctor_finds_no_fault(engine: Engine, image: str, gpu: Gpu) -> None:
 
 
 def test_doctor_finds_every_file_as_it_was(engine: Engine, image: str) -> None:
-    """Nothing was touched since the build, so there is nothing to say of installed files."""
+    """The doctor finds no installed file changed since the build."""
     # It would try torch.compile, too, which another check does.
     output = engine.run(image, ["torchdev-doctor", "--full", "--json"], environment={"TORCH_COMPILE_DISABLE": "1"})[1]
     found = [one for one in json.loads(output)["findings"] if one["subject"] == "files"]
@@ -44,7 +44,7 @@ def test_doctor_finds_every_file_as_it_was(engine: Engine, image: str) -> None:
 
 
 def test_doctor_runs_as_anyone(engine: Engine, image: str) -> None:
-    """On a read-only root, under a user id that nobody knows, without a network; an entry point has made a HOME."""
+    """The doctor runs on a read-only root, as an unknown user, without a network, in a HOME made by the entry point."""
     options = {
         "read_only": True,
         "network_mode": "none",
@@ -61,7 +61,7 @@ def test_doctor_runs_as_anyone(engine: Engine, image: str) -> None:
 
 
 def test_doctor_names_the_cell(host: Host, contract: dict[str, object]) -> None:
-    """Its first line is what the tag says, its second what the image runs on."""
+    """The doctor's first line names the cell, its second the GPUs and drivers that the image supports."""
     lines = host.check_output("torchdev-doctor || true").splitlines()
     assert lines[0].startswith(f"{contract['cell']}: ")
     assert lines[1] == contract["support"]

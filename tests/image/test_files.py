@@ -39,7 +39,7 @@ def survey(untouched: Host) -> dict[str, Any]:
 
 
 def test_installed_files_are_those_of_their_records(records: dict[str, Any], contract: dict[str, Any]) -> None:
-    """Each has the sha256 that its RECORD names; none is gone, none is there that no RECORD lists."""
+    """Each file has the sha256 of its RECORD; no file is missing, and none is there that no RECORD lists."""
     assert records["files"] > 5000
     gone = [path for _, path in records["gone"] if not matches(path, contract["left_out"])]
     found = {name: records[name] for name in ("changed", "unlisted", "unhashed", "unrecorded")} | {"gone": gone}
@@ -49,7 +49,7 @@ def test_installed_files_are_those_of_their_records(records: dict[str, Any], con
 
 
 def test_records_are_those_of_the_locked_wheels(records: dict[str, Any], plan: Plan) -> None:
-    """A RECORD in the image is that of the wheel with the locked sha256, where this machine has the wheel itself.
+    """Each RECORD equals that of the wheel with the locked sha256, if this machine has the wheel.
 
     uv adds the scripts that it makes. The METADATA of torch and its companions have another version
     (docs/decisions/0011-the-guard.md), and torch's a cuDNN other than the one that it pins; what the guard shows has
@@ -98,17 +98,17 @@ def loaded_of(wheel: Path, paths: "Collection[str]") -> dict[str, str]:
 
 
 def test_bytecode_is_of_its_sources(survey: dict[str, Any]) -> None:
-    """Each .pyc names time and size of the source beside it, so that it is used, and an edited source is seen."""
+    """Each .pyc has the time and size of its source, so that it is used and edited sources are noticed."""
     assert survey["stale_bytecode"] == []
 
 
 def test_nothing_is_writable_by_others(survey: dict[str, Any]) -> None:
-    """But for folders such as /tmp, where none can remove what is another's."""
+    """Nothing is writable by others except folders such as /tmp, where nobody can remove other users' files."""
     assert survey["files"] > 10_000
     assert survey["writable"] == []
 
 
 def test_no_program_makes_its_user_another(survey: dict[str, Any]) -> None:
-    """None makes who runs it root, or a member of a group, by mode or by capability; nor do those of Debian's base."""
+    """No program makes its user root or a member of a group, by mode or capability, not even Debian's own."""
     assert survey["setuid"] == []
     assert survey["capable"] == []

@@ -26,12 +26,12 @@ def test_no_variable_that_misleads_the_nvidia_toolkit(host: Host) -> None:
 
 
 def test_image_bakes_in_no_gpu_variables(config: dict[str, Any]) -> None:
-    """The same, read off the image's configuration."""
+    """The image's configuration has none of these variables."""
     assert [entry for entry in config["Env"] if entry.startswith(("NVIDIA_", "CUDA_", "NCCL_", "PET_"))] == []
 
 
 def test_toolkit_gives_what_is_asked_for_and_no_more(config: dict[str, Any]) -> None:
-    """As the NVIDIA toolkit reads the image: no GPU unasked, compute and utility of the driver, no requirement."""
+    """As the NVIDIA toolkit reads the image: no GPU by default, the driver's compute and utility, no requirement."""
     view = toolkit_view(dict(entry.split("=", 1) for entry in config["Env"]))
     assert view == ToolkitView(visible="", capabilities=("compute", "utility"), requirements=(), legacy=False)
 

@@ -137,7 +137,7 @@ def kept(host: Host, plan: Plan) -> None:
 
 @pytest.mark.parametrize("install", INSTALLERS)
 def test_another_package_with_files_of_torch_leaves_them_alone(lasting: Lasting, plan: Plan, install: str) -> None:
-    """It is installed and removed; what it has beside lies elsewhere."""
+    """A package with files of torch's names is installed and removed; its own files are elsewhere."""
     with lasting.host() as root:
         path = put_wheel(root, "/tmp/wheels", "rogue", "1.0", [*ROGUE, "rogue.py"])
         root.check_output(f"cd / && {install} {path}")
@@ -150,7 +150,7 @@ def test_another_package_with_files_of_torch_leaves_them_alone(lasting: Lasting,
 
 @pytest.mark.parametrize("remove", REMOVERS)
 def test_torch_cannot_be_removed(refusing: Host, plan: Plan, remove: str) -> None:
-    """Nor can what belongs to it; installers are told that they must not."""
+    """Installers refuse to remove torch and its companions."""
     names = [name for name in ("torch", "triton", "nvidia-nccl-cu13") if plan.lock.version(name)]
     for name in names:
         done = refusing.run(f"cd / && {remove} {name}")
@@ -166,7 +166,7 @@ PROJECT = '[project]\nname = "p"\nversion = "0"\nrequires-python = ">=3.6"\ndepe
 def test_torch_outlives_a_sync(
     request: pytest.FixtureRequest, lasting: Lasting, plan: Plan, uv: str, variables: str
 ) -> None:
-    """The image's uv refuses. The real one removes all that a project does not list, but PyTorch."""
+    """The image's uv refuses to sync. The real uv removes everything that a project does not list, except PyTorch."""
     active = "--active" if "VIRTUAL" in variables else ""
     command = f"cd /tmp/p && {variables} {uv} sync --offline {active}"
     script = f"mkdir -p /tmp/p && printf '{PROJECT}' > /tmp/p/pyproject.toml && {command}"
@@ -204,7 +204,7 @@ def test_torch_outlives_a_sync(
     "python -c 'import sys, runpy; runpy.run_module(\"pip\", run_name=\"__main__\")' install --no-index -f /tmp/wheels",
 ])  # fmt: skip
 def test_another_torch_is_refused_however_it_is_asked_for(refusing: Host, plan: Plan, command: str) -> None:
-    """By every way in which Python, pip and uv can be told of the image's own Python."""
+    """Another torch is refused in every way by which Python, pip and uv can address the image's own Python."""
     put_wheel(refusing, "/tmp/wheels", "torch", "0.0.1")
     done = refusing.run(f": > /tmp/none.txt; cd / && {command} torch==0.0.1")
     assert done.rc != 0
@@ -218,7 +218,7 @@ def test_another_torch_is_refused_however_it_is_asked_for(refusing: Host, plan: 
     f"echo tiny > /tmp/list && uv pip sync {OFFLINE} /tmp/list",
 ])  # fmt: skip
 def test_nothing_is_removed_for_not_being_listed(refusing: Host, plan: Plan, command: str) -> None:
-    """From the image's own Python; the answer says where what is listed alone can be had: in an environment."""
+    """Syncing the image's own Python is refused; the message names an environment as the place for it."""
     put_wheel(refusing, "/tmp/wheels", "tiny", "1.0")
     before = refusing.check_output(f"ls -d {PACKAGES}/*.dist-info")
     done = refusing.run(f"cd / && {command}")
@@ -236,7 +236,7 @@ def test_nothing_is_removed_for_not_being_listed(refusing: Host, plan: Plan, com
     f"uv pip install --constraint /tmp/own.txt {OFFLINE}",
 ])  # fmt: skip
 def test_bounds_of_ones_own_are_added(refusing: Host, plan: Plan, own: str) -> None:
-    """They hold, and so does the guard."""
+    """The user's own bounds hold, and so does the guard."""
     for name, version in (("tiny", "1.0"), ("tiny", "2.0"), ("torch", "0.0.1")):
         put_wheel(refusing, "/tmp/wheels", name, version)
     refusing.check_output(f"echo 'tiny<2' > /tmp/own.txt && cd / && {own} tiny")
@@ -249,7 +249,7 @@ def test_bounds_of_ones_own_are_added(refusing: Host, plan: Plan, own: str) -> N
     ("pip install --no-index", "pip uninstall --yes"), (f"uv pip install {OFFLINE}", "uv pip uninstall"),
 ])  # fmt: skip
 def test_other_packages_come_and_go(anyone: Host, plan: Plan, install: str, remove: str) -> None:
-    """They are installed, upgraded and removed, those that came with the image, too."""
+    """Other packages are installed, upgraded and removed, including those that came with the image."""
     for version in ("1.0", "2.0"):
         anyone.check_output(f"cd / && {install} {put_wheel(anyone, '/tmp/wheels', 'tiny', version)}")
         assert anyone.run(f"test -e {PACKAGES}/tiny-{version}.dist-info").rc == 0
@@ -263,7 +263,7 @@ def test_other_packages_come_and_go(anyone: Host, plan: Plan, install: str, remo
 
 @pytest.mark.parametrize("install", ["pip install --no-index --find-links /tmp/wheels", f"uv pip install {OFFLINE}"])
 def test_what_torch_needs_stays_within_its_bounds(refusing: Host, install: str) -> None:
-    """Those that torch's own METADATA names, if any: old releases have none."""
+    """Packages that torch's METADATA requires, if any, stay within its bounds."""
     metadata = refusing.check_output(f"cat {PACKAGES}/torch-*.dist-info/METADATA")
     for name in re.findall(r"(?m)^Requires-Dist: ([a-z-]+) ?\(?>=(?!.*extra ==)", metadata)[:2]:
         put_wheel(refusing, "/tmp/wheels", name.replace("-", "_"), "0.0.1")
@@ -271,7 +271,7 @@ def test_what_torch_needs_stays_within_its_bounds(refusing: Host, install: str) 
 
 
 def test_torch_goes_on_without_what_it_needs(root: Host, plan: Plan) -> None:
-    """Who removes it gets a note from the doctor, and torch another copy; what is installed instead is used."""
+    """Without a package that torch needs, the doctor notes it and torch uses another copy; a replacement is used."""
     root.check_output("cd / && pip uninstall --yes typing_extensions")
     kept(root, plan)
     path = put_wheel(root, "/tmp/wheels", "typing_extensions", "999.0")
@@ -283,7 +283,7 @@ def test_torch_goes_on_without_what_it_needs(root: Host, plan: Plan) -> None:
 @pytest.mark.cuda
 @pytest.mark.parametrize("beside", ["nvidia/__init__.py", "nvidia/added/more.py"])
 def test_users_modules_of_nvidia_are_found_beside_the_images(root: Host, plan: Plan, beside: str) -> None:
-    """Whether a wheel brings nvidia/__init__.py, as those for CUDA 12 do, or none; the image's own stay as they are."""
+    """Users' nvidia modules are found with or without nvidia/__init__.py; the image's stay as they are."""
     if not any(package.name.startswith("nvidia-") for package in plan.lock.packages):
         pytest.skip("CUDA is part of this PyTorch's own wheel")
     path = put_wheel(root, "/tmp/wheels", "added", "1.0", ["nvidia/added/__init__.py", beside])
@@ -299,7 +299,7 @@ def test_users_modules_of_nvidia_are_found_beside_the_images(root: Host, plan: P
 @pytest.mark.parametrize("install", ["pip install --no-index", f"uv pip install {OFFLINE}"])
 @pytest.mark.parametrize("name", ["torch", *COMPANIONS])
 def test_the_version_that_torch_says_is_accepted(host: Host, contract: dict[str, Any], name: str, install: str) -> None:
-    """torch==2.14.1+cu130 and torch==2.14.1 are the image's own; its companions have versions of the same kind."""
+    """torch==2.14.1+cu130 and torch==2.14.1 are accepted as the image's own; so are its companions' versions."""
     if name not in contract["packages"]:
         pytest.skip(f"the cell has no {name}")
     said = contract["packages"][name]
@@ -311,7 +311,7 @@ def test_the_version_that_torch_says_is_accepted(host: Host, contract: dict[str,
 
 @pytest.mark.parametrize("install", ["pip install --no-index --find-links /tmp/serving", f"uv pip install {SERVING}"])
 def test_no_release_from_before_is_taken_for_want_of_bounds(refusing: Host, plan: Plan, install: str) -> None:
-    """Where the newest wants another PyTorch, that is the answer, and who wants it; who names an older release gets it.
+    """If the newest release wants another PyTorch, installers refuse; a named older release is installed.
 
     vllm's releases want one PyTorch each, but for the oldest, which name none and do not import beside a new one.
     """
@@ -346,7 +346,7 @@ def test_no_release_from_before_is_taken_for_want_of_bounds(refusing: Host, plan
 def test_the_bounds_are_for_the_images_own_python_alone(
     root: Host, plan: Plan, contract: dict[str, Any], elsewhere: str
 ) -> None:
-    """Another torch goes to another folder, a list of wheels, or another Python."""
+    """Another torch can be installed into another folder or Python, or downloaded."""
     if elsewhere.startswith("pip --python") and int(contract["python"]["pip"].split(".")[0]) < 23:
         pytest.skip("the pip of this Python does not know --python")
     put_wheel(root, "/tmp/wheels", "torch", "0.0.1")
@@ -370,7 +370,7 @@ def test_the_bounds_are_for_the_images_own_python_alone(
     f"cd /tmp && printf '[pip]\ntarget = \"{PACKAGES}\"\n' > uv.toml && RUST_LOG=off uv pip install {OFFLINE}",
 ])  # fmt: skip
 def test_the_bounds_hold_for_other_names_of_the_images_own_python(refusing: Host, plan: Plan, here: str) -> None:
-    """By folder, prefix or program."""
+    """The bounds hold if the image's own Python is named by folder, prefix or program."""
     put_wheel(refusing, "/tmp/wheels", "torch", "0.0.1")
     assert refusing.run(f"cd / && {here} torch==0.0.1").rc != 0
     assert whole(refusing, plan)
@@ -378,7 +378,7 @@ def test_the_bounds_hold_for_other_names_of_the_images_own_python(refusing: Host
 
 @pytest.mark.parametrize("version", ["999.0", "0.1"])
 def test_uv_stays_guarded_when_uv_is_installed(refusing: Host, plan: Plan, version: str) -> None:
-    """It is a package of the image, which keeps it, too."""
+    """Installing uv does not replace the image's guarded uv."""
     put_wheel(refusing, "/tmp/wheels", "uv", version, [f"uv-{version}.data/scripts/uv"])
     refusing.check_output("cd / && pip install --no-index --find-links /tmp/wheels --upgrade uv || true")
     assert refusing.check_output("head -c 2 $(command -v uv)") == "#!"
@@ -386,7 +386,7 @@ def test_uv_stays_guarded_when_uv_is_installed(refusing: Host, plan: Plan, versi
 
 
 def test_the_guard_can_be_taken_away(engine: Engine, image: str, plan: Plan) -> None:
-    """By a program that says what it does; then another torch is installed, imported, and told by the doctor."""
+    """A program removes the guard and says so; another torch is then installed and imported, as the doctor notes."""
     with engine.container(image, user="0", network_mode="none") as running:
         host = testinfra.get_host(f"docker://0@{running.id}")
         path = put_wheel(host, "/tmp/wheels", "torch", "999.0")
@@ -399,7 +399,7 @@ def test_the_guard_can_be_taken_away(engine: Engine, image: str, plan: Plan) -> 
 
 
 def test_nothing_names_the_kept_folder_as_a_place_to_install(host: Host) -> None:
-    """Installers write where sysconfig says; Python looks there after the kept folder."""
+    """Installers write to sysconfig's folder, which Python searches after the kept folder."""
     ask = "import site, sys, sysconfig; print(sysconfig.get_path('purelib'), sysconfig.get_path('platlib'))"
     for path in host.check_output(f'cd / && python -c "{ask}"').split():
         assert host.check_output(f"realpath {path}") == PACKAGES

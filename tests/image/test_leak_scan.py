@@ -81,12 +81,12 @@ def test_layers_hold_nothing_of_the_builder(searched: dict[str, Any]) -> None:
 
 
 def test_layers_hold_no_caches(searched: dict[str, Any]) -> None:
-    """Of pip, uv or apt; no logs, temporary files or mounted secrets, not even hidden by a later layer."""
+    """No layer has caches of pip, uv or apt, logs, temporary files or mounted secrets, not even hidden ones."""
     assert searched["left"] == []
 
 
 def test_history_and_configuration_hold_nothing_of_the_builder(engine: Engine, image: str) -> None:
-    """Neither this machine's settings nor any setting of a package index."""
+    """They have neither settings of this machine nor any setting of a package index."""
     text = json.dumps([engine.config(image), engine.history(image)])
     assert [what for word, what in (leak_words(read_host()) | WORDS).items() if word in text] == []
 

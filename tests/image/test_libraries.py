@@ -26,14 +26,14 @@ def modules(host: Host, forks: str) -> dict[str, Any]:
 
 
 def test_every_extension_module_of_python_imports(modules: dict[str, Any]) -> None:
-    """Those that are there, and those that a Python lacks which was compiled without a library."""
+    """All extension modules import, including those that a Python lacks if it was compiled without a library."""
     assert len(modules["modules"]) > 30
     assert {name: why for name, why in modules["modules"].items() if why} == {}
 
 
 @pytest.mark.cuda
 def test_all_of_cudnn_is_of_one_version(modules: dict[str, Any], contract: dict[str, Any]) -> None:
-    """Each libcudnn that exports cudnnGetVersion answers the same (libcudnn_ext exports none)."""
+    """Each libcudnn that exports cudnnGetVersion returns the same version (libcudnn_ext exports none)."""
     found = modules["cudnn"]
     assert len({answer for answer in found.values() if answer is not None}) == 1, found
     silent = [path for path, answer in found.items() if answer is None]
@@ -43,7 +43,7 @@ def test_all_of_cudnn_is_of_one_version(modules: dict[str, Any], contract: dict[
 
 
 def test_one_cuda_is_loadable(host: Host, plan: Plan) -> None:
-    """No library of CUDA is on the loader's own paths, and none is there twice under one name."""
+    """No CUDA library is on the loader's default paths, and none exists twice under one name."""
     assert not [
         line for line in host.check_output("ldconfig -p").splitlines() if any(name in line for name in LIBRARIES)
     ]
@@ -55,7 +55,7 @@ def test_one_cuda_is_loadable(host: Host, plan: Plan) -> None:
 
 
 def test_errors_name_the_functions_that_raised_them(host: Host, plan: Plan) -> None:
-    """C++ stacks need symbol tables, by which a function that a library does not export bears its own name."""
+    """C++ stack traces name the right functions, which needs symbol tables for those that a library does not export."""
     if order(plan.cell.torch) < STACKS_FROM:
         pytest.skip("stacks of PyTorch before 2.8 were not looked at")
     failed = host.run("TORCH_SHOW_CPP_STACKTRACES=1 python -c 'import torch; torch.ones(2) @ torch.ones(3)'")

@@ -27,12 +27,12 @@ STRICT["all at once"] = {key: value for options in STRICT.values() for key, valu
 
 @pytest.mark.parametrize("options", LOCKED_DOWN.values(), ids=LOCKED_DOWN)
 def test_torch_computes_when_locked_down(engine: Engine, image: str, options: dict[str, Any]) -> None:
-    """Nothing that an import writes, looks up or downloads is needed."""
+    """Torch computes although it can write, look up and download nothing."""
     assert engine.run(image, ["python", "-c", COMPUTE], **options) == (0, f"{COMPUTED}\n")
 
 
 def test_an_edited_module_takes_effect(engine: Engine, image: str) -> None:
-    """The user may edit an installed module, and Python takes the source, not the bytecode that was there before."""
+    """The user may edit an installed module, and Python uses the new source instead of old bytecode."""
     module = f"{PACKAGES}/typing_extensions.py"
     ask = "python -c 'import typing_extensions as t; print(t.__cached__ is not None, getattr(t, \"EDITED\", None))'"
     script = f"{ask}; echo 'EDITED = 1' >> {module}; {ask}"
@@ -41,7 +41,7 @@ def test_an_edited_module_takes_effect(engine: Engine, image: str) -> None:
 
 @pytest.mark.parametrize("how", ["any user, group 0", "all at once"])
 def test_caches_have_a_place(engine: Engine, image: str, how: str) -> None:
-    """HOME and the folders that pip, uv, torch.compile and Triton name can be written, and are in HOME or /tmp."""
+    """HOME and the cache folders of pip, uv, torch.compile and Triton are writable, in HOME or /tmp."""
     status, output = engine.run(image, ["python", "-c", (PROGRAMS / "caches.py").read_text()], **STRICT[how])
     assert status == 0, output
     found = json.loads(output.splitlines()[-1])

@@ -74,12 +74,12 @@ def programs(host: Host) -> "dict[str, list[str]]":
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("shell", SHELLS)
 def test_programs_are_found(programs: "dict[str, list[str]]", shell: str, program: str) -> None:
-    """By a plain shell (the PATH that exec has) and by a login shell."""
+    """Programs are found by a plain shell (with the PATH of exec) and by a login shell."""
     assert program in programs[shell]
 
 
 def test_torch_without_any_environment(host: Host) -> None:
-    """`env -i` loses every variable and finds torch all the same."""
+    """Torch is found by `env -i`, without any variable."""
     assert host.run('env -i /usr/local/bin/python -c "import torch"').rc == 0
     assert host.run("env -i /usr/local/bin/torchrun --help").rc == 0
 
@@ -114,7 +114,7 @@ def test_an_environment_in_a_parent_folder_is_honoured(host: Host, tiny: str) ->
 def test_install_and_uninstall_leave_torch_whole(
     host: Host, tiny: str, facts: dict[str, Any], install: str, uninstall: str
 ) -> None:
-    """A package comes and goes in the image's own Python; torch stays as it was."""
+    """A package is installed into the image's own Python and removed; torch stays unchanged."""
     host.check_output(f"cd / && {install} {tiny} && python -c 'import tiny'")
     host.check_output(f"cd / && {uninstall} tiny")
     assert host.run("python -c 'import tiny'").rc != 0
@@ -123,7 +123,7 @@ def test_install_and_uninstall_leave_torch_whole(
 
 @pytest.mark.parametrize("check", ["pip check", "uv pip check"])
 def test_dependencies_agree(host: Host, check: str) -> None:
-    """No installed package lacks another, or has one in a version it does not accept."""
+    """No installed package misses a requirement, or has it in a version it does not accept."""
     done = host.run(f"cd / && {check}")
     assert done.rc == 0, done.stdout + done.stderr
 
@@ -138,7 +138,7 @@ def whole(host: Host, plan: Plan) -> bool:
 
 @pytest.mark.parametrize("install", ["pip install --no-index", "uv pip install --offline --no-index"])
 def test_torch_is_not_replaced(host: Host, plan: Plan, install: str) -> None:
-    """Another torch is refused in the image's own Python, by name and version of the one it has."""
+    """Another torch is refused in the image's own Python; the message names the installed version."""
     put_wheel(host, "/tmp/other", "torch", "0.0.1")
     done = host.run(f"cd / && {install} --find-links /tmp/other torch==0.0.1")
     assert whole(host, plan)
@@ -151,7 +151,7 @@ UV = "uv pip install --offline --no-index --find-links /tmp/other"
 
 @pytest.mark.parametrize("install", ["pip install --no-index --find-links /tmp/other", UV])
 def test_another_flavour_of_the_same_version_is_refused(host: Host, plan: Plan, install: str) -> None:
-    """Where torch is 2.9.1, a requirement of torch==2.9.1 would admit 2.9.1+cpu from an index that has it."""
+    """If torch is 2.9.1+cu130, 2.9.1+cpu is refused, which would satisfy torch==2.9.1."""
     version = str(plan.lock.version("torch")).partition("+")[0]
     put_wheel(host, "/tmp/other", "torch", f"{version}+other")
     done = host.run(f"cd / && {install} torch=={version}+other")
@@ -168,7 +168,7 @@ def test_another_flavour_of_the_same_version_is_refused(host: Host, plan: Plan, 
     "cd / && echo tiny > /tmp/list && uv pip sync --offline --no-index --find-links /tmp /tmp/list",
 ])  # fmt: skip
 def test_uv_is_guarded_however_it_is_told_of_the_image(host: Host, tiny: str, plan: Plan, command: str) -> None:
-    """By option, variable, path or folder, from within a project, too; and sync, which removes what is not listed."""
+    """The guard holds for uv by option, variable, path or folder, within a project, and for sync."""
     put_wheel(host, "/tmp/other", "torch", "0.0.1")
     host.check_output("mkdir -p /tmp/free && (test -e /tmp/free/.venv || python -m venv --without-pip /tmp/free/.venv)")
     done = host.run(command)
@@ -193,7 +193,7 @@ def test_an_environment_of_ones_own_may_have_any_torch(host: Host, command: str)
 
 
 def test_uv_ends_in_a_folder_that_is_gone(host: Host) -> None:
-    """Its search for an environment above comes to an end."""
+    """In a removed folder, the search of uv for an environment in parent folders ends."""
     done = host.run("mkdir -p /tmp/gone && cd /tmp/gone && rmdir /tmp/gone && timeout 10 uv pip list")
     assert done.rc not in (0, 124)
 
@@ -215,7 +215,7 @@ print(len(sources) > 2000, [str(s) for s in bare])
 
 
 def test_modules_have_bytecode(host: Host, forks: str) -> None:
-    """Every module that this Python can parse has bytecode, but packages' own tests and PyTorch's helpers for them."""
+    """Every parseable module has bytecode, except packages' own tests and PyTorch's helpers for them."""
     assert host.check_output(f"{forks} -c '{BARE}'") == "True []"
 
 

@@ -41,13 +41,13 @@ def shell(engine: Engine, image: str, script: str, **options: Any) -> str:
 
 @pytest.mark.parametrize("places", [VOLUMES, ["/home/dev/.cache", "/home/dev/.local"], ["/home/dev"]])
 def test_a_new_volume_takes_files(engine: Engine, image: str, places: "list[str]") -> None:
-    """Wherever in HOME one is mounted that many mount there, and in the workspace."""
+    """The user can write to volumes at the usual places in HOME, and at the workspace."""
     script = f"for place in {' '.join(places)}; do touch $place/x; done; echo $HOME"
     assert shell(engine, image, script, volumes=places) == "/home/dev\n"
 
 
 def test_caches_work_after_root_has_worked(engine: Engine, image: str) -> None:
-    """`docker exec -u 0` has a home of its own, and leaves nothing in dev's that dev can't write."""
+    """`docker exec -u 0` has its own HOME, and leaves nothing in dev's HOME that dev can't write."""
     with engine.container(image) as container:
         for user, home in (("0", "/root"), ("1000", "/home/dev")):
             status, output = container.exec_run(CACHES, user=user)
@@ -58,7 +58,7 @@ def test_caches_work_after_root_has_worked(engine: Engine, image: str) -> None:
 
 
 def test_a_cache_that_belongs_to_root_is_left_alone(engine: Engine, image: str) -> None:
-    """Caches work all the same, elsewhere; the entry point says so, the doctor says what to do."""
+    """Caches are placed elsewhere; the entry point says so, and the doctor says what to do."""
     status, output = engine.run(image, CACHES, **CLOSED)
     assert status == 0, output
     assert json.loads(output.splitlines()[-1])["refused"] == {}
@@ -69,7 +69,7 @@ def test_a_cache_that_belongs_to_root_is_left_alone(engine: Engine, image: str) 
 
 
 def test_a_mounted_cache_is_used_by_any_user(engine: Engine, image: str) -> None:
-    """Under an id that can't write HOME, what is mounted there for it is in the home that it gets."""
+    """A user who can't write HOME gets another one, with the caches that are mounted in HOME."""
     mounts = {"/home/dev/.cache/huggingface": "mode=700,uid=12345", "/home/dev/.config": "mode=700,uid=12345"}
     script = f"touch ~/.cache/huggingface/x ~/.config/x ~/.cache/y; find {' '.join(mounts)} -name x"
     output = shell(engine, image, script, user="12345:12345", tmpfs=mounts)
@@ -78,7 +78,7 @@ def test_a_mounted_cache_is_used_by_any_user(engine: Engine, image: str) -> None
 
 @pytest.mark.parametrize("user", USERS)
 def test_programs_that_users_install_are_found(engine: Engine, image: str, user: str) -> None:
-    """By their names, whoever installs them; where the image's packages are closed to a user, into ~/.local."""
+    """Programs that users install are found by name; users who can't write the image's packages get ~/.local."""
     script = f"""
         {program("one")}; {program("two")}; {program("three")}; {program("four")}
         pip install --quiet --no-index --no-warn-script-location /tmp/one-1.0-py3-none-any.whl > /tmp/said 2>&1; one
@@ -92,7 +92,7 @@ def test_programs_that_users_install_are_found(engine: Engine, image: str, user:
 
 
 def test_what_dev_may_write_on_roots_path(engine: Engine, image: str, contract: dict[str, Any]) -> None:
-    """The image's own programs, since pip installs them there, and, after all others, those of ~/.local/bin."""
+    """On root's PATH, dev may write where pip installs programs, and in ~/.local/bin, which comes last."""
     path = contract["environment"]["PATH"].split(":")
     script = "for folder; do if [ -w $folder ]; then echo $folder; fi; done"
     output = shell(engine, image, f"set -- {shlex.join(path)}; {script}")
@@ -102,7 +102,7 @@ def test_what_dev_may_write_on_roots_path(engine: Engine, image: str, contract: 
 
 @pytest.mark.parametrize("user", ["1000", "12345:12345", "0:0"])
 def test_git_works_whoever_owns_the_folder(engine: Engine, image: str, user: str) -> None:
-    """In the workspace, in a folder of it, and from there by a path; ssh is there, too."""
+    """Git works in the workspace, in a folder of it, and by a path from there; ssh is installed."""
     commit = "git init -q . && git -c user.email=a@b.c -c user.name=a commit -q --allow-empty -m a"
     with engine.container(image, user="0") as container:
         for folder in ("/workspace", "/workspace/deep", "/srv/elsewhere"):
@@ -114,13 +114,13 @@ def test_git_works_whoever_owns_the_folder(engine: Engine, image: str, user: str
 
 
 def test_a_second_init_is_no_reason_to_warn(engine: Engine, image: str) -> None:
-    """`docker run --init`, or a Pod that shares its processes: tini is not process 1 then, and reaps all the same."""
+    """With `docker run --init`, or shared processes in a Pod, tini is not process 1, and reaps without a warning."""
     script = "sh -c 'sleep 0.1 &'; sleep 0.5; cat /proc/[0-9]*/status | grep -c 'State:.Z' || true"
     assert shell(engine, image, script, init=True) == "0\n"
 
 
 def test_a_source_tree_with_an_old_setup_is_installed(engine: Engine, image: str) -> None:
-    """setup.py imports torch, so pip is told --no-build-isolation; editable, which older versions of pip could not."""
+    """A setup.py that imports torch is installed with --no-build-isolation, also editable."""
     script = """
         mkdir /tmp/p; cd /tmp/p; touch p.py
         printf 'import torch\\nfrom setuptools import setup\\nsetup(name="p", py_modules=["p"])\\n' > setup.py

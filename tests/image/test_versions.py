@@ -37,19 +37,19 @@ def test_torchvision_is_of_the_cells_flavour(host: Host, forks: str, plan: Plan)
 
 
 def test_torch_and_numpy_exchange_arrays(host: Host, plan: Plan) -> None:
-    """torch.from_numpy and Tensor.numpy(), which a PyTorch before 2.3 can't with NumPy 2, though it imports."""
+    """torch.from_numpy and Tensor.numpy() work, which PyTorch before 2.3 can't with NumPy 2."""
     if not plan.lock.version("numpy"):
         pytest.skip("the cell has no NumPy")
     assert host.check_output(f"python -W error -c '{BRIDGE}'") == "[2.0, 2.0] [1.0, 1.0]"
 
 
 def test_cpp_extension_is_usable(host: Host, forks: str) -> None:
-    """It imports, which before PyTorch 2.2 takes pkg_resources of an older setuptools, and names what it would run."""
+    """It imports, which before PyTorch 2.2 needs pkg_resources of an older setuptools, and names its compiler."""
     assert host.check_output(f"{forks} -c '{EXTENSION}'") == "True"
 
 
 def test_torchaudio_works(host: Host, forks: str, plan: Plan) -> None:
-    """Where the release has it; elsewhere there is none."""
+    """The package works if the release has it; otherwise it is not installed."""
     if plan.lock.version("torchaudio"):
         assert host.check_output(f"{forks} -c '{DECIBEL}'") == "[0.0, 10.0]"
     else:

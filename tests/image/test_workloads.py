@@ -48,7 +48,7 @@ def result_of(done: CommandResult) -> dict[str, Any]:
 
 
 def test_the_table_has_what_belongs_to_the_cell(host: Host, run: Run, plan: Plan) -> None:
-    """Nothing is said of torchvision or torchaudio where the lock has none; asked for, they are told to be missing."""
+    """Workloads of torchvision and torchaudio are listed only if the lock has these; named, they are missing."""
     listed = host.check_output("cd /opt && python -B -c 'from workloads.__main__ import listed; print(*listed())'")
     absent = [name for name in PART if not plan.lock.version(PART[name])]
     assert listed.split() == [name for name in NAMES if name not in absent]
@@ -69,7 +69,7 @@ def test_workload_passes_on_the_cpu(request: pytest.FixtureRequest, run: Run, na
 @pytest.mark.control
 @pytest.mark.parametrize("name", EACH)
 def test_workload_notices_when_it_is_spoiled(run: Run, name: str) -> None:
-    """With its negative control, it ends by itself, says what it measured, and that a limit was missed."""
+    """With its negative control, the workload ends by itself, reports what it measured, and misses a limit."""
     done = run(name, "--control")
     result = result_of(done)
     assert (done.rc, result["reached"], result["control"]) == (1, False, True), done.stdout + done.stderr
@@ -78,7 +78,7 @@ def test_workload_notices_when_it_is_spoiled(run: Run, name: str) -> None:
 @pytest.mark.cuda
 @pytest.mark.parametrize("name", EACH)
 def test_workload_passes_on_the_gpu(run: Run, gpu: Gpu, name: str) -> None:
-    """The same on the GPU, where there is one."""
+    """Every limit is also kept on the GPU, if there is one."""
     gpu.need()
     done = run(name, "--device cuda")
     result = result_of(done)
@@ -88,7 +88,7 @@ def test_workload_passes_on_the_gpu(run: Run, gpu: Gpu, name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in PART])
 def test_workload_refuses_a_gpu_that_is_not_there(run: Run, name: str) -> None:
-    """Without a visible GPU, --device cuda ends before anything is printed; nothing falls back to the CPU."""
+    """Without a visible GPU, --device cuda fails before any output; nothing falls back to the CPU."""
     done = run(name, "--device cuda", "CUDA_VISIBLE_DEVICES=")
     assert (done.rc, done.stdout) == (CANNOT_RUN, ""), done.stdout
     assert "can't run: " in done.stderr
