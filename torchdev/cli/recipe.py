@@ -15,7 +15,7 @@ from torchdev.matrix.load import Cell
 from torchdev.recipes import files as recipes
 from torchdev.recipes import jobs
 from torchdev.recipes.jobs import RecipeOptions
-from torchdev.util import texts, trees
+from torchdev.util import files, texts, trees
 from torchdev.util.errors import EngineError, InputError
 from torchdev.util.streams import say
 
@@ -31,19 +31,20 @@ def run(options: Namespace, root: Path) -> int:
     return 0
 
 
-def recipe_options(kind: str, files: "list[Path]", others: "dict[str, Any]") -> RecipeOptions:
+def recipe_options(kind: str, paths: "list[Path]", others: "dict[str, Any]") -> RecipeOptions:
     """What the command line asks of a recipe; the named files are read."""
-    return RecipeOptions(kind=kind, files=_read(files), **others)
+    return RecipeOptions(kind=kind, files=_read(paths), **others)
 
 
 def _read(paths: "list[Path]") -> "dict[str, bytes] | None":
     found: dict[str, bytes] = {}
     for path in paths:
         try:
-            data = path.read_bytes()
-        except OSError as error:
+            data = files.read(path)
+        except (FileNotFoundError, InputError) as error:
+            why = error.what if isinstance(error, InputError) else "there is no such file"
             step = "name a file that can be read"
-            raise InputError(f"{path}: {error.strerror}", where="--file", next_step=step) from None
+            raise InputError(f"{path}: {why}", where="--file", next_step=step) from None
         if path.name in found:
             raise InputError(f"two files have the name {path.name}", where="--file", next_step="rename one")
         found[path.name] = data
@@ -59,10 +60,10 @@ def write_recipe(
         jobs.check_image(image)
     job = jobs.make_job(cell, asked, image, project.job_files())
     job = job if image else replace(job, image=_image(plan, say))
-    files = recipes.make(job, project.paths.templates)
+    made = recipes.make(job, project.paths.templates)
     target = folder or Path(f"recipe-{asked.kind}")
-    trees.create(files, target)
-    for name in files:
+    trees.create(made, target)
+    for name in made:
         say(f"{target / name}")
     say(f"image: {job.image}")
     if asked.kind in jobs.CLUSTER and "/" not in job.image:

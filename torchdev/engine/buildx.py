@@ -12,6 +12,7 @@ from torchdev.util.amounts import read_bytes
 from torchdev.util.commands import build_py
 from torchdev.util.errors import BuildError, EngineError
 from torchdev.util.redact import Private
+from torchdev.util.texts import shown
 
 OnLine = Callable[[str], None]
 VARIABLES = {
@@ -75,10 +76,21 @@ class Record:
 
 def records(options: "Sequence[str]" = ()) -> "list[Record]":
     """Every entry of a builder's cache; `options` name the builder, or are empty for the current one."""
+    return read_records(_output(["du", *options, "--verbose"]))
+
+
+def _output(arguments: "list[str]") -> str:
+    """The output of `docker buildx`; BuildError with its last line if it fails."""
     with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder, "du")
-        run(["du", *options, "--verbose"], log)
-        return read_records(log.read_text(encoding="utf-8"))
+        log = Path(folder, "log")
+        try:
+            run(arguments, log)
+        except BuildError:
+            lines = log.read_text(encoding="utf-8").split("\n")
+            last = next((line.strip() for line in reversed(lines) if line.strip()), "it says nothing")
+            what = f"docker buildx {arguments[0]} failed: {shown(last, 400)}"
+            raise BuildError(what, next_step=build_py("doctor")) from None
+        return log.read_text(encoding="utf-8")
 
 
 def read_records(text: str) -> "list[Record]":
@@ -99,10 +111,9 @@ def read_records(text: str) -> "list[Record]":
 def prune(ids: "Iterable[str]", options: "Sequence[str]" = ()) -> None:
     """Remove entries of a builder's cache by id; entries in use, and those that images need, stay."""
     ids = list(ids)
-    with tempfile.TemporaryDirectory() as folder:
-        for first in range(0, len(ids), AT_ONCE):
-            some = "|".join(ids[first : first + AT_ONCE])
-            run(["prune", *options, "--force", "--filter", f"id=^({some})$"], Path(folder, "prune"))
+    for first in range(0, len(ids), AT_ONCE):
+        some = "|".join(ids[first : first + AT_ONCE])
+        _output(["prune", *options, "--force", "--filter", f"id=^({some})$"])
 
 
 def inspect(name: str, log: Path) -> "Builder | None":

@@ -54,25 +54,30 @@ class Engine:
         except (DockerException, OSError) as error:
             raise connection.unanswered(os.environ, short(error)) from None
 
+    @connection.reads
     def version(self) -> str:
         """The engine's version."""
         return str(self._client.version()["Version"])
 
+    @connection.reads
     def info(self) -> dict[str, Any]:
         """The engine's own description of itself (docker info)."""
         return dict(self._client.info())
 
+    @connection.reads
     def platform(self) -> str:
         """The platform that the engine runs without emulation, such as linux/amd64."""
         machine = str(self.info()["Architecture"])
         return f"linux/{ARCHITECTURES.get(machine, machine)}"
 
+    @connection.reads
     def disk(self) -> "Path | None":
         """The folder where the engine keeps its data, if the engine is on this machine."""
         root = str(self.info().get("DockerRootDir") or "")
         here = self._client.api.base_url == "http+docker://localhost"
         return Path(root) if here and root and Path(root).is_dir() else None
 
+    @connection.reads
     def image(self, name: str) -> "Image | None":
         """An image by name, or None if the engine does not have it."""
         try:
@@ -88,11 +93,13 @@ class Engine:
             pushed=tuple(pushed),
         )
 
+    @connection.reads
     def names(self) -> "dict[str, tuple[str, Mapping[str, str]]]":
         """Every name of an image that the engine has, with the image's id and labels."""
         listed = self._client.api.images()
         return {name: (i["Id"], i.get("Labels") or {}) for i in listed for name in i.get("RepoTags") or ()}
 
+    @connection.reads
     def registry_digest(self, name: str) -> "str | None":
         """The digest of an image in its registry, or None where no registry answers or it has no such image."""
         try:
@@ -101,6 +108,7 @@ class Engine:
         except (APIError, OSError, remote.Silent):
             return None
 
+    @connection.reads
     def tag(self, image: str, name: str) -> None:
         """Tag an image; a tag of the same name moves to it."""
         repository, _, tag = name.rpartition(":")
@@ -111,6 +119,7 @@ class Engine:
                 f"{name}: the engine refuses that name: {connection.said(error)}", next_step=DOCTOR
             ) from None
 
+    @connection.reads
     def untag(self, name: str) -> None:
         """Remove a tag if it exists; the image stays if it has another."""
         try:
@@ -134,6 +143,7 @@ class Engine:
         else:
             self.untag(name)
 
+    @connection.reads
     def push(self, name: str) -> str:
         """Push a tag to the registry in its name; returns the digest of the pushed image, if the engine tells it.
 
@@ -151,6 +161,7 @@ class Engine:
             raise BuildError(f"the engine does not push it: {what}", where=name, next_step=step) from None
         return str(digest)
 
+    @connection.reads
     def layer_sizes(self, name: "str | Image") -> "list[tuple[str, int]]":
         """The layers of an image, lowest first: (diffID, bytes). All layers below torchdev's own steps count as one.
 
@@ -166,16 +177,19 @@ class Engine:
         rest = sum(int(entry["Size"]) for entry in history) - sum(own)
         return [(" ".join(below), rest), *zip(found.layers[len(below) :], own, strict=True)]
 
+    @connection.reads
     def containers(self, label: str) -> "list[Container]":
         """Every container with a label, given as key or key=value."""
         return list(self._client.containers.list(all=True, ignore_removed=True, filters={"label": label}))
 
+    @connection.reads
     def remove_containers(self, label: str) -> None:
         """Remove containers that a killed run has left."""
         for container in self.containers(label):
             with contextlib.suppress(NotFound):
                 container.remove(force=True)
 
+    @connection.reads
     def load_root(self, archive: Path, name: str, labels: Mapping[str, str]) -> None:
         """Import a tar archive of a root file system as an image of one layer."""
         repository, _, tag = name.rpartition(":")
@@ -220,7 +234,7 @@ class Engine:
         made: Container | None = None
         try:
             options = {"shm_size": "1g", "device_requests": requests, "labels": _labels(), **options}
-            made = self._client.containers.create(image, ["sleep", "infinity"], **options)
+            made = self._created(image, options)
             made.start()
             yield made
         except (APIError, NotFound) as error:
@@ -228,6 +242,10 @@ class Engine:
         finally:
             if made:
                 made.remove(force=True, v=True)
+
+    @connection.reads
+    def _created(self, image: str, options: "Mapping[str, Any]") -> Container:
+        return self._client.containers.create(image, ["sleep", "infinity"], **options)
 
     @contextmanager
     def network(self, name: str) -> Iterator[str]:
@@ -238,6 +256,7 @@ class Engine:
         finally:
             made.remove()
 
+    @connection.reads
     def run(self, image: str, command: "list[str]", **options: Any) -> "tuple[int, str]":
         """Run a command through the image's entry point; returns its exit status and output."""
         try:
@@ -251,6 +270,7 @@ class Engine:
         finally:
             made.remove(force=True, v=True)
 
+    @connection.reads
     def created_with(self, image: str, **options: Any) -> dict[str, Any]:
         """The host configuration that the engine records for a container with these options; the container is not
         started.
@@ -261,18 +281,22 @@ class Engine:
         finally:
             made.remove(force=True)
 
+    @connection.reads
     def config(self, image: str) -> dict[str, Any]:
         """An image's configuration: Env, Labels, Entrypoint, Cmd, WorkingDir, User."""
         return dict(self._client.images.get(image).attrs["Config"])
 
+    @connection.reads
     def environment(self, image: str) -> "list[str]":
         """The variables that an image sets, as NAME=value."""
         return list(self.config(image).get("Env") or [])
 
+    @connection.reads
     def history(self, image: str) -> "list[dict[str, Any]]":
         """What an image's history records, newest first: CreatedBy, and the Size that it added, in bytes."""
         return [dict(entry) for entry in self._client.api.history(image)]  # type: ignore[no-untyped-call]
 
+    @connection.reads
     def layer_folders(self, image: str) -> "list[str]":
         """The folders of an image's unpacked layers on the engine's machine, lowest first; empty if not known."""
         data = (self._client.images.get(image).attrs.get("GraphDriver") or {}).get("Data") or {}

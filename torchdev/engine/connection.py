@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 import re
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from docker.tls import TLSConfig
 from requests import RequestException
 
 from torchdev.engine.refusals import short
-from torchdev.util import texts
+from torchdev.util import files, texts
 from torchdev.util.commands import build_py
 from torchdev.util.errors import EngineError
 from torchdev.wheels import variables
@@ -23,6 +24,8 @@ from torchdev.wheels.settings import refusal
 
 T = TypeVar("T")
 LIST = "docker context ls"
+SHAPES = (Exception, KeyError, IndexError, TypeError, AttributeError, ValueError, UnicodeDecodeError, RecursionError)
+"""What reading JSON of another shape raises, here and in docker-py; no type that derives from these counts."""
 DEFAULT = "default"
 OWN = ("", "unix:///var/run/docker.sock", "unix:///run/docker.sock")
 """Addresses of a machine's own engine; the empty one stands for no setting."""
@@ -132,7 +135,7 @@ def _tls(folder: Path, *, unverified: bool) -> "TLSConfig | None":
 def _read(file: Path) -> dict[str, Any]:
     """A JSON object from a file of the docker command."""
     try:
-        table = json.loads(file.read_text(encoding="utf-8"))
+        table = json.loads(files.read(file).decode("utf-8"))
     except json.JSONDecodeError as error:
         place = f"{file}:{error.lineno}:{error.colno}"
         raise refusal(f"can't be read: not JSON: {error.msg}", place, f"mend it; {LIST}") from None
@@ -169,6 +172,29 @@ def _telling(method: "Callable[..., Any]") -> "Callable[..., Any]":
             raise failed(error) from None
 
     return call
+
+
+def reads(method: "Callable[..., T]") -> "Callable[..., T]":
+    """Make a method that reads an engine's answer raise EngineError when the answer has another shape."""
+
+    @functools.wraps(method)
+    def call(*arguments: Any, **options: Any) -> T:
+        try:
+            return method(*arguments, **options)
+        except Exception as error:
+            if type(error) not in SHAPES:
+                raise
+            raise strange(error) from error
+
+    return call
+
+
+def strange(error: Exception) -> EngineError:
+    """Convert an error of reading an answer that is not of the shape that the engine's interface has."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    what = f"{type(error).__name__} ({Path(last.filename).name}:{last.lineno}): {texts.shown(error)}"
+    step = ("see what answers there: docker info; ", build_py("doctor"))
+    return EngineError(f"the engine's answer is not one that Docker gives: {what}", next_step=step)
 
 
 def failed(error: Exception) -> EngineError:

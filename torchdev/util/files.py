@@ -129,18 +129,30 @@ def read(path: Path, largest: int = LARGEST) -> bytes:
     return data
 
 
+def is_endless(path: Path) -> bool:
+    """Whether reading a path might never end: a pipe, a socket, or a device other than /dev/null."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or path.samefile(os.devnull))
+
+
 def unreadable(path: Path, why: str) -> InputError:
     """The error for a file that can't be read."""
     return InputError(f"can't be read: {why}", where=str(path), next_step=f"look at it: ls -ld {quote(str(path))}")
 
 
-def check_place(path: Path) -> None:
-    """Check a path that a user named for output, before the work whose result is to be written there."""
+def check_place(path: Path, step: str = "name another file") -> None:
+    """Check a path for output, before the work whose result is to be written there."""
     if path.exists() and not path.is_file():
-        raise InputError("it exists and is no plain file", where=str(path), next_step="name another file")
+        raise InputError("it exists and is no plain file", where=str(path), next_step=step)
     folder = next(folder for folder in Path(os.path.realpath(path)).parents if folder.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise unwritable(path, PermissionError(None, f"{folder} is no folder that this user may write to"))
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise unwritable(path, error) from None
 
 
 def unwritable(path: Path, error: OSError) -> InputError:

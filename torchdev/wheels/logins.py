@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from torchdev.util import texts
+from torchdev.util import files, texts
 from torchdev.util.errors import InputError
 from torchdev.wheels.settings import refusal
 
@@ -45,6 +45,8 @@ def open_to_others(path: Path) -> bool:
 
 
 def _entries(path: Path) -> netrc.netrc:
+    if files.is_endless(path):
+        raise _refusal("can't be read: it is not a file", path)
     try:
         return netrc.netrc(path)
     except netrc.NetrcParseError as error:

@@ -51,7 +51,8 @@ def _said(child: "subprocess.Popen[str]") -> str:
         child.communicate()
         raise refusal(f"pip does not answer within {TIMEOUT} s", "pip config list", SHOW) from None
     if child.returncode:
-        raise failure(errors)
+        told = [line for line in output.splitlines() if line.startswith("An error occurred")]  # pip's standard output
+        raise failure("\n".join([errors, *told]))
     return output
 
 

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from uv import find_uv_bin
 
 from torchdev.util import redact
+from torchdev.util.files import is_endless
 from torchdev.util.texts import line_not_utf8, shown
 from torchdev.wheels.settings import TIMEOUT, Location, Settings, hosts, locations, refusal
 
@@ -40,6 +41,8 @@ def read(environment: Mapping[str, str], folder: Path) -> Settings:
 
 def _ask(environment: Mapping[str, str], folder: Path) -> None:
     """Have uv check its settings."""
+    if (named := environment.get("UV_CONFIG_FILE")) and is_endless(folder / named):
+        raise refusal("it is not a file", f"UV_CONFIG_FILE={shown(named)}")
     try:
         done = subprocess.run([find_uv_bin(), *ASK], cwd=folder, env=dict(environment), stdout=subprocess.DEVNULL,
                               stderr=subprocess.PIPE, text=True, errors="replace", timeout=TIMEOUT)  # fmt: skip

@@ -1,10 +1,12 @@
 """Locking many cells: one that fails stops no other, what was written stays, a lock is replaced whole or not at all."""
 
 import dataclasses
+import errno
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -87,6 +89,27 @@ def test_a_cell_that_fails_stops_no_other(project: Project, resolved: "dict[str,
     assert caught.value.code is Exit.BUILD
     assert caught.value.next_step == f"python build.py lock {cells[0].id} {cells[1].id}"
     assert sum("no cuDNN" in line for line in said) == sum("silent" in line for line in said) == 1
+
+
+def test_a_lock_that_can_not_be_written_is_told_before_it_is_made(
+    project: Project, resolved: "dict[str, Exception]", monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Resolving takes minutes: no index is asked, whatever is in the way, and for whichever cell."""
+    monkeypatch.setattr(resolve, "resolve", lambda *_: pytest.fail("resolved"))
+    cells = project.matrix.cells
+    (project.images / cells[2].id / "lock.json").mkdir(parents=True)
+    with pytest.raises(InputError, match=f"{cells[2].id}/lock.json: it exists and is no plain file"):
+        locking.lock_cells(project, cells, print)
+    (project.images / cells[2].id / "lock.json").rmdir()
+    monkeypatch.setattr(tempfile, "TemporaryFile", read_only)
+    with pytest.raises(InputError, match=r"lock.json: can't be written: Read-only file system") as caught:
+        locking.lock_cells(project, cells, print)
+    assert "checkout that this user may write to" in caught.value.next_step
+
+
+def read_only(**_: object) -> None:
+    """Of a file system that is mounted so."""
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
 
 def test_the_failure_of_one_cell_is_told_once(project: Project, resolved: "dict[str, Exception]") -> None:
@@ -195,7 +218,7 @@ def test_a_folder_in_a_locks_place_is_told(project: Project, resolved: "dict[str
     cell = project.matrix.cells[0]
     path = project.images / cell.id / "lock.json"
     path.mkdir(parents=True)
-    with pytest.raises(InputError, match="can't be written"):
+    with pytest.raises(InputError, match="exists and is no plain file"):
         locking.lock_cells(project, (cell,), lambda text: None)
     assert [entry.name for entry in path.parent.iterdir()] == ["lock.json"]
 

@@ -1,5 +1,6 @@
 """What recipe does with an engine's answers: a made-up engine, and no container."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,15 @@ def test_named_image_is_taken_unasked(project: Project, tmp_path: Path, monkeypa
         project, cell, RecipeOptions(kind="docker"), "ghcr.io/me/torchdev:mine", folder, lambda line: None
     )
     assert "ghcr.io/me/torchdev:mine" in (folder / "run.sh").read_text()
+
+
+def test_a_file_without_an_end_is_refused(tmp_path: Path) -> None:
+    """Reading /dev/zero would take all memory, and reading a pipe all time."""
+    os.mkfifo(tmp_path / "pipe")
+    for path, why in ((Path("/dev/zero"), "not a file"), (tmp_path / "pipe", "not a file"), (tmp_path, "not a file"),
+                      (tmp_path / "none", "no such file")):  # fmt: skip
+        with pytest.raises(InputError, match=f"{path}: .*{why}"):
+            recipe.recipe_options("docker", [path], {})
 
 
 def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:

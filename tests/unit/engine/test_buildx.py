@@ -1,6 +1,13 @@
 """What buildx prints, read."""
 
+import os
+from pathlib import Path
+
+import pytest
+
+from torchdev.engine import buildx
 from torchdev.engine.buildx import Record, read_inspect, read_records
+from torchdev.util.errors import BuildError
 
 USED = """\
 ID:\t\tx6vw5pal9mpmdpuujto8yl603
@@ -48,3 +55,15 @@ def test_builder_is_read() -> None:
     found = read_inspect(text)
     assert (found.name, found.driver, found.platforms) == ("far", "remote", ("linux/amd64", "linux/arm64"))
     assert read_inspect("Name: idle\nDriver: kubernetes\nStatus: inactive\n").platforms == ()
+
+
+def test_the_reason_of_buildx_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for a HOME that is a file; a log that is gone by then would not help."""
+    (tmp_path / "docker").write_text("#!/bin/sh\necho 'ERROR: mkdir /etc/passwd: not a directory'; echo; exit 1\n")
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    for asked in (buildx.records, lambda: buildx.prune(["a"])):
+        with pytest.raises(BuildError, match="failed: ERROR: mkdir /etc/passwd: not a directory") as caught:
+            asked()
+        assert str(tmp_path) not in str(caught.value)
+        assert caught.value.next_step

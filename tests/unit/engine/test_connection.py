@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,13 @@ def test_a_configuration_that_can_not_be_read_is_refused(tmp_path: Path, text: s
     """It may name an engine."""
     (tmp_path / "config.json").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(InputError, match=str(tmp_path / "config.json")):
+        connection.client({"DOCKER_CONFIG": str(tmp_path)}, 1)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    """Reading one might not end."""
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(InputError, match="it is not a file"):
         connection.client({"DOCKER_CONFIG": str(tmp_path)}, 1)
 
 

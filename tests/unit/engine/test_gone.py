@@ -39,6 +39,22 @@ ASKED: "dict[str, tuple[Any, ...]]" = {
 """Methods of an engine, and what they are called with."""
 
 
+STRANGE = (
+    "null",
+    "[]",
+    "{}",
+    "[null]",
+    "[{}]",
+    '"x"',
+    "7",
+    "[" * 100_000,
+    "\u20ac",
+    '{"Id": 3, "RootFS": [], "Size": {}}',
+    '[{"Id": 3, "RepoTags": [5], "Labels": []}]',
+)
+"""Answers that Docker never gives, as a proxy or another program behind the socket may."""
+
+
 @contextmanager
 def engine(monkeypatch: pytest.MonkeyPatch, fault: str) -> Iterator[Engine]:
     """An engine on loopback that says its version, and then refuses everything else, or closes the connection."""
@@ -56,8 +72,9 @@ def engine(monkeypatch: pytest.MonkeyPatch, fault: str) -> Iterator[Engine]:
             if known is None and fault == "gone":
                 self.close_connection = True
                 return
-            content = (known or json.dumps({"message": "disk is on fire\x1b[31m"})).encode()
-            self.send_response(200 if known else int(fault))
+            refused = json.dumps({"message": "disk is on fire\x1b[31m"})
+            content = (known or (fault if fault in STRANGE else refused)).encode()
+            self.send_response(200 if known or fault in STRANGE else int(fault))
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
@@ -85,6 +102,22 @@ def test_no_method_leaves_it_to_others_to_know_the_library(
     assert caught.value.code is Exit.ENGINE
     assert "\x1b" not in str(caught.value)
     assert caught.value.next_step
+
+
+@pytest.mark.parametrize("answer", STRANGE)
+def test_an_answer_of_another_shape_is_told(answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever answers at that socket is not torchdev's; an answer that can be read as one is taken."""
+    told: list[EngineError] = []
+    with engine(monkeypatch, answer) as made:
+        for name, arguments in ASKED.items():
+            try:
+                getattr(made, name)(*arguments)
+            except EngineError as error:
+                told.append(error)
+        with pytest.raises(EngineError), made.container("torchdev:x"):
+            pass
+    assert told
+    assert all(error.next_step and len(str(error)) < 1500 for error in told)
 
 
 def test_every_method_is_told() -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import netrc
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -177,6 +178,15 @@ def test_a_netrc_that_is_named_and_missing_is_refused(tmp_path: Path) -> None:
             variables.netrc({"NETRC": named, "HOME": str(tmp_path)})
         assert caught.value.next_step == "mend that setting, or take it away"
     assert variables.netrc({"NETRC": "/dev/null"}) == Path("/dev/null")
+
+
+def test_a_netrc_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
+    """Several programs read it, so each but the first would wait for ever; /dev/null has no end to wait for."""
+    os.mkfifo(tmp_path / "netrc")
+    for path in (tmp_path / "netrc", Path("/dev/zero")):
+        with pytest.raises(InputError, match=f"{path}: can't be read: it is not a file"):
+            host_of({}, some(index="https://a/simple"), NOTHING, path)
+    assert host_of({}, some(index="https://a/simple"), NOTHING, Path("/dev/null")).logins == ()
 
 
 def test_a_user_without_a_home_has_no_netrc(monkeypatch: pytest.MonkeyPatch) -> None:

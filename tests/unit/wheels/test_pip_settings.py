@@ -88,6 +88,13 @@ def test_a_file_that_pip_can_not_read_is_refused(tmp_path: Path, name: str) -> N
     assert "s3cret" not in str(raised.value)
 
 
+def test_a_variable_that_pip_can_not_read_is_named(tmp_path: Path) -> None:
+    """Pip says so on its standard output, and repeats the value."""
+    with pytest.raises(InputError, match=r"option default-timeout: invalid") as raised:
+        pip_settings.read({"HOME": str(tmp_path), "PIP_DEFAULT_TIMEOUT": "s3cret"})
+    assert "s3cret" not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

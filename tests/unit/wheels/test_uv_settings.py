@@ -1,5 +1,6 @@
 """uv's settings are put together as uv does it: held against what the installed uv says of each case."""
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -169,6 +170,14 @@ def test_a_folder_for_temporary_files_that_is_none_is_named(tmp_path: Path, name
         uv_settings.read({"TMPDIR": named}, tmp_path)
     assert raised.value.where == f"TMPDIR={shown(named)}"
     assert raised.value.next_step.startswith("set TMPDIR")
+
+
+def test_a_file_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
+    """At once: uv would wait for its writer."""
+    os.mkfifo(tmp_path / "uv.toml")
+    with pytest.raises(InputError, match=r"UV_CONFIG_FILE=uv\.toml: it is not a file"):
+        uv_settings.read({"UV_CONFIG_FILE": "uv.toml"}, tmp_path)
+    uv_settings.read({"UV_CONFIG_FILE": "/dev/null"}, tmp_path / "..")
 
 
 def test_secrets_of_a_broken_file_are_not_repeated(tmp_path: Path) -> None:
