@@ -23,6 +23,7 @@ from urllib.parse import quote
 
 import pytest
 import yaml
+from hypothesis import settings
 
 from tests.unit import forked
 from tests.unit.conftest import MATRIX, ROOT, make_package
@@ -543,11 +544,26 @@ def test_good_values_come_through(ground: Ground, entrance: str) -> None:
         holds(world)
 
 
+def texts_for(entrance: str) -> "list[tuple[int, str]]":
+    """The texts for an entrance, numbered: a third, and each text at every third entrance; in CI all."""
+    step = 1 if settings.default.max_examples >= MANY else 3
+    return list(enumerate(TEXTS))[list(ENTRANCES).index(entrance) % step :: step]
+
+
+MANY = 500
+"""Examples that the profile `ci` of Hypothesis has."""
+
+
+def test_all_texts_are_tried() -> None:
+    """Each somewhere, however few are tried at one entrance."""
+    assert {text for entrance in ENTRANCES for _, text in texts_for(entrance)} == set(TEXTS)
+
+
 @pytest.mark.parametrize("entrance", ENTRANCES)
 def test_hostile_texts_are_refused_or_harmless(ground: Ground, entrance: str) -> None:
     """Behind a good value, before it, or within it; a refusal can be shown, and repeats no long text."""
     good, enter = ENTRANCES[entrance]
-    for number, text in enumerate(TEXTS):
+    for number, text in texts_for(entrance):
         value = (good + text, text + good, good[:2] + text + good[2:], text)[number % 4]
         world, refusal = tried(enter, ground, value)
         assert printable(refusal) == refusal, value

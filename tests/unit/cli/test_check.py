@@ -212,6 +212,7 @@ def test_cells_are_a_group_of_their_checks() -> None:
     assert check.of_results("cells", [], 0).passed
 
 
+@pytest.mark.usefixtures("forked_pip")
 def test_what_is_written_down_says_nothing_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither where the checkout lies nor whom its package index knows; any text is a line."""
     monkeypatch.setenv("PIP_INDEX_URL", "https://me:a-secret-word@index.test/simple")

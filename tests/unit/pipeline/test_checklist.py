@@ -11,4 +11,4 @@ def test_checks_are_read_in_several_threads() -> None:
     folder = ROOT / "tests" / "image"
     alone = read_checks(folder)
     with ThreadPoolExecutor(8) as pool:
-        assert all(found == alone for found in pool.map(lambda _: read_checks(folder), range(48)))
+        assert all(found == alone for found in pool.map(lambda _: read_checks(folder), range(16)))

@@ -150,7 +150,8 @@ def test_a_current_folder_that_is_gone_is_told(words: str, tmp_path: Path) -> No
 
 def test_python_starts_in_a_folder_that_is_gone(tmp_path: Path) -> None:
     """A shell leaves its name in a variable; Python itself may ask for it, and so does what is imported."""
-    done = shell(f"mkdir {tmp_path}/gone && cd {tmp_path}/gone && rmdir {tmp_path}/gone && $B list --matrix-file m.yaml")
+    gone = tmp_path / "gone"
+    done = shell(f"mkdir {gone} && cd {gone} && rmdir {gone} && $B list --matrix-file m.yaml")
     assert (done.returncode, done.stdout) == (Exit.INPUT, "")
     assert done.stderr.endswith(GONE)
 

@@ -133,6 +133,7 @@ def test_a_file_that_is_named_and_missing_is_refused() -> None:
     assert pip_settings.read({"PIP_CONFIG_FILE": os.devnull}).index is None
 
 
+@pytest.mark.usefixtures("forked_pip")
 def test_a_file_that_can_not_be_read_is_refused(tmp_path: Path) -> None:
     """Pip passes over one that this user may not read, or that is a folder."""
     folder = tmp_path / ".config" / "pip" / "pip.conf"
