@@ -54,7 +54,7 @@ def enter(root: Path, arguments: "list[str]") -> None:
     if arguments[0] in MAKERS and (inside or not _complete()) and not _current(folder, root):
         _make(folder, root, ask="--yes" not in arguments)
         inside = STARTED.entered = False
-    missing = _missing()
+    missing = _missing_without_others(root)
     if not missing:
         return
     if inside or STARTED.entered or not (folder / "bin" / "python").exists():
@@ -62,6 +62,22 @@ def enter(root: Path, arguments: "list[str]") -> None:
         what = f"not all of torchdev's own Python packages are installed: {', '.join(missing)}"
         raise _failure(what, f"{pip}; or {build_py('quickstart')}")
     _go_on(folder, root, arguments)
+
+
+def _missing_without_others(root: Path) -> "list[str]":
+    """The packages that are missing. PYTHONPATH is dropped, for children, too, unless some are there alone.
+
+    A module there may have the name of a package, and would be imported in its place.
+    """
+    others = {os.path.realpath(part) for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part}
+    others.discard(os.path.realpath(root))
+    before = sys.path[:]
+    sys.path[:] = [part for part in before if os.path.realpath(part) not in others]
+    if not _missing():
+        os.environ.pop("PYTHONPATH", None)
+        return []
+    sys.path[:] = before
+    return _missing()
 
 
 def _go_on(folder: Path, root: Path, arguments: "list[str]") -> None:

@@ -122,6 +122,25 @@ def test_a_variable_of_another_process_changes_nothing() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("module", ["class Foo: ...", "import sys; sys.exit(9)"])
+def test_a_module_on_pythonpath_takes_no_packages_place(module: str, checkout: Path) -> None:
+    """In torchdev's own environment; what a user keeps there for other programs is not torchdev's."""
+    (checkout / "own").mkdir()
+    for name in ("yaml", "docker", "pydantic", "requests", "packaging"):
+        (checkout / "own" / f"{name}.py").write_text(module)
+    (checkout / ".venv").symlink_to(sys.prefix)
+    (checkout / "matrix.yaml").write_text(
+        'image: x\ncompanions: []\nrows:\n  - {python: "3.11", cuda: cpu, torch: "2.13.0"}\n'
+    )
+    for program in (sys.executable, str(checkout / ".venv" / "bin" / "python")):
+        done = subprocess.run(
+            [program, str(checkout / "build.py"), "list"], capture_output=True, text=True, timeout=60,
+            env={**os.environ, "PYTHONPATH": f"{checkout / 'own'}{os.pathsep}{ROOT}"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "py311-cpu-torch2.13.0" in done.stdout
+
+
 def test_what_runs_before_entering_needs_no_package() -> None:
     """The parser loads on the standard library alone."""
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from torchdev.cli import arguments, environment"
