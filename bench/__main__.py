@@ -17,11 +17,11 @@ from typing import Any
 from bench import bases, cells, disk, predicted, session, source, table
 from bench.cells import Subject
 from bench.contenders import Setting
-from bench.engine import Site, engine, info
+from bench.engine import Workspace, engine, info
 from bench.network import need_tools, network
-from bench.options import DEFAULT, FIFTY, PREDICTED, ROOT, parser, wished
+from bench.options import DEFAULT, FIFTY, PREDICTED, ROOT, parser, selected
 from bench.results import Results, from_json
-from bench.session import Wish
+from bench.session import Selection
 from torchdev.util import process
 from torchdev.util.errors import EngineError, Exit, InputError, TorchdevError
 
@@ -68,11 +68,11 @@ def read(file: Path) -> Results:
 
 def measure(options: argparse.Namespace) -> int:
     """Do a run, print its table and write its JSON; the exit code says whether all was measured."""
-    wish = wished(options)
+    selection = selected(options)
     need_tools()
     host = source.settings(local=options.local_wheels)
     subjects, entries, listed = chosen(options)
-    built = subjects[: max(wish.counts)]
+    built = subjects[: max(selection.counts)]
     results = Results()
 
     def save() -> None:
@@ -81,16 +81,16 @@ def measure(options: argparse.Namespace) -> int:
 
     with locked(), network() as net:
         clear(options.work)
-        disk.check(options.work, disk.needed(built, wish.measures, wish.contenders))
+        disk.check(options.work, disk.needed(built, selection.measures, selection.contenders))
         with folder(options.work) as work:
-            site = Site(work, net, source.variables(host, local=options.local_wheels))
+            workspace = Workspace(work, net, source.variables(host, local=options.local_wheels))
             matrix = own_matrix(options.matrix_file, work / "matrix", subjects, entries)
             # The 50 cells have the Pythons of all cells that are named, be they built or not.
-            made = bases.prepare(site, ROOT, matrix, subjects if FIFTY in wish.measures else built, say)
-            setting = Setting(site=site, bases=made, host=host, root=ROOT, matrix=matrix)
-            begin(results, setting, options, built, wish)
-            session.run(results, setting, subjects, wish, say, save)
-            if PREDICTED in wish.measures:
+            made = bases.prepare(workspace, ROOT, matrix, subjects if FIFTY in selection.measures else built, say)
+            setting = Setting(workspace=workspace, bases=made, host=host, root=ROOT, matrix=matrix)
+            begin(results, setting, options, built, selection)
+            session.run(results, setting, subjects, selection, say, save)
+            if PREDICTED in selection.measures:
                 foretell(results, setting, subjects, options.matrix_file, listed)
     save()
     print(table.as_text(results), end="")
@@ -126,10 +126,10 @@ def begin(
     setting: Setting,
     options: argparse.Namespace,
     subjects: "tuple[Subject, ...]",
-    wish: Wish,
+    selection: Selection,
 ) -> None:
     """Write down where and with what this run measures, and what torchdev predicts for it."""
-    with engine(setting.site, "begin", setting.bases.data) as own:
+    with engine(setting.workspace, "begin", setting.bases.data) as own:
         said = info(own)
         results.about = {
             "when": time.strftime("%Y-%m-%d"),
@@ -143,8 +143,8 @@ def begin(
             "wheels": "network and folders of this machine" if options.local_wheels else "network",
             "cells": ", ".join(subject.id for subject in subjects),
         }
-        if PREDICTED in wish.measures:
-            for count in wish.counts:
+        if PREDICTED in selection.measures:
+            for count in selection.counts:
                 predicted.same(results, setting, own, subjects[:count])
 
 
@@ -153,7 +153,7 @@ def foretell(
 ) -> None:
     """What eight cells would take, once it is known what naive images have beside their wheels."""
     try:
-        with engine(setting.site, "eight", setting.bases.data) as own:
+        with engine(setting.workspace, "eight", setting.bases.data) as own:
             predicted.eight(results, setting, own, subjects, file, listed)
     except TorchdevError as error:
         results.missing["predicted, 8 cells"] = str(error)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import measure
-from bench.engine import Site, name_servers, settle
+from bench.engine import Workspace, name_servers, settle
 from bench.measure import Measured
 from torchdev.bases.bootstrap import KEYRING, debian_sites
 from torchdev.util.errors import EngineError
@@ -53,7 +53,7 @@ exec "$@"
 class Machine:
     """A root on which nothing has run yet, and the variables that its shell has."""
 
-    site: Site
+    workspace: Workspace
     root: Path
     variables: "Mapping[str, str]"
 
@@ -69,31 +69,31 @@ class Machine:
         apart = ["unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--"]
         inside = ["sh", "-c", ENTER, "sh", str(self.root), "sh", "-ec", script, "sh", *words]
         # As variables, since a command line with passwords of proxies could be read by all.
-        command = measure.Command(words=[*self.site.network.prefix, *apart, *inside], env=self.variables)
-        return measure.run(command, self.root.parent / "log", received=self.site.network.received)
+        command = measure.Command(words=[*self.workspace.network.prefix, *apart, *inside], env=self.variables)
+        return measure.run(command, self.root.parent / "log", received=self.workspace.network.received)
 
 
 @contextmanager
-def machine(site: Site, host: Host, name: str) -> Iterator[Machine]:
+def machine(workspace: Workspace, host: Host, name: str) -> Iterator[Machine]:
     """A machine with nothing but Debian, Python and git, and what it needs to reach a network from here."""
     if host.folders:
         what = "a machine with nothing has no folders of wheels"
         raise EngineError(what, next_step="leave out --local-wheels")
-    folder = site.fresh(name)
+    folder = workspace.fresh(name)
     try:
         root = folder / "root"
-        _debian(site, root)
+        _debian(workspace, root)
         (root / "etc" / "resolv.conf").write_text(name_servers())
         if host.ca_bundle:
             shutil.copyfile(host.ca_bundle, root / CERTIFICATES.lstrip("/"))
         if host.logins:
             (root / "root" / ".netrc").write_text(host.secrets()["netrc"])
             (root / "root" / ".netrc").chmod(0o600)
-        if site.network.mtu < MTU:
+        if workspace.network.mtu < MTU:
             (root / "etc" / "docker").mkdir()
-            (root / "etc" / "docker" / "daemon.json").write_text(f'{{"mtu": {site.network.mtu}}}')
+            (root / "etc" / "docker" / "daemon.json").write_text(f'{{"mtu": {workspace.network.mtu}}}')
         settle()
-        yield Machine(site, root, variables(site.variables, host))
+        yield Machine(workspace, root, variables(workspace.variables, host))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -112,9 +112,9 @@ def sources(sites: "Mapping[str, str]") -> "list[str]":
     """Lines for apt, of the mirrors that this machine's own apt has for any release of Debian; else of Debian's own."""
     lines = []
     for suffix, default in zip(SUFFIXES, MIRROR, strict=True):
-        of_kind = {name: site for name, site in sites.items() if _suffix(name) == suffix and "@" not in site}
-        site = of_kind.get(f"{SUITE}{suffix}") or next(iter(of_kind.values()), default)
-        lines.append(f"deb {site} {SUITE}{suffix} main")
+        of_kind = {name: mirror for name, mirror in sites.items() if _suffix(name) == suffix and "@" not in mirror}
+        mirror = of_kind.get(f"{SUITE}{suffix}") or next(iter(of_kind.values()), default)
+        lines.append(f"deb {mirror} {SUITE}{suffix} main")
     return lines
 
 
@@ -122,7 +122,7 @@ def _suffix(suite: str) -> str:
     return next((suffix for suffix in SUFFIXES[1:] if suite.endswith(suffix)), "")
 
 
-def _debian(site: Site, root: Path) -> None:
+def _debian(workspace: Workspace, root: Path) -> None:
     """Debian's minimal system with Python and git."""
     if missing := [tool for tool in TOOLS if not shutil.which(tool)]:
         raise EngineError(f"missing: {', '.join(missing)}", next_step="apt-get install mmdebstrap util-linux")
@@ -130,8 +130,8 @@ def _debian(site: Site, root: Path) -> None:
         raise EngineError(f"Debian's keys are not there: {KEYRING}", next_step="apt-get install debian-archive-keyring")
     options = ("--quiet", "--mode=root", "--variant=minbase", f"--include={','.join(PACKAGES)}")
     command = ["mmdebstrap", *options, f"--keyring={KEYRING}", SUITE, str(root), *sources(debian_sites())]
-    whole = [*site.network.prefix, *command]
-    done = subprocess.run(whole, env=site.variables, capture_output=True, text=True, check=False)
+    whole = [*workspace.network.prefix, *command]
+    done = subprocess.run(whole, env=workspace.variables, capture_output=True, text=True, check=False)
     if done.returncode:
         tail = "\n".join(f"  {line}" for line in done.stderr.splitlines()[-5:])
         raise EngineError(f"mmdebstrap makes no {SUITE}\n{tail}", next_step="see docs/bench.md")

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.engine import Engine, Site
+from bench.engine import Engine, Workspace
 from bench.results import EARLIER
 from torchdev.util.errors import EngineError
 
@@ -12,12 +12,12 @@ BUNDLE = "torchdev.bundle"
 INSTALL = ("-m", "pip", "install", "--quiet", "--require-hashes", "--only-binary=:all:", "--requirement")
 
 
-def bundle(site: Site, root: Path) -> Path:
+def bundle(workspace: Workspace, root: Path) -> Path:
     """A file that `git clone` takes, with the history of the checkout; EngineError where that hasn't the commit.
 
     A clone of the folder itself would be refused to root, whom it doesn't belong to.
     """
-    file = site.work / BUNDLE
+    file = workspace.work / BUNDLE
     if not file.exists():
         step = "git fetch --unshallow, in a clone of torchdev"
         if _git(root, "cat-file", "-e", f"{EARLIER}^{{commit}}").returncode:
@@ -30,11 +30,11 @@ def bundle(site: Site, root: Path) -> Path:
     return file
 
 
-def checkout(site: Site, root: Path) -> Path:
+def checkout(workspace: Workspace, root: Path) -> Path:
     """The files of that commit in a folder of their own."""
-    folder = site.fresh(EARLIER) / "torchdev"
+    folder = workspace.fresh(EARLIER) / "torchdev"
     for words in (
-        ("clone", "--quiet", "--no-checkout", str(bundle(site, root)), str(folder)),
+        ("clone", "--quiet", "--no-checkout", str(bundle(workspace, root)), str(folder)),
         ("-C", str(folder), "checkout", "--quiet", "--detach", EARLIER),
     ):
         done = subprocess.run(["git", *words], capture_output=True, text=True, check=False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cells import Subject
-from bench.engine import Engine, Site, engine
+from bench.engine import Engine, Workspace, engine
 from torchdev.catalog.bases import Base, bases_of, read_digests
 from torchdev.util.errors import TorchdevError
 
@@ -26,7 +26,7 @@ class Bases:
     froms: dict[str, str]
 
 
-def prepare(site: Site, root: Path, matrix: Path, subjects: "tuple[Subject, ...]", say: Say) -> Bases:
+def prepare(workspace: Workspace, root: Path, matrix: Path, subjects: "tuple[Subject, ...]", say: Say) -> Bases:
     """Have the bases of some cells ready: pulled where a registry answers, else as torchdev bootstraps them.
 
     Substitutes that this machine's own engine has are taken over; torchdev makes anew what is not up to date.
@@ -34,8 +34,8 @@ def prepare(site: Site, root: Path, matrix: Path, subjects: "tuple[Subject, ...]
     digests = read_digests(root / "images" / "bases.json")
     found = {subject.python: bases_of(subject.python, digests) for subject in subjects}
     wanted = list(dict.fromkeys(base for bases in found.values() for base in bases))
-    kept = site.work / KEPT
-    with engine(site, "bases", None) as own:
+    kept = workspace.work / KEPT
+    with engine(workspace, "bases", None) as own:
         origin = "official" if _pulled(own, wanted) else "bootstrapped"
         say(f"bases: {origin}")
         if origin == "bootstrapped":

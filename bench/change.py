@@ -76,7 +76,7 @@ def debian(results: Results, setting: Setting, engine: Engine, contender: str, s
 
 def _with_package(setting: Setting, engine: Engine) -> "tuple[Path, tuple[str, ...]]":
     """A copy of the matrix, rendered with one more Debian package, and the program that does so for build.py."""
-    folder = setting.site.fresh("debian")
+    folder = setting.workspace.fresh("debian")
     program = (str(folder / "with-package.py"), str(setting.root))
     Path(program[0]).write_text(WITH_PACKAGE)
     shutil.copytree(setting.matrix.parent, folder / "matrix")
@@ -109,7 +109,7 @@ def _with_other_version(
     results: Results, setting: Setting, engine: Engine, contender: str, subjects: Subjects
 ) -> "tuple[Path, Subjects]":
     """A copy of the matrix, locked and rendered, in which one package alone has another version."""
-    folder = setting.site.fresh("small")
+    folder = setting.workspace.fresh("small")
     document = json.loads(setting.matrix.read_text())
     for row, subject in zip(document["rows"], subjects, strict=False):
         row["constraints"] = [*row.get("constraints", []), *other_version(subject)]

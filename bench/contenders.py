@@ -9,7 +9,7 @@ from pathlib import Path
 from bench import expert, floor, naive
 from bench.bases import Bases
 from bench.cells import IMAGE, Subject
-from bench.engine import Engine, Site
+from bench.engine import Engine, Workspace
 from bench.measure import Measured
 from torchdev.util.errors import BuildError
 from torchdev.wheels.host import Host
@@ -19,7 +19,7 @@ from torchdev.wheels.host import Host
 class Setting:
     """What is the same for all: where, on which bases, with which wheels."""
 
-    site: Site
+    workspace: Workspace
     bases: Bases
     host: Host
     root: Path
@@ -46,7 +46,7 @@ def build(
     if contender == "floor":
         return _floor(setting, engine, subjects)
     if contender == "expert":
-        file = expert.write(setting.site.fresh("expert"), subjects, setting.bases.froms, setting.host)
+        file = expert.write(setting.workspace.fresh("expert"), subjects, setting.bases.froms, setting.host)
         return engine.run(expert.command(file, setting.host))
     return together(_naive(setting, engine, contender, subject, package) for subject in subjects)
 
@@ -84,7 +84,7 @@ def build_py(
 
 
 def _naive(setting: Setting, engine: Engine, contender: str, subject: Subject, package: str) -> Measured:
-    folder = setting.site.fresh("context")
+    folder = setting.workspace.fresh("context")
     text = naive.dockerfile(contender, subject, setting.bases.froms[subject.python], setting.host, package=package)
     naive.write(folder, text, subject, setting.host)
     return engine.run(naive.command(contender, subject, folder, setting.host))

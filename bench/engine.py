@@ -30,7 +30,7 @@ RESOLV = ("/run/systemd/resolve/resolv.conf", "/etc/resolv.conf")
 
 
 @dataclass
-class Site:
+class Workspace:
     """Where the bench works: its folder, its network, the variables that every command gets."""
 
     work: Path
@@ -50,7 +50,7 @@ class Site:
 class Engine:
     """A running dockerd, by its process; `cache` is where programs of the host may keep what they fetch."""
 
-    site: Site
+    workspace: Workspace
     data: Path
     cache: Path
     process: "subprocess.Popen[bytes]"
@@ -61,14 +61,14 @@ class Engine:
     def env(self) -> dict[str, str]:
         """The variables of commands that talk to it."""
         own = {
-            "DOCKER_HOST": f"unix://{_socket(self.site)}",
+            "DOCKER_HOST": f"unix://{_socket(self.workspace)}",
             "BUILDX_BUILDER": "default",
             "BUILDX_CONFIG": str(self.cache / "buildx"),
             "XDG_CACHE_HOME": str(self.cache / "xdg"),
             "UV_CACHE_DIR": str(self.cache / "uv"),
             "PIP_CACHE_DIR": str(self.cache / "pip"),
         }
-        return {**self.site.variables, **own}
+        return {**self.workspace.variables, **own}
 
     def run(
         self,
@@ -81,8 +81,8 @@ class Engine:
         """Run a command beside the engine, and measure both together."""
         self.runs += 1
         log = self.logs / f"{self.runs}.log"
-        roots, received = (self.process.pid,), self.site.network.received
-        words = [*self.site.network.prefix, *command]
+        roots, received = (self.process.pid,), self.workspace.network.received
+        words = [*self.workspace.network.prefix, *command]
         own = measure.Command(words=words, env=self.env, cwd=cwd, allowed=allowed, limit=limit)
         return measure.run(own, log, roots=roots, received=received)
 
@@ -116,8 +116,8 @@ def chains(diff_ids: "list[str]") -> "list[str]":
     return found
 
 
-def _socket(site: Site) -> Path:
-    return site.work / "docker.sock"
+def _socket(workspace: Workspace) -> Path:
+    return workspace.work / "docker.sock"
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:
@@ -131,16 +131,18 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
 
 
 @contextmanager
-def engine(site: Site, name: str, bases: "Path | None") -> Iterator[Engine]:
+def engine(workspace: Workspace, name: str, bases: "Path | None") -> Iterator[Engine]:
     """An engine on a copy of the data folder `bases`, or on an empty one; all of it is gone afterwards."""
-    folder = site.fresh(name)
+    folder = workspace.fresh(name)
     try:
         data = folder / "data"
         if bases:
             _copy(bases, data)
         (folder / "cache").mkdir()
-        with _started(site, folder, data) as process:
-            found = Engine(site=site, data=data, cache=folder / "cache", process=process, logs=folder / "logs")
+        with _started(workspace, folder, data) as process:
+            found = Engine(
+                workspace=workspace, data=data, cache=folder / "cache", process=process, logs=folder / "logs"
+            )
             settle()
             yield found
     finally:
@@ -151,14 +153,14 @@ def engine(site: Site, name: str, bases: "Path | None") -> Iterator[Engine]:
 def restarted(old: Engine, name: str) -> Iterator[Engine]:
     """A second, empty engine in place of a running one, which is stopped first and not started again."""
     old.stop()
-    with engine(old.site, name, None) as found:
+    with engine(old.workspace, name, None) as found:
         yield found
 
 
 @contextmanager
-def _started(site: Site, folder: Path, data: Path) -> Iterator["subprocess.Popen[bytes]"]:
+def _started(workspace: Workspace, folder: Path, data: Path) -> Iterator["subprocess.Popen[bytes]"]:
     config = folder / "daemon.json"
-    config.write_text(json.dumps({**CONFIG, "mtu": site.network.mtu}))
+    config.write_text(json.dumps({**CONFIG, "mtu": workspace.network.mtu}))
     resolv = folder / "resolv.conf"
     resolv.write_text(name_servers())
     command = [
@@ -167,27 +169,32 @@ def _started(site: Site, folder: Path, data: Path) -> Iterator["subprocess.Popen
         f"--data-root={data}",
         f"--exec-root={folder / 'exec'}",
         f"--pidfile={folder / 'pid'}",
-        f"--host=unix://{_socket(site)}",
+        f"--host=unix://{_socket(workspace)}",
         "--containerd-namespace=torchdev-bench",
         "--containerd-plugins-namespace=torchdev-bench-plugins",
     ]
     # Mounts of its own vanish with it, whatever becomes of it.
     inside = f'mount --bind {resolv} /etc/resolv.conf && exec "$@"'
-    whole = [*site.network.prefix, "unshare", "--mount", "--", "sh", "-c", inside, "dockerd", *command]
+    whole = [*workspace.network.prefix, "unshare", "--mount", "--", "sh", "-c", inside, "dockerd", *command]
     log = folder / "dockerd.log"
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            whole, env=site.variables, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
+            whole,
+            env=workspace.variables,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
         )
     try:
-        _wait(site, process, log)
+        _wait(workspace, process, log)
         yield process
     finally:
         stop(process)
 
 
-def _wait(site: Site, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    env = {**site.variables, "DOCKER_HOST": f"unix://{_socket(site)}"}
+def _wait(workspace: Workspace, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    env = {**workspace.variables, "DOCKER_HOST": f"unix://{_socket(workspace)}"}
     deadline = time.monotonic() + START
     while subprocess.run(["docker", "info"], env=env, capture_output=True, check=False).returncode:
         if process.poll() is not None or time.monotonic() > deadline:

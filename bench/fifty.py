@@ -38,7 +38,7 @@ def fifty(results: Results, setting: Setting, engine: Engine) -> None:
     if len(chosen) < CELLS:
         what = f"only {len(chosen)} cells can be made of Python {', '.join(setting.bases.froms)}"
         raise BuildError(what, next_step="name cells with more Pythons: --cell")
-    folder = setting.site.fresh("fifty")
+    folder = setting.workspace.fresh("fifty")
     matrix = cells.write_matrix({**cells.read_matrix(setting.matrix), "companions": [], "rows": chosen}, folder, {})
     at = ["--matrix-file", str(matrix)]
     engine.run([*build_py, "lock", *at])

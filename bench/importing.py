@@ -44,7 +44,7 @@ def _seconds(engine: Engine, image: str) -> float:
 
 def _bare(setting: Setting, engine: Engine, subject: Subject) -> str:
     """An image that is torchdev's without bytecode."""
-    folder = setting.site.fresh("bare")
+    folder = setting.workspace.fresh("bare")
     image = contenders.image("torchdev", subject)
     user = engine.docker("image", "inspect", "--format", "{{.Config.User}}", image)
     text = f"FROM {image}\nUSER 0\nRUN {WITHOUT}\nUSER {user}\n"

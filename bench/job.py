@@ -32,7 +32,7 @@ docker run --rm -v "$PWD/workloads":/opt/workloads:ro -w /opt "torchdev:$3" pyth
 
 def job(results: Results, setting: Setting, subjects: Subjects) -> None:
     """Build, check and tag some cells on an engine that has only the bases: `python build.py CELLS`."""
-    with engine(setting.site, f"job-{len(subjects)}", setting.bases.data) as own:
+    with engine(setting.workspace, f"job-{len(subjects)}", setting.bases.data) as own:
         names = [subject.id for subject in subjects]
         matrix = ["--matrix-file", str(_matrix(setting))]
         done = own.run([sys.executable, str(setting.root / "build.py"), *names, *matrix, "--json"])
@@ -45,13 +45,13 @@ def job(results: Results, setting: Setting, subjects: Subjects) -> None:
 def naive(results: Results, setting: Setting, subjects: Subjects) -> None:
     """The naive build of the same cells, unless it has been measured already: what the job is compared with."""
     if results.get("cold", "seconds", "naive", len(subjects)) is None:
-        with engine(setting.site, f"naive-{len(subjects)}", setting.bases.data) as own:
+        with engine(setting.workspace, f"naive-{len(subjects)}", setting.bases.data) as own:
             cold.build(results, setting, own, "naive", subjects)
 
 
 def checks(results: Results, setting: Setting, subject: Subject) -> None:
     """The checks of a cell by `build.py test`; once more, now that it is remembered which controls have held."""
-    with engine(setting.site, "checks", setting.bases.data) as own:
+    with engine(setting.workspace, "checks", setting.bases.data) as own:
         matrix = _matrix(setting)
         contenders.build_py(setting, own, matrix, (subject,))
         command = [sys.executable, str(setting.root / "build.py"), "test", subject.id, "--matrix-file", str(matrix)]
@@ -62,9 +62,9 @@ def checks(results: Results, setting: Setting, subject: Subject) -> None:
 
 def earlier(results: Results, setting: Setting, subject: Subject) -> None:
     """The same of the earlier commit: its checkout, its Python packages, its locks, the image that it builds."""
-    folder = baseline.checkout(setting.site, setting.root)
+    folder = baseline.checkout(setting.workspace, setting.root)
     try:
-        with engine(setting.site, f"checks-{EARLIER}", setting.bases.data) as own:
+        with engine(setting.workspace, f"checks-{EARLIER}", setting.bases.data) as own:
             build_py = baseline.program(own, folder)
             own.run([*build_py, "build", subject.id, "--no-test"], cwd=folder)
             settle()
@@ -76,15 +76,15 @@ def earlier(results: Results, setting: Setting, subject: Subject) -> None:
 
 def quickstart(results: Results, setting: Setting, subject: Subject, who: str) -> None:
     """All of it, for one cell, on a Debian that has Python and git alone: neither bases nor an engine."""
-    bundle = baseline.bundle(setting.site, setting.root)
-    with machine(setting.site, setting.host, f"bare-{who}") as bare:
+    bundle = baseline.bundle(setting.workspace, setting.root)
+    with machine(setting.workspace, setting.host, f"bare-{who}") as bare:
         done = bare.run(f"cd /root\n{SCRIPT}", bare.bring(bundle), COMMITS[who], subject.id)
         cold.note(results, who, 1, done, measure="quickstart")
 
 
 def _matrix(setting: Setting) -> Path:
     """A copy of the matrix with all that is generated from it, and with nothing that is remembered of other runs."""
-    folder = setting.site.fresh("matrix")
+    folder = setting.workspace.fresh("matrix")
     shutil.copytree(setting.matrix.parent, folder / "matrix", ignore=shutil.ignore_patterns(REMEMBERED))
     return folder / "matrix" / setting.matrix.name
 

@@ -70,7 +70,7 @@ def network() -> Iterator[Network]:
 
 
 def write_setting(path: Path, text: str) -> None:
-    """Write a setting of the kernel, unless it is as wished; EngineError where it can't be, as in a container."""
+    """Write a setting of the kernel, unless it has that value; EngineError where it can't be, as in a container."""
     try:
         readable = path.stat().st_mode & 0o400
         if not readable or path.read_text() != text:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.results import CONTENDERS
-from bench.session import MEASURES, Wish
+from bench.session import MEASURES, Selection
 from torchdev.util.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     return found
 
 
-def wished(options: argparse.Namespace) -> Wish:
+def selected(options: argparse.Namespace) -> Selection:
     """What the options ask for; InputError where they name something that is not there."""
     measures, who = words_of(options.only, ALL, "--only"), words_of(options.contenders, CONTENDERS, "--contenders")
     try:
@@ -49,7 +49,7 @@ def wished(options: argparse.Namespace) -> Wish:
     if counts[0] < 1 or counts[-1] > most or options.repeat < 1:
         what = f"numbers from 1 to {most}, the cells that are named, and --repeat from 1"
         raise InputError(what, where="--cells", next_step="python -m bench --cells 1,4")
-    return Wish(frozenset(measures), counts, options.repeat, tuple(c for c in CONTENDERS if c in who))
+    return Selection(frozenset(measures), counts, options.repeat, tuple(c for c in CONTENDERS if c in who))
 
 
 def words_of(text: str, known: "Sequence[str]", option: str) -> "list[str]":

@@ -47,7 +47,7 @@ def eight(
     chosen = tuple(cells.read_subject(images, entry) for entry in entries)
     locks = {subject.id: images / subject.id / "lock.json" for subject in chosen}
     matrix = cells.write_matrix(
-        cells.own_matrix(cells.read_matrix(source), entries), setting.site.fresh("eight"), locks
+        cells.own_matrix(cells.read_matrix(source), entries), setting.workspace.fresh("eight"), locks
     )
     results.add("predicted", "bytes", "torchdev", EIGHT, plan(engine, setting.root, matrix, chosen)["stored"])
     naive(results, subjects, chosen)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.engine import Site, stop
+from bench.engine import Workspace, stop
 from torchdev.util.errors import EngineError
 
 PACKAGE = "docker-registry"
@@ -42,11 +42,11 @@ def served(log: str) -> int:
     return sum(int(size) for size in SERVED.findall(log))
 
 
-def program(site: Site) -> str:
+def program(workspace: Workspace) -> str:
     """The registry's program: this machine's, or the one of Debian's package, unpacked into the bench's folder."""
     if found := shutil.which(PACKAGE):
         return found
-    folder = site.work / PACKAGE
+    folder = workspace.work / PACKAGE
     unpacked = folder / "root" / "usr" / "bin" / PACKAGE
     if not unpacked.exists():
         folder.mkdir(exist_ok=True)
@@ -59,9 +59,9 @@ def program(site: Site) -> str:
 
 
 @contextmanager
-def registry(site: Site) -> Iterator[Registry]:
+def registry(workspace: Workspace) -> Iterator[Registry]:
     """An empty registry; it and what it stores are gone afterwards."""
-    folder = site.fresh("registry")
+    folder = workspace.fresh("registry")
     found = Registry(folder / "storage", folder / "log")
     config = {
         "version": 0.1,
@@ -70,19 +70,19 @@ def registry(site: Site) -> Iterator[Registry]:
         "http": {"addr": ADDRESS},
     }
     (folder / "config.yml").write_text(json.dumps(config))
-    command = [*site.network.prefix, program(site), "serve", str(folder / "config.yml")]
+    command = [*workspace.network.prefix, program(workspace), "serve", str(folder / "config.yml")]
     with found.log.open("wb") as stream:
         process = subprocess.Popen(command, stdout=stream, stderr=stream, start_new_session=True)
     try:
-        _wait(site, found, process)
+        _wait(workspace, found, process)
         yield found
     finally:
         stop(process)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _wait(site: Site, found: Registry, process: "subprocess.Popen[bytes]") -> None:
-    probe = [*site.network.prefix, "bash", "-c", f"exec 3<>/dev/tcp/{ADDRESS.replace(':', '/')}"]
+def _wait(workspace: Workspace, found: Registry, process: "subprocess.Popen[bytes]") -> None:
+    probe = [*workspace.network.prefix, "bash", "-c", f"exec 3<>/dev/tcp/{ADDRESS.replace(':', '/')}"]
     deadline = time.monotonic() + START
     while subprocess.run(probe, capture_output=True, check=False).returncode:
         if process.poll() is not None or time.monotonic() > deadline:

@@ -29,7 +29,7 @@ MEASURES = ("cold", *FOLLOWING, *APART)
 
 
 @dataclass(frozen=True)
-class Wish:
+class Selection:
     """What to measure: names of measures, numbers of cells, repetitions of cold builds, contenders."""
 
     measures: frozenset[str]
@@ -52,30 +52,30 @@ class Wish:
 
 
 def run(
-    results: Results, setting: Setting, subjects: Subjects, wish: Wish, say: Say, save: "Callable[[], None]"
+    results: Results, setting: Setting, subjects: Subjects, selection: Selection, say: Say, save: "Callable[[], None]"
 ) -> None:
-    """Measure what is wished for; results are saved as they come, and a measure that fails stops no other."""
-    for count in wish.counts:
-        for repetition in range(wish.repeat if "cold" in wish.measures else 1):
-            last = repetition == wish.repeat - 1 or "cold" not in wish.measures
-            for contender in contenders.order(wish.contenders, repetition):
+    """Run the selected measurements; results are saved as they come, and a failed measurement stops no other."""
+    for count in selection.counts:
+        for repetition in range(selection.repeat if "cold" in selection.measures else 1):
+            last = repetition == selection.repeat - 1 or "cold" not in selection.measures
+            for contender in contenders.order(selection.contenders, repetition):
                 every = ("cold", *FOLLOWING) if last else ("cold",)
-                wanted = [measure for measure in every if wish.applies(measure, contender, count)]
+                wanted = [measure for measure in every if selection.applies(measure, contender, count)]
                 if wanted:
                     _contender(results, setting, contender, subjects[:count], wanted, say)
                     save()
-    for name, act in apart(results, setting, subjects, wish):
+    for name, act in apart(results, setting, subjects, selection):
         _try(results, name, say, act)
         save()
 
 
 def apart(
-    results: Results, setting: Setting, subjects: Subjects, wish: Wish
+    results: Results, setting: Setting, subjects: Subjects, selection: Selection
 ) -> "Iterator[tuple[str, Callable[[], None]]]":
     """What has engines, or a machine, for itself: the name of each measurement, and what makes it."""
-    own = {measure for measure in APART if wish.applies(measure, "torchdev", max(wish.counts))}
-    for count in wish.counts if "job" in own else ():
-        if "naive" in wish.contenders and results.get("cold", "seconds", "naive", count) is None:
+    own = {measure for measure in APART if selection.applies(measure, "torchdev", max(selection.counts))}
+    for count in selection.counts if "job" in own else ():
+        if "naive" in selection.contenders and results.get("cold", "seconds", "naive", count) is None:
             yield f"cold, {_with('naive', count)}", partial(job.naive, results, setting, subjects[:count])
         yield f"job, {_with('torchdev', count)}", partial(job.job, results, setting, subjects[:count])
     if "checks" in own:
@@ -91,7 +91,7 @@ def apart(
 
 
 def _fifty(results: Results, setting: Setting) -> None:
-    with engine(setting.site, "fifty", setting.bases.data) as own:
+    with engine(setting.workspace, "fifty", setting.bases.data) as own:
         fifty.fifty(results, setting, own)
 
 
@@ -104,7 +104,7 @@ def _contender(
 ) -> None:
     """Measure one contender on an engine of its own: every measure needs the cold build, wanted or not."""
     name = _with(contender, len(subjects))
-    with engine(setting.site, f"{contender}-{len(subjects)}", setting.bases.data) as own:
+    with engine(setting.workspace, f"{contender}-{len(subjects)}", setting.bases.data) as own:
         target = results if "cold" in wanted else Results()
         if not _try(results, f"cold, {name}", say, lambda: cold.build(target, setting, own, contender, subjects)):
             return

@@ -23,7 +23,7 @@ def transfer(results: Results, setting: Setting, engine: Engine, contender: str,
 
     The engine that has built the images is stopped and its data removed, since both would need too much of a disk.
     """
-    with registry(setting.site) as target:
+    with registry(setting.workspace) as target:
         costs = [engine.run(["docker", "push", _remote(contender, subject)]) for subject in subjects]
         results.add("push", "seconds", contender, len(subjects), sum(cost.seconds for cost in costs))
         results.add("push", "bytes", contender, len(subjects), target.stored())

@@ -12,7 +12,7 @@ from bench import __main__ as command
 from bench import network as networks
 from bench.bare import machine
 from bench.cold import rewritten, stored
-from bench.engine import Engine, Site, engine, restarted, settle
+from bench.engine import Engine, Workspace, engine, restarted, settle
 from bench.network import NAME, OUTSIDE, network
 from bench.registry import ADDRESS, Registry, program, registry
 from torchdev.util.errors import EngineError
@@ -23,7 +23,7 @@ SIZE = 300_000
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     """Where a bench works; not while another one does, since it would end that one's engine."""
     with ExitStack() as stack:
         try:
@@ -34,25 +34,25 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         except EngineError as error:
             pytest.skip(f"{error.where} {error.what}".strip())
         folder = tmp_path_factory.mktemp("b")
-        yield Site(folder, found, {name: value for name, value in os.environ.items() if name != "DOCKER_HOST"})
+        yield Workspace(folder, found, {name: value for name, value in os.environ.items() if name != "DOCKER_HOST"})
     assert not Path("/run/netns", NAME).exists()
     assert not Path("/sys/class/net", OUTSIDE).exists()
 
 
 @pytest.fixture
-def target(site: Site) -> Iterator[Registry]:
+def target(workspace: Workspace) -> Iterator[Registry]:
     """A registry, if there is a program for one."""
     try:
-        program(site)
+        program(workspace)
     except EngineError as error:
         pytest.skip(error.what)
-    with registry(site) as found:
+    with registry(workspace) as found:
         yield found
 
 
 def build(own: Engine, tag: str, *names: str) -> None:
     """An image with a layer of each name; equal names make equal layers."""
-    folder = own.site.fresh("context")
+    folder = own.workspace.fresh("context")
     for name in names:
         (folder / name).write_bytes(Random(name).randbytes(SIZE))
         os.utime(folder / name, (0, 0))
@@ -61,9 +61,9 @@ def build(own: Engine, tag: str, *names: str) -> None:
 
 
 @pytest.mark.full
-def test_an_engine_of_its_own_counts_layers_once(site: Site) -> None:
+def test_an_engine_of_its_own_counts_layers_once(workspace: Workspace) -> None:
     """Two images that begin alike share what they have in common; nothing is left of the engine."""
-    with engine(site, "one", None) as own:
+    with engine(workspace, "one", None) as own:
         assert own.docker("images", "--quiet") == ""
         for tag, names in {"first": ("base", "left"), "second": ("base", "right")}.items():
             build(own, f"bench:{tag}", *names)
@@ -78,14 +78,14 @@ def test_an_engine_of_its_own_counts_layers_once(site: Site) -> None:
 
 
 @pytest.mark.full
-def test_what_comes_from_elsewhere_is_counted(site: Site, target: Registry) -> None:
+def test_what_comes_from_elsewhere_is_counted(workspace: Workspace, target: Registry) -> None:
     """The loopback is not elsewhere: what a registry there sends is in its log instead, each layer once."""
-    with engine(site, "two", None) as own:
+    with engine(workspace, "two", None) as own:
         for tag, names in {"first": ("base", "left"), "second": ("base", "right")}.items():
             name = f"{ADDRESS}/bench:{tag}"
             build(own, name, *names)
             own.docker("push", "--quiet", name)
-        before = site.network.received()
+        before = workspace.network.received()
         with restarted(own, "three") as other:
             assert other.docker("images", "--quiet") == ""
             served = []
@@ -94,7 +94,7 @@ def test_what_comes_from_elsewhere_is_counted(site: Site, target: Registry) -> N
                 served.append(target.served())
         assert served[1] - served[0] < served[0]
         assert served[1] < target.stored() * 1.1
-        assert site.network.received() - before < 100_000
+        assert workspace.network.received() - before < 100_000
 
 
 LOOK = """\
@@ -120,11 +120,11 @@ def runs(*command: str) -> bool:
 
 
 @pytest.mark.full
-def test_a_machine_with_nothing_sees_nothing_of_this_one(site: Site, tmp_path: Path) -> None:
+def test_a_machine_with_nothing_sees_nothing_of_this_one(workspace: Workspace, tmp_path: Path) -> None:
     """A root of its own, its own processes, a network; what was brought to it is there, and all that it began ends."""
     (tmp_path / "note").write_text("brought\n")
     try:
-        with machine(site, Host(), "bare") as bare:
+        with machine(workspace, Host(), "bare") as bare:
             done = bare.run(LOOK, "word", str(tmp_path), bare.bring(tmp_path / "note"))
             assert (bare.root / "root" / "written").read_text() == "written\n"
     except EngineError as error:

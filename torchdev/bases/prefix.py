@@ -134,21 +134,21 @@ def _compiled_for(library: Path) -> "str | None":
 
 def wanted(path: PurePosixPath, series: str) -> bool:
     """Whether a file, by its path in the prefix, belongs to the interpreter, its library, headers or manual."""
-    place, name = path.parts[0], path.name
-    if place == "bin":
+    top, name = path.parts[0], path.name
+    if top == "bin":
         own = rf"python{series}m?(-config)?|(2to3|pyvenv)-{series}|(idle|pydoc){series}"
         return re.fullmatch(own.replace(".", r"\."), name) is not None
     if name.endswith((".pyc", ".pyo")) or re.fullmatch(r"libpython.*\.a", name) or name in OF_THE_MACHINE:
         return False
-    if place == "lib" and len(path.parts) == 2:
+    if top == "lib" and len(path.parts) == 2:
         return re.match(rf"libpython({re.escape(series)}m?|3)\.so", name) is not None
     if path.parts[:2] == ("lib", "pkgconfig"):
         return re.fullmatch(rf"python-?({re.escape(series)}m?|3)(-embed)?\.pc", name) is not None
     if path.parts[:2] == ("lib", f"python{series}"):
         return not EXCLUDED.intersection(path.parts[2:-1])
-    if place == "share":
+    if top == "share":
         return name in (f"python{series}.1", "python3.1")
-    return place == "include" and path.parts[1] in (f"python{series}", f"python{series}m")
+    return top == "include" and path.parts[1] in (f"python{series}", f"python{series}m")
 
 
 def files(prefix: Prefix) -> "list[PurePosixPath]":
@@ -173,8 +173,8 @@ def relocated(data: bytes, olds: "Iterable[str]") -> bytes:
         return data
     for old in sorted({old.encode() for old in olds} - {HOME.encode()}, key=len, reverse=True):
         # Not in the middle of another path, but after an option such as -L.
-        place = rb"(?:(?<![\w/})-])|(?<=-[LIR]))" + re.escape(old) + rb"(?![\w.-])"
-        data = re.sub(place, HOME.encode(), data)
+        pattern = rb"(?:(?<![\w/})-])|(?<=-[LIR]))" + re.escape(old) + rb"(?![\w.-])"
+        data = re.sub(pattern, HOME.encode(), data)
     return data
 
 

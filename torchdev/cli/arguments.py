@@ -262,8 +262,8 @@ def named(options: argparse.Namespace) -> bool:
 
 def split(words: "list[str]") -> "tuple[list[str], list[str]]":
     """The words of the command line before and after `--`; those after it are a command's own."""
-    place = words.index("--") if words[0] in ("run", "bake") and "--" in words else len(words)
-    return words[:place], words[place + 1 :]
+    at = words.index("--") if words[0] in ("run", "bake") and "--" in words else len(words)
+    return words[:at], words[at + 1 :]
 
 
 def _add_starts(line: Line) -> None:

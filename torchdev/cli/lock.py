@@ -41,7 +41,7 @@ def lock_cells(project: Project, cells: "tuple[Cell, ...]", say: Say) -> None:
     command = build_py("lock", *(cell.id for cell in cells if cells != project.matrix.cells))
     trees.refuse_links(render.tree({}, project.images), [f"{cell.id}/{LOCK}" for cell in cells], command)
     for cell in cells:
-        files.check_place(project.paths.lock(cell.id), "move it out of the way")
+        files.check_output(project.paths.lock(cell.id), "move it out of the way")
     host = read_host()
     for note in host.notes:
         say(f"note: {note}")

@@ -27,7 +27,7 @@ def run(options: Namespace, root: Path) -> int:
     """Check the named cells' images; the exit code that the worst result stands for."""
     project, chosen = opened(options, root)
     if options.junit:
-        files.check_place(options.junit)
+        files.check_output(options.junit)
     engine = Engine()
     results = check_images(project, chosen, options.gpu, say, engine, controls=options.controls)
     if options.junit:

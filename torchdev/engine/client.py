@@ -198,8 +198,8 @@ class Engine:
 
     def layout(self, image: str, folder: Path) -> str:
         """Write an image as an OCI layout below a folder, unless it is there: FOLDER@DIGEST of its manifest."""
-        place = folder / image.removeprefix("sha256:")[:16]
-        if not (place / "index.json").exists():
+        layout = folder / image.removeprefix("sha256:")[:16]
+        if not (layout / "index.json").exists():
             with tempfile.TemporaryDirectory(dir=_made(folder)) as unfinished:
                 with Path(unfinished, "image.tar").open("w+b") as file:
                     file.writelines(self._client.images.get(image).save())
@@ -209,9 +209,9 @@ class Engine:
                 if not Path(unfinished, "image", "index.json").exists():
                     what = "this engine can't save images as OCI layouts, which other builders could take"
                     raise EngineError(what, where=image, next_step="update Docker to 25 or newer")
-                Path(unfinished, "image").rename(place)
-        manifest = json.loads((place / "index.json").read_text(encoding="utf-8"))["manifests"][0]["digest"]
-        return f"{place.resolve()}@{manifest}"
+                Path(unfinished, "image").rename(layout)
+        manifest = json.loads((layout / "index.json").read_text(encoding="utf-8"))["manifests"][0]["digest"]
+        return f"{layout.resolve()}@{manifest}"
 
     def saved(self, image: str) -> "Iterator[bytes]":
         """The archive of `docker save`, in chunks as they arrive."""

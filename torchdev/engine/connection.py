@@ -137,11 +137,11 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         table = json.loads(files.read(file).decode("utf-8"))
     except json.JSONDecodeError as error:
-        place = f"{file}:{error.lineno}:{error.colno}"
-        raise refusal(f"can't be read: not JSON: {error.msg}", place, f"mend it; {LIST}") from None
+        where = f"{file}:{error.lineno}:{error.colno}"
+        raise refusal(f"can't be read: not JSON: {error.msg}", where, f"mend it; {LIST}") from None
     except UnicodeDecodeError as error:
-        place = f"{file}:{texts.line_not_utf8(error)}"
-        raise refusal("can't be read: it is not text in UTF-8", place, f"mend it; {LIST}") from None
+        where = f"{file}:{texts.line_not_utf8(error)}"
+        raise refusal("can't be read: it is not text in UTF-8", where, f"mend it; {LIST}") from None
     except (OSError, ValueError, RecursionError) as error:
         why = getattr(error, "strerror", None) or type(error).__name__
         raise refusal(f"can't be read: {why}", str(file), f"mend it; {LIST}") from None

@@ -65,7 +65,7 @@ def recall(path: Path, check: str) -> "Noted | None":
 def _content(checkout: Path, module: Path) -> Iterator[str]:
     """Name and sha256 of every input file, in a fixed order."""
     for part in (*PARTS, module):
-        place = checkout / part
-        found = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.is_file())
+        root = checkout / part
+        found = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
         for path in (path for path in found if "__pycache__" not in path.parts):
             yield f"{path.relative_to(checkout)} {hashlib.sha256(path.read_bytes()).hexdigest()}"

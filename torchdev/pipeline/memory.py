@@ -82,7 +82,7 @@ def code(checkout: Path) -> str:
 
 def deciding(checkout: Path) -> "list[Path]":
     """Every file of the checkout that can change verdicts, in a fixed order."""
-    found = {path for place in DATA for path in _below(checkout / place)}
+    found = {path for root in DATA for path in _below(checkout / root)}
     checks = {path for path in _below(checkout / CHECKS) if path.suffix == ".py"}
     # pytest runs every conftest.py in the folders above a test.
     above = (checkout / folder / CONFTEST for folder in (Path(), *CHECKS.parents))
@@ -106,11 +106,11 @@ def _facts(paths: Paths, plan: Plan) -> "list[str]":
     return [json.dumps(cell, default=str), plan.lock.digest, *named, compared]
 
 
-def _below(place: Path) -> Iterator[Path]:
+def _below(root: Path) -> Iterator[Path]:
     """A file, or all files in a folder, except bytecode."""
-    if not place.is_dir():
-        yield from (place,) if place.is_file() else ()
-    for folder, folders, names in os.walk(place):
+    if not root.is_dir():
+        yield from (root,) if root.is_file() else ()
+    for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if name != "__pycache__"]
         yield from (Path(folder, name) for name in names)
 

@@ -147,24 +147,24 @@ class _Merged:
 
     def add(self, batch: _Pile) -> None:
         """Add one more batch."""
-        place = self._place(batch)
-        if place is None:
+        index = self._index(batch)
+        if index is None:
             number = len(self._made)
             self._made.append(batch)
         else:
-            _, number = self._order.pop(place)
+            _, number = self._order.pop(index)
             self._made[number] = batch = self._stock.merge(self._made[number], batch)
         insort(self._order, (batch.size, number))
 
-    def _place(self, batch: _Pile) -> "int | None":
+    def _index(self, batch: _Pile) -> "int | None":
         """The index, from the emptiest to the fullest, of the batch that has room for another one."""
         sure = bisect_right(self._order, (self._room - batch.size + self._common, inf)) - 1
         if sure >= 0:
             return sure
         own = self._stock.own(batch)
-        for place, (size, number) in enumerate(self._order[:TRIES]):
+        for index, (size, number) in enumerate(self._order[:TRIES]):
             if size + own > self._room:
                 break
             if self._stock.together(self._made[number], batch) <= self._room:
-                return place
+                return index
         return None

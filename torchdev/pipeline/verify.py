@@ -87,8 +87,8 @@ def verify(plan: Plan, image: str, gpu: str, paths: Paths, *, controls: bool = F
 
 def in_order(verdicts: "Iterable[Verdict]", names: "list[str]") -> tuple[Verdict, ...]:
     """Verdicts in the order of the checks' names, because processes end them in another order each time."""
-    place = {name: number for number, name in enumerate(names)}
-    return tuple(sorted(verdicts, key=lambda verdict: place.get(verdict.check.partition("[")[0], len(place))))
+    order = {name: number for number, name in enumerate(names)}
+    return tuple(sorted(verdicts, key=lambda verdict: order.get(verdict.check.partition("[")[0], len(order))))
 
 
 def _run_checks(plan: Plan, image: str, options: "list[str]", paths: Paths, report: Path) -> tuple[Verdict, ...]:

@@ -51,8 +51,8 @@ class TorchdevError(Exception):
         return "".join(map(str, self.steps))
 
     def __str__(self) -> str:
-        place = f"{self.where}: " if self.where else ""
-        return f"{place}{self.what}" + (f"\n  next: {self.next_step}" if self.next_step else "")
+        where = f"{self.where}: " if self.where else ""
+        return f"{where}{self.what}" + (f"\n  next: {self.next_step}" if self.next_step else "")
 
 
 class InputError(TorchdevError):

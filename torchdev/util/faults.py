@@ -105,8 +105,8 @@ def refused(error: BaseException) -> "TorchdevError | None":
     if isinstance(error, streams.StreamError) and error.errno == errno.EBADF:
         return InputError("it is closed", where=error.filename, next_step="send it to a file, or to /dev/null")
     if isinstance(error, OSError) and error.errno in MACHINE:
-        place = error.filename if error.filename is not None else ""
-        where = os.fsdecode(place) if isinstance(place, str | bytes) else ""
+        path = error.filename if error.filename is not None else ""
+        where = os.fsdecode(path) if isinstance(path, str | bytes) else ""
         return InputError(os.strerror(error.errno), where=where, next_step=MACHINE[error.errno])
     return None
 
@@ -132,8 +132,8 @@ def machine() -> "Iterator[None]":
 def told(error: BaseException, root: Path, logs: "Callable[[], Path]") -> str:
     """A fault in one line, with its log; if that can't be written, with its position in the code."""
     last = traceback.extract_tb(error.__traceback__)[-1:]
-    place = f" ({Path(last[0].filename).name}:{last[0].lineno})" if last else ""
-    what = f"error: a fault of torchdev itself: {type(error).__name__}{place}: {without_secrets(error)}"
+    position = f" ({Path(last[0].filename).name}:{last[0].lineno})" if last else ""
+    what = f"error: a fault of torchdev itself: {type(error).__name__}{position}: {without_secrets(error)}"
     log = recorded(error, root, logs)
     return texts.shown(what, 500) + (f"\n  next: {SEND}: {written([str(log)])}" if log else "")
 
@@ -145,10 +145,10 @@ def recorded(error: BaseException, root: Path, logs: "Callable[[], Path]") -> "P
         text = _report(error, root)
         for folder in (logs, lambda: Path(tempfile.mkdtemp(prefix="torchdev-"))):
             with contextlib.suppress(OSError):
-                place = folder()
-                place.mkdir(parents=True, exist_ok=True)
-                (place / name).write_text(text, encoding="utf-8", errors="backslashreplace")
-                return place / name
+                target = folder()
+                target.mkdir(parents=True, exist_ok=True)
+                (target / name).write_text(text, encoding="utf-8", errors="backslashreplace")
+                return target / name
     return None
 
 

@@ -143,7 +143,7 @@ def unreadable(path: Path, why: str) -> InputError:
     return InputError(f"can't be read: {why}", where=str(path), next_step=f"look at it: ls -ld {quote(str(path))}")
 
 
-def check_place(path: Path, step: str = "name another file") -> None:
+def check_output(path: Path, step: str = "name another file") -> None:
     """Check a path for output, before the work whose result is to be written there."""
     if path.exists() and not path.is_file():
         raise InputError("it exists and is no plain file", where=str(path), next_step=step)

@@ -54,8 +54,8 @@ def _words(names: str) -> Iterator[str]:
 
 def _files(name: str, checkout: Path) -> Iterator[Path]:
     """The files that a dotted name may mean."""
-    place = checkout.joinpath(*name.split("."))
-    yield from (path for path in (place.with_suffix(".py"), place / "__init__.py") if path.is_file())
+    base = checkout.joinpath(*name.split("."))
+    yield from (path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file())
 
 
 def _packages(folder: Path, checkout: Path) -> Iterator[Path]:

@@ -183,17 +183,17 @@ WORDS = {
 
 def _told(error: ErrorDetails) -> str:
     """An error in one sentence that names the value by its path."""
-    place, found = _path(error["loc"]), quoted(error["input"])
+    key, found = _path(error["loc"]), quoted(error["input"])
     match error["type"]:
         case "missing":
-            return f"{place} is missing"
+            return f"{key} is missing"
         case "extra_forbidden" | "unexpected_keyword_argument":
-            return f"{place} is not a key that is known here"
+            return f"{key} is not a key that is known here"
         case "value_error":
-            return f"{place}: {error['msg'].removeprefix('Value error, ')}"
+            return f"{key}: {error['msg'].removeprefix('Value error, ')}"
         case kind if kind in WORDS:
-            return f"{place}: expected {WORDS[kind]}, found {found}"
-    return f"{place}: {found}: {shown(error['msg'][:1].lower() + error['msg'][1:])}"
+            return f"{key}: expected {WORDS[kind]}, found {found}"
+    return f"{key}: {found}: {shown(error['msg'][:1].lower() + error['msg'][1:])}"
 
 
 def _path(path: KeyPath) -> str:

@@ -309,8 +309,8 @@ class _Look:
         return tuple(sorted(strays)), tuple(sorted(leftovers))
 
     def _below(self, folder: str) -> "Iterator[str]":
-        for place, folders, names in os.walk(self.root / folder):
-            paths = [Path(place, name) for name in (*names, *folders)]
+        for at, folders, names in os.walk(self.root / folder):
+            paths = [Path(at, name) for name in (*names, *folders)]
             yield from (p.relative_to(self.root).as_posix() for p in paths if p.is_symlink() or not p.is_dir())
 
 

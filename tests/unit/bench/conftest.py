@@ -12,7 +12,7 @@ from bench import job
 from bench.bases import Bases
 from bench.cells import Subject, Wheel
 from bench.contenders import Setting
-from bench.engine import Site
+from bench.engine import Workspace
 from bench.measure import Measured
 from torchdev.pipeline.report import Result, State, results_json
 from torchdev.pipeline.verify import Outcome, Verdict
@@ -38,8 +38,8 @@ def cost(seconds: float, output: str = "") -> Measured:
 class FakeEngine:
     """Every command that it was given, with its folder; what it answers is decided by `answer`."""
 
-    def __init__(self, site: Site, name: str, answer: "Callable[[list[str]], str]") -> None:
-        self.site, self.name, self.answer = site, name, answer
+    def __init__(self, workspace: Workspace, name: str, answer: "Callable[[list[str]], str]") -> None:
+        self.workspace, self.name, self.answer = workspace, name, answer
         self.commands: list[tuple[list[str], Path | None]] = []
 
     def run(self, command: "list[str]", *, cwd: "Path | None" = None) -> Measured:
@@ -57,9 +57,9 @@ class Engines:
         self.answer: Callable[[list[str]], str] = lambda command: ""
 
     @contextmanager
-    def engine(self, site: Site, name: str, bases: "Path | None") -> Iterator[FakeEngine]:
+    def engine(self, workspace: Workspace, name: str, bases: "Path | None") -> Iterator[FakeEngine]:
         """Take the place of bench.engine.engine."""
-        self.started.append(FakeEngine(site, name, lambda command: self.answer(command)))
+        self.started.append(FakeEngine(workspace, name, lambda command: self.answer(command)))
         yield self.started[-1]
 
     def settle(self) -> None:
@@ -84,7 +84,9 @@ def setting(tmp_path: Path) -> Setting:
     (folder / "matrix.yaml").write_text("{}")
     (folder / ".torchdev" / "controls").mkdir(parents=True)
     network: Any = SimpleNamespace(prefix=["nsenter"], mtu=1400, received=lambda: 0)
-    site = Site(tmp_path / "work", network, {"PIP_INDEX_URL": "https://index.invalid/simple", "LS_COLORS": "x"})
+    workspace = Workspace(
+        tmp_path / "work", network, {"PIP_INDEX_URL": "https://index.invalid/simple", "LS_COLORS": "x"}
+    )
     bases = Bases(tmp_path / "bases", "official", {"3.11": "base:3.11", "3.13": "base:3.13"})
     matrix = folder / "matrix.yaml"
-    return Setting(site=site, bases=bases, host=Host(), root=tmp_path / "root", matrix=matrix)
+    return Setting(workspace=workspace, bases=bases, host=Host(), root=tmp_path / "root", matrix=matrix)

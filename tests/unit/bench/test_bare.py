@@ -13,7 +13,7 @@ import pytest
 
 from bench import bare, baseline, job, measure
 from bench.contenders import Setting
-from bench.engine import Site
+from bench.engine import Workspace
 from bench.measure import Measured
 from bench.results import EARLIER, Results
 from tests.unit.bench.conftest import SUBJECT, cost
@@ -26,7 +26,7 @@ from torchdev.wheels.logins import Login
 def debian(monkeypatch: pytest.MonkeyPatch) -> None:
     """Debian's files without Debian: the folders that a root has."""
 
-    def make(site: Site, root: Path) -> None:
+    def make(workspace: Workspace, root: Path) -> None:
         for name in ("etc/ssl/certs", "root", "var/tmp"):
             (root / name).mkdir(parents=True)
 
@@ -52,7 +52,7 @@ def test_the_machine_has_what_reaches_a_network(debian: None, setting: Setting, 
     bundle.write_text("certificates")
     login = Login("index.invalid", "me", "secret")
     host = replace(Host(), ca_bundle=bundle, logins=(login,), proxies=(("HTTPS_PROXY", "http://proxy.invalid"),))
-    with bare.machine(setting.site, host, "bare") as found:
+    with bare.machine(setting.workspace, host, "bare") as found:
         assert (found.root / "etc" / "resolv.conf").read_text() == "nameserver 192.0.2.1\n"
         assert (found.root / bare.CERTIFICATES.lstrip("/")).read_text() == "certificates"
         netrc = found.root / "root" / ".netrc"
@@ -71,7 +71,7 @@ def test_folders_of_wheels_are_refused(setting: Setting, tmp_path: Path) -> None
     """They are on this machine, and a machine with nothing has none."""
     with (
         pytest.raises(EngineError, match="no folders of wheels"),
-        bare.machine(setting.site, replace(Host(), folders=(tmp_path,)), "bare"),
+        bare.machine(setting.workspace, replace(Host(), folders=(tmp_path,)), "bare"),
     ):
         pass
 
@@ -79,7 +79,7 @@ def test_folders_of_wheels_are_refused(setting: Setting, tmp_path: Path) -> None
 def test_a_machine_that_can_not_be_had_is_told(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the tool that is missing, or by the last words of mmdebstrap."""
     monkeypatch.setattr(bare.shutil, "which", lambda name: None if name == "mmdebstrap" else name)
-    with pytest.raises(EngineError, match="missing: mmdebstrap"), bare.machine(setting.site, Host(), "bare"):
+    with pytest.raises(EngineError, match="missing: mmdebstrap"), bare.machine(setting.workspace, Host(), "bare"):
         pass
 
     def failed(command: "list[str]", **more: Any) -> "subprocess.CompletedProcess[str]":
@@ -90,7 +90,7 @@ def test_a_machine_that_can_not_be_had_is_told(setting: Setting, monkeypatch: py
     monkeypatch.setattr(bare, "KEYRING", Path(__file__))
     monkeypatch.setattr(bare, "debian_sites", dict)
     monkeypatch.setattr(bare.subprocess, "run", failed)
-    with pytest.raises(EngineError, match="no network"), bare.machine(setting.site, Host(), "bare"):
+    with pytest.raises(EngineError, match="no network"), bare.machine(setting.workspace, Host(), "bare"):
         pass
 
 
@@ -103,7 +103,7 @@ def test_a_script_runs_apart(debian: None, setting: Setting, monkeypatch: pytest
         return cost(1.0)
 
     monkeypatch.setattr(measure, "run", run)
-    with bare.machine(setting.site, Host(), "bare") as found:
+    with bare.machine(setting.workspace, Host(), "bare") as found:
         found.run("script", "word")
     [command] = commands
     assert command.words[:2] == ["nsenter", "unshare"]
@@ -167,11 +167,11 @@ def test_each_quickstart_has_a_machine(
             return cost(300.0)
 
     @contextmanager
-    def machine(site: Site, host: Host, name: str) -> Iterator[Bare]:
+    def machine(workspace: Workspace, host: Host, name: str) -> Iterator[Bare]:
         yield Bare()
 
     monkeypatch.setattr(job, "machine", machine)
-    monkeypatch.setattr(baseline, "bundle", lambda site, root: tmp_path / "b")
+    monkeypatch.setattr(baseline, "bundle", lambda workspace, root: tmp_path / "b")
     results = Results()
     job.quickstart(results, setting, SUBJECT, who)
     assert ran == [("/brought/b", commit, SUBJECT.id)]

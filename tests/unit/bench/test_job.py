@@ -9,7 +9,7 @@ import pytest
 from bench import baseline, job, session
 from bench.contenders import Setting
 from bench.results import EARLIER, Results
-from bench.session import MEASURES, Wish
+from bench.session import MEASURES, Selection
 from tests.unit.bench.conftest import SUBJECT, Engines, said
 from torchdev.util.errors import BuildError, EngineError
 
@@ -81,7 +81,7 @@ def test_the_earlier_commit_runs_by_itself(
     """Its files, its .venv, its requirements, the image that it has built; nothing of it is left."""
     folder = tmp_path / "clone" / "torchdev"
     folder.mkdir(parents=True)
-    monkeypatch.setattr(baseline, "checkout", lambda site, root: folder)
+    monkeypatch.setattr(baseline, "checkout", lambda workspace, root: folder)
     engines.answer = lambda command: said("checked", "pass", "pass")
     results = Results()
     job.earlier(results, setting, SUBJECT)
@@ -135,18 +135,18 @@ def test_a_checkout_is_of_that_commit(
     folder, first = repository
     monkeypatch.setattr(baseline, "EARLIER", first)
     before = git(folder, "for-each-ref"), git(folder, "worktree", "list")
-    found = baseline.checkout(setting.site, folder)
+    found = baseline.checkout(setting.workspace, folder)
     assert (found / "file").read_text() == "first"
-    assert setting.site.work in found.parents
+    assert setting.workspace.work in found.parents
     assert (git(folder, "for-each-ref"), git(folder, "worktree", "list")) == before
-    assert baseline.bundle(setting.site, folder) == setting.site.work / baseline.BUNDLE
+    assert baseline.bundle(setting.workspace, folder) == setting.workspace.work / baseline.BUNDLE
 
 
 def test_a_commit_that_is_not_there_is_told(setting: Setting, repository: "tuple[Path, str]", tmp_path: Path) -> None:
     """Neither in a repository of others, nor in a folder without git."""
     for folder in (repository[0], tmp_path):
         with pytest.raises(EngineError, match=f"does not know commit {baseline.EARLIER}"):
-            baseline.checkout(setting.site, folder)
+            baseline.checkout(setting.workspace, folder)
 
 
 def test_a_shallow_clone_is_told(
@@ -158,16 +158,16 @@ def test_a_shallow_clone_is_told(
     shallow = tmp_path / "shallow"
     monkeypatch.setattr(baseline, "EARLIER", git(shallow, "rev-parse", "HEAD"))
     with pytest.raises(EngineError, match="shallow"):
-        baseline.checkout(setting.site, shallow)
+        baseline.checkout(setting.workspace, shallow)
 
 
 CELLS = (SUBJECT,) * 4
 
 
 def names(results: Results, setting: Setting, *measures: str, contenders: "tuple[str, ...]" = ()) -> "list[str]":
-    """The measurements that a wish comes to."""
-    wish = Wish(frozenset(measures), (1, 4), 1, *([contenders] if contenders else []))
-    return [name for name, _ in session.apart(results, setting, CELLS, wish)]
+    """The measurements of a selection."""
+    selection = Selection(frozenset(measures), (1, 4), 1, *([contenders] if contenders else []))
+    return [name for name, _ in session.apart(results, setting, CELLS, selection)]
 
 
 def test_the_job_is_held_to_a_naive_build(setting: Setting) -> None:
@@ -203,8 +203,8 @@ def test_what_can_not_be_had_is_named(setting: Setting, monkeypatch: pytest.Monk
     monkeypatch.setattr(session.job, "earlier", refuse)
     monkeypatch.setattr(session.job, "checks", lambda results, setting, subject: done.append(subject.id))
     results, saved = Results(), []
-    wish = Wish(frozenset(("checks",)), (1,), 1)
-    session.run(results, setting, CELLS, wish, lambda text: None, lambda: saved.append(len(results.missing)))
+    selection = Selection(frozenset(("checks",)), (1,), 1)
+    session.run(results, setting, CELLS, selection, lambda text: None, lambda: saved.append(len(results.missing)))
     assert list(results.missing) == ["checks, e4195ce, 1 cell"]
     assert "shallow" in results.missing["checks, e4195ce, 1 cell"]
     assert done == [SUBJECT.id]

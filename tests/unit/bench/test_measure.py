@@ -34,7 +34,7 @@ from bench.cells import Subject, Wheel
 from bench.cold import rewritten, stored
 from bench.contenders import Setting
 from bench.measure import Command
-from bench.session import Wish
+from bench.session import Selection
 from tests.unit.bench.conftest import FakeEngine
 from torchdev.util.errors import BuildError, EngineError, InputError
 from torchdev.wheels.host import Host
@@ -289,17 +289,17 @@ def test_a_disk_that_is_too_small_is_refused(tmp_path: Path) -> None:
 
 def test_what_applies_to_whom() -> None:
     """The floor has no images; a registry sees the largest number of cells; an import needs one."""
-    wish = Wish(frozenset(("cold", "registry", "import", "small")), (1, 4), 1)
-    assert wish.applies("cold", "floor", 4)
-    assert wish.applies("registry", "naive", 4)
-    assert not wish.applies("registry", "naive", 1)
-    assert not wish.applies("registry", "floor", 4)
-    assert wish.applies("import", "torchdev", 1)
-    assert not wish.applies("import", "torchdev", 4)
-    assert wish.applies("small", "naive", 1)
-    assert not wish.applies("small", "naive", 4)
-    assert not wish.applies("nothing", "naive", 1)
-    nothing = Wish(frozenset(("nothing",)), (1,), 1)
+    selection = Selection(frozenset(("cold", "registry", "import", "small")), (1, 4), 1)
+    assert selection.applies("cold", "floor", 4)
+    assert selection.applies("registry", "naive", 4)
+    assert not selection.applies("registry", "naive", 1)
+    assert not selection.applies("registry", "floor", 4)
+    assert selection.applies("import", "torchdev", 1)
+    assert not selection.applies("import", "torchdev", 4)
+    assert selection.applies("small", "naive", 1)
+    assert not selection.applies("small", "naive", 4)
+    assert not selection.applies("nothing", "naive", 1)
+    nothing = Selection(frozenset(("nothing",)), (1,), 1)
     assert nothing.applies("nothing", "uv", 1)
     assert not nothing.applies("nothing", "floor", 1)
 
@@ -308,11 +308,11 @@ def test_what_applies_to_whom() -> None:
 def test_wrong_words_are_refused(words: list[str]) -> None:
     """Before anything is done."""
     with pytest.raises(InputError):
-        options.wished(options.parser().parse_args(words))
+        options.selected(options.parser().parse_args(words))
 
 
 def test_settings_of_the_kernel_are_written(tmp_path: Path) -> None:
-    """Not where they are as wished; that one can't be written is said with its path."""
+    """A setting that has the value is not written; an error names the path of one that can't be written."""
     setting = tmp_path / "ip_forward"
     setting.write_text("0\n")
     network.write_setting(setting, "1\n")
@@ -389,7 +389,7 @@ def test_folders_of_wheels_do_not_part_what_is_shared(setting: Setting, tmp_path
 
 def test_all_cells_are_built_by_one_command(setting: Setting) -> None:
     """As naive ones are not: bake builds side by side, and what two have in common once."""
-    own = FakeEngine(setting.site, "expert", lambda command: "")
+    own = FakeEngine(setting.workspace, "expert", lambda command: "")
     contenders.build(setting, own, "expert", BAKED)  # type: ignore[arg-type]
     [(command, _)] = own.commands
     assert command[:4] == ["docker", "buildx", "bake", "--load"]
