@@ -159,20 +159,27 @@ def test_torch_cannot_be_removed(refusing: Host, plan: Plan, remove: str) -> Non
 
 
 PROJECT = '[project]\nname = "p"\nversion = "0"\nrequires-python = ">=3.6"\ndependencies = []\n'
+SYNCS = {
+    "UV_PROJECT_ENVIRONMENT": "UV_PROJECT_ENVIRONMENT=/usr/local {uv} sync --offline",
+    "VIRTUAL_ENV": "VIRTUAL_ENV=/usr/local {uv} sync --offline --active",
+    "relative": "cd /usr/share && UV_PROJECT_ENVIRONMENT=../../usr/local {uv} sync --offline --directory /tmp/p",
+    "link": "ln -sfn /usr/local .venv && cd / && {uv} sync --offline --project /tmp/p",
+}
+"""A project's environment that is the image's own Python: by variables, from another folder, by a link."""
 
 
-@pytest.mark.parametrize("variables", ["UV_PROJECT_ENVIRONMENT=/usr/local", "VIRTUAL_ENV=/usr/local"])
-@pytest.mark.parametrize("uv", ["uv", REAL])
+@pytest.mark.parametrize(("uv", "sync"), [
+    ("uv", "UV_PROJECT_ENVIRONMENT"), ("uv", "VIRTUAL_ENV"), ("uv", "relative"), ("uv", "link"),
+    (REAL, "UV_PROJECT_ENVIRONMENT"), (REAL, "link"),
+])  # fmt: skip
 def test_torch_outlives_a_sync(
-    request: pytest.FixtureRequest, lasting: Lasting, plan: Plan, uv: str, variables: str
+    request: pytest.FixtureRequest, lasting: Lasting, plan: Plan, uv: str, sync: str
 ) -> None:
     """The image's uv refuses to sync. The real uv removes everything that a project does not list, except PyTorch."""
-    active = "--active" if "VIRTUAL" in variables else ""
-    command = f"cd /tmp/p && {variables} {uv} sync --offline {active}"
-    script = f"mkdir -p /tmp/p && printf '{PROJECT}' > /tmp/p/pyproject.toml && {command}"
+    script = f"mkdir -p /tmp/p && cd /tmp/p && printf '{PROJECT}' > pyproject.toml && {SYNCS[sync].format(uv=uv)}"
     if uv == "uv":
         with lasting.host() as root:
-            done = root.run(script)
+            done = root.run(f"{script}; status=$?; rm -r /tmp/p; exit $status")
             assert done.rc != 0
             assert "would remove" in done.stderr
             assert root.run(f"test -e {PACKAGES}/numpy").rc == 0
@@ -383,6 +390,50 @@ def test_uv_stays_guarded_when_uv_is_installed(refusing: Host, plan: Plan, versi
     refusing.check_output("cd / && pip install --no-index --find-links /tmp/wheels --upgrade uv || true")
     assert refusing.check_output("head -c 2 $(command -v uv)") == "#!"
     assert refusing.check_output("uv --version").split()[1] == plan.lock.uv.version
+
+
+def test_uv_stays_guarded_whatever_installs_or_removes_its_program(root: Host, plan: Plan) -> None:
+    """An installer that knows no guard replaces or removes /usr/local/bin/uv; PATH names another folder before that one."""
+    version = plan.lock.uv.version
+    path = put_wheel(root, "/tmp/wheels", "uv", version, [f"uv-{version}.data/scripts/uv"])
+    for command in (f"install {FREED} {OFFLINE} --reinstall {path}", f"uninstall {FREED} uv"):
+        root.check_output(f"cd / && {REAL} pip {command}")
+        assert root.check_output("head -c 2 $(command -v uv)") == "#!"
+        assert root.check_output("uv --version").split()[1] == version
+
+
+@pytest.mark.parametrize("install", [
+    "pip install --no-index --find-links /tmp/again --ignore-installed",
+    "pip install --no-index --find-links /tmp/again --force-reinstall",
+    f"uv pip install {OFFLINE.replace('wheels', 'again')} --reinstall",
+])  # fmt: skip
+def test_what_is_kept_is_not_installed_again(root: Host, plan: Plan, install: str) -> None:
+    """What the image keeps stays its own where pip and uv are told to install it again: by name, file or another package.
+
+    Nor do they take an old release of the other package, from before it required what is kept.
+    """
+    version = plan.lock.uv.version
+    path = put_wheel(root, "/tmp/again", "uv", version, [f"uv-{version}.data/scripts/uv"])
+    put_wheel(root, "/tmp/again", "needy", "0.1")
+    put_wheel(root, "/tmp/again", "needy", "1.0", requires=["uv"])
+    for what in ("uv", path, "needy"):
+        root.run(f"cd / && {install} {what}")
+        assert root.run(f"ls {PACKAGES}/uv-*.dist-info/RECORD {PACKAGES}/needy-0.1.dist-info").stdout == ""
+    assert root.run("cd / && pip uninstall --yes uv").rc != 0
+
+
+def test_an_upgrade_takes_what_goes_with_the_images_torch(refusing: Host, plan: Plan) -> None:
+    """uv upgrades what goes with the image's torch, where an index has a newer torch and newer releases of its needs."""
+    for name in ("torch", "typing_extensions"):
+        put_wheel(refusing, "/tmp/newer", name, "999.0", requires=["typing_extensions"] * (name == "torch"))
+    put_wheel(refusing, "/tmp/newer", "needy", "1.0", requires=["torch"])
+    upgrades = "--upgrade-package torch --upgrade-package typing_extensions"
+    done = refusing.run(
+        f"cd / && uv pip install --dry-run {OFFLINE.replace('wheels', 'newer')} {upgrades} needy typing_extensions"
+    )
+    said = done.stdout + done.stderr
+    assert (done.rc, "needy==1.0" in said, "typing-extensions==999.0" in said) == (0, True, True), said
+    assert "torch==999.0" not in said
 
 
 def test_the_guard_can_be_taken_away(engine: Engine, image: str, plan: Plan) -> None:

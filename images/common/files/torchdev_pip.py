@@ -4,18 +4,21 @@
   Pythons, or the environments in which packages are built.
 - The resolver is asked first for the newest releases, as if PyTorch were free. Where they want another PyTorch than the
   image's, pip says which, as uv here does, instead of going back to a release from before anyone wrote bounds.
+- What the image keeps is installed, also where pip is told to ignore what is (-I), or to install it again.
 
 Where another version of pip has no such modules, the bounds hold for all that it does. Runs on every Python from 3.6.
 """
 
 import copy
 import os
+import re
 import sys
 from _frozen_importlib_external import PathFinder
 
 BOUNDS = "/usr/local/share/torchdev/constraints.txt"
 OWN = ("/usr/local/lib/python/", "/usr/local/lib/python{}.{}/".format(*sys.version_info))
 NOTE = "Name a release that takes it; or take another PyTorch in an environment of your own:"
+AGAIN = "this image keeps {} {}: leave out what installs it again; or have it in an environment of your own:"
 OTHER = "python -m venv --system-site-packages ~/env && . ~/env/bin/activate"
 
 
@@ -154,6 +157,49 @@ def conflicts(module, provider, requirements, rounds):
         return []
 
 
+def change_factory(module):
+    """Let candidates of what the image keeps be the installed ones alone."""
+    search = module.Factory._iter_found_candidates
+
+    def _iter_found_candidates(self, ireqs, *args, **options):
+        own = kept_distributions(self).get(canonical(ireqs[0].req.name)) if ireqs else None
+        if own is None:
+            return search(self, ireqs, *args, **options)
+        before = self._force_reinstall, self._installed_dists
+        self._force_reinstall, self._installed_dists = False, {own.canonical_name: own}
+        try:
+            return search(self, ireqs, *args, **options)
+        finally:
+            self._force_reinstall, self._installed_dists = before
+
+    module.Factory._iter_found_candidates = _iter_found_candidates
+
+
+def canonical(name):
+    """The normalized name of a project (PEP 503)."""
+    return re.sub("[-_.]+", "-", name).lower()
+
+
+def kept_distributions(factory):
+    """Name to distribution of what the image keeps, as pip sees it installed; nothing where the bounds do not hold."""
+    if not hasattr(factory, "torchdev_kept"):
+        from pip._internal.metadata import get_default_environment
+
+        own = kept() if getattr(factory._finder, "torchdev_bounds", False) else {}
+        every = get_default_environment().iter_installed_distributions(local_only=False) if own else ()
+        factory.torchdev_kept = {one.canonical_name: one for one in every if one.canonical_name in own}
+    return factory.torchdev_kept
+
+
+def installed_again(factory, candidates):
+    """Of what the image keeps, a release that pip would write over it: one that is named by its file or address."""
+    for one in candidates:
+        own = kept_distributions(factory).get(one.project_name)
+        if own and not one.is_installed and (factory._force_reinstall or not factory._installed_dists):
+            return AGAIN.format(own.canonical_name, own.version)
+    return None
+
+
 def change_resolver(module):
     """Let the resolver be asked for the newest releases first."""
     from pip._internal.exceptions import InstallationError
@@ -166,7 +212,11 @@ def change_resolver(module):
             found = conflicts(module, self.provider, requirements, max_rounds)
             if found:
                 raise InstallationError("\n  ".join(found + [NOTE, OTHER]))
-            return super().resolve(requirements, max_rounds=max_rounds)
+            result = super().resolve(requirements, max_rounds=max_rounds)
+            again = installed_again(self.provider._factory, result.mapping.values())
+            if again:
+                raise InstallationError("\n  ".join([again, OTHER]))
+            return result
 
     module.RLResolver = Resolver
 
@@ -174,5 +224,6 @@ def change_resolver(module):
 CHANGES = {
     "pip._internal.cli.main_parser": change_main,
     "pip._internal.cli.req_command": change_commands,
+    "pip._internal.resolution.resolvelib.factory": change_factory,
     "pip._internal.resolution.resolvelib.resolver": change_resolver,
 }

@@ -190,3 +190,52 @@ def test_what_pip_starts_has_the_bounds_of_its_user_alone(
         monkeypatch.setenv("PIP_CONSTRAINT", before.format(module.BOUNDS))
     module.unbound_environment()
     assert os.environ.get("PIP_CONSTRAINT") == after
+
+
+class Factory:
+    """What pip's factory of candidates has for requirements: told by what it was told."""
+
+    def __init__(self, forced: bool, installed: "dict[str, Any]") -> None:
+        self._force_reinstall, self._installed_dists = forced, installed
+        self.torchdev_kept = {"uv": SimpleNamespace(canonical_name="uv", version="0.13.9")}
+
+    def _iter_found_candidates(self, ireqs: "list[Any]", specifier: str, **_: Any) -> tuple[bool, list[str], str]:
+        return self._force_reinstall, sorted(self._installed_dists), specifier
+
+
+@pytest.mark.parametrize(("forced", "installed"), [(True, {"six": 1}), (False, {}), (False, {"six": 1})])
+def test_what_is_kept_is_installed_whatever_pip_is_told(
+    monkeypatch: pytest.MonkeyPatch, forced: bool, installed: "dict[str, Any]"
+) -> None:
+    """For its own requirements alone: those of others see what pip was told (--ignore-installed, --force-reinstall)."""
+    module = load_pips_changes(monkeypatch)
+    told = type("Told", (Factory,), {"_iter_found_candidates": Factory._iter_found_candidates})
+    module.change_factory(SimpleNamespace(Factory=told))
+    factory = told(forced, installed)
+
+    def found(*names: str) -> tuple[bool, list[str], str]:
+        ireqs = [SimpleNamespace(req=SimpleNamespace(name=name)) for name in names]
+        return factory._iter_found_candidates(ireqs, "==1", hashes=None)
+
+    assert found("UV") == (False, ["uv"], "==1")
+    assert found("six") == found() == (forced, sorted(installed), "==1")
+
+
+@pytest.mark.parametrize(
+    ("forced", "installed", "is_installed", "refused"),
+    [
+        (True, {"uv": 1}, False, True),
+        (False, {}, False, True),
+        (False, {"uv": 1}, False, False),
+        (True, {"uv": 1}, True, False),
+    ],
+)
+def test_a_file_of_what_is_kept_is_refused_where_pip_would_write_it(
+    monkeypatch: pytest.MonkeyPatch, forced: bool, installed: "dict[str, Any]", is_installed: bool, refused: bool
+) -> None:
+    """Where it is told so; else pip says itself that it has that release."""
+    module = load_pips_changes(monkeypatch)
+    six, uv = (SimpleNamespace(project_name=name, is_installed=is_installed) for name in ("six", "uv"))
+    said = module.installed_again(Factory(forced, installed), [six, uv])
+    assert bool(said) == refused
+    assert not said or "uv 0.13.9" in said

@@ -103,7 +103,7 @@ def probed():
 def asked_uv():
     """What uv says when the image's own Python shall have another torch."""
     offline = ["--offline", "--no-index", "--no-cache", "--dry-run"]
-    return output_of(["/usr/local/bin/uv", "pip", "install", "--system"] + offline + [ANOTHER])
+    return output_of(["uv", "pip", "install", "--system"] + offline + [ANOTHER])
 
 
 def needed(lines):
