@@ -108,7 +108,7 @@ def test_a_command_ends_in_a_fork_as_it_does_alone(arguments: tuple[str, ...], c
         (("py311-cpu", "--for", "kubernetes", "--gpus", "1"), "has no CUDA"),
         (("latest", "--for", "docker", "--nodes", "2"), "docker has no use for it"),
         (("latest", "--for", "kubernetes", "--image", "a b"), "is not the name of an image"),
-        (("latest", "--for", "kubernetes", "--file", "nowhere.py"), "No such file"),
+        (("latest", "--for", "kubernetes", "--file", "nowhere.py"), "there is no such file"),
         (("latest", "--for", "kubernetes", "--out", "/proc/nowhere/new"), "can't be written"),
         (("latest", "--for", "kubernetes", "--out", "/"), "not an empty folder"),
     ],
