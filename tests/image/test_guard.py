@@ -393,7 +393,7 @@ def test_uv_stays_guarded_when_uv_is_installed(refusing: Host, plan: Plan, versi
 
 
 def test_uv_stays_guarded_whatever_installs_or_removes_its_program(root: Host, plan: Plan) -> None:
-    """An installer that knows no guard replaces or removes /usr/local/bin/uv; PATH names another folder before that one."""
+    """An installer that knows no guard replaces or removes /usr/local/bin/uv; PATH names another folder before it."""
     version = plan.lock.uv.version
     path = put_wheel(root, "/tmp/wheels", "uv", version, [f"uv-{version}.data/scripts/uv"])
     for command in (f"install {FREED} {OFFLINE} --reinstall {path}", f"uninstall {FREED} uv"):
@@ -408,7 +408,7 @@ def test_uv_stays_guarded_whatever_installs_or_removes_its_program(root: Host, p
     f"uv pip install {OFFLINE.replace('wheels', 'again')} --reinstall",
 ])  # fmt: skip
 def test_what_is_kept_is_not_installed_again(root: Host, plan: Plan, install: str) -> None:
-    """What the image keeps stays its own where pip and uv are told to install it again: by name, file or another package.
+    """What the image keeps stays its own if pip and uv are told to install it again: by name, file or other package.
 
     Nor do they take an old release of the other package, from before it required what is kept.
     """
@@ -423,7 +423,7 @@ def test_what_is_kept_is_not_installed_again(root: Host, plan: Plan, install: st
 
 
 def test_an_upgrade_takes_what_goes_with_the_images_torch(refusing: Host, plan: Plan) -> None:
-    """uv upgrades what goes with the image's torch, where an index has a newer torch and newer releases of its needs."""
+    """An upgrade by uv leaves the image's torch, where an index has a newer one and newer releases of its needs."""
     for name in ("torch", "typing_extensions"):
         put_wheel(refusing, "/tmp/newer", name, "999.0", requires=["typing_extensions"] * (name == "torch"))
     put_wheel(refusing, "/tmp/newer", "needy", "1.0", requires=["torch"])
