@@ -8,6 +8,7 @@ from typing import Any
 
 from torchdev.cli import arguments
 from torchdev.cli.chosen import one, opened
+from torchdev.cli.run import refuse_other
 from torchdev.docgen.project import Project
 from torchdev.engine.client import Engine
 from torchdev.image.plan import Plan
@@ -77,6 +78,8 @@ def _image(plan: Plan, say: Say) -> str:
     except EngineError as error:
         say(f"image by tag, since its digest is not known: {error.what}")
         return plan.tags[0]
+    if found:
+        refuse_other(found, plan.tags[0], plan.cell)
     pushed = [name for name in found.pushed if texts.REFERENCE.matches(name)] if found else []
     if pushed:
         if len(pushed) > 1:

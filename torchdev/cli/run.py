@@ -12,16 +12,19 @@ from pathlib import Path
 from torchdev.cli.chosen import one, opened
 from torchdev.docgen.project import Project
 from torchdev.engine import gpus
-from torchdev.engine.client import Engine
+from torchdev.engine.client import Engine, Image
 from torchdev.matrix.load import Cell
 from torchdev.recipes import containers
 from torchdev.recipes.containers import Start
+from torchdev.util import texts
 from torchdev.util.commands import build_py
 from torchdev.util.errors import EngineError, InputError
 from torchdev.util.streams import say
 from torchdev.wheels import variables
 
 Say = Callable[[str], None]
+CELL_LABEL = "io.torchdev.cell"
+"""The label that names the cell of an image; images derived from it have it, too."""
 
 
 def run(options: Namespace, root: Path) -> int:
@@ -44,8 +47,10 @@ def become(project: Project, cell: Cell, command: "list[str]", gpu: str, shm: in
     engine, docker = Engine(), shutil.which("docker")
     if not docker:
         raise EngineError("the docker command is missing", next_step=build_py("quickstart"))
-    if not engine.image(image):
+    found = engine.image(image)
+    if not found:
         raise InputError(f"the engine has no image {image}", where=cell.id, next_step=build_py("build", cell.id))
+    refuse_other(found, image, cell)
     given = containers.granted(bool(cell.cuda) and gpu != "none", partial(_attempt, engine, image))
     if given.refusal and gpu == "require":
         raise given.refusal
@@ -57,6 +62,15 @@ def become(project: Project, cell: Cell, command: "list[str]", gpu: str, shm: in
     sys.stdout.flush()
     words = containers.arguments(replace(start, terminal=terminal, command=tuple(command)))
     os.execv(docker, ["docker", *words])
+
+
+def refuse_other(found: Image, name: str, cell: Cell) -> None:
+    """Refuse an image that bears a cell's tag and is not of that cell: any image can be given any name."""
+    other = found.labels.get(CELL_LABEL)
+    if other != cell.id:
+        what = f"{name} is an image of {texts.quoted(other)}" if other else f"{name} is no image of torchdev"
+        what += f": something gave that name to {texts.shown(found.id)}"
+        raise InputError(what, where=cell.id, next_step=build_py("build", cell.id))
 
 
 def _attempt(engine: Engine, image: str, gpu: bool, limits: tuple[str, ...]) -> "EngineError | None":

@@ -4,15 +4,18 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.unit.conftest import ROOT
-from torchdev.cli import run
+from torchdev.cli import recipe, run
+from torchdev.cli.run import CELL_LABEL
 from torchdev.docgen.project import Project, open_project
 from torchdev.engine.client import Image
+from torchdev.recipes.jobs import RecipeOptions
 from torchdev.util.errors import GpuError, InputError
 
 
@@ -24,8 +27,9 @@ class FakeEngine:
         self.asked: list[dict[str, Any]] = []
 
     def image(self, name: str) -> "Image | None":
-        """The image, whatever its name."""
-        return self._image
+        """The image, whatever its name; of the cell that this names, unless it says otherwise."""
+        labels = {CELL_LABEL: name.rpartition(":")[2]}
+        return replace(self._image, labels=self._image.labels or labels) if self._image else None
 
     def info(self) -> "dict[str, Any]":
         """What it says of itself."""
@@ -104,6 +108,30 @@ def test_gpu_that_is_not_wanted_is_not_asked_for(start: Starter, cell: str, gpu:
     assert "--gpus" not in words
     assert not [line for line in said if "GPU" in line]
     assert not any(options["gpus"] for options in engine.asked)
+
+
+@pytest.mark.parametrize("labels", [{"a": "b"}, {CELL_LABEL: "py311-cpu-torch2.13.0"}, {CELL_LABEL: "\x1b[31m"}])
+def test_another_image_by_the_name_of_the_cells_is_not_started(
+    start: Starter, labels: "dict[str, str]", monkeypatch: pytest.MonkeyPatch, project: Project, tmp_path: Path
+) -> None:
+    """As after `docker tag`: neither run nor named in a recipe."""
+    other = FakeEngine(replace(an_image("ghcr.io/other/x@sha256:" + "0" * 64), labels=labels))
+    with pytest.raises(InputError, match=r"torchdev:py313-cu132-torch2\.15\.0 is ") as caught:
+        start(other)
+    assert "\x1b" not in str(caught.value)
+    assert caught.value.next_step == "python build.py py313-cu132-torch2.15.0"
+    monkeypatch.setattr(recipe, "Engine", lambda: other)
+    with pytest.raises(InputError, match="something gave that name to sha256:0"):
+        recipe.write_recipe(
+            project, project.matrix.aliases["latest"], RecipeOptions(kind="docker"), "", tmp_path / "new", print
+        )
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_cells_image_has_its_name(project: Project) -> None:
+    """In the label that is looked at."""
+    (plan,) = project.plans((project.matrix.aliases["latest"],))
+    assert plan.labels[CELL_LABEL] == plan.cell.id
 
 
 def test_image_that_is_not_there_is_an_error(start: Starter) -> None:
