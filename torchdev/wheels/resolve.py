@@ -17,7 +17,7 @@ from torchdev.catalog.wheel_name import parsed
 from torchdev.matrix.load import Cell
 from torchdev.util import process
 from torchdev.util.commands import build_py
-from torchdev.util.errors import BuildError, InputError
+from torchdev.util.errors import BuildError, InputError, Step
 from torchdev.util.texts import NotOfKind, shown
 from torchdev.wheels import neighbours, pytorch, remote, wheel
 from torchdev.wheels.host import PYTORCH_VARIABLE, Host, local_wheels, sha256_of
@@ -46,11 +46,19 @@ def _reading(cell: Cell, host: Host) -> Iterator[None]:
         yield
     except (Silent, Untrue, NotOfKind) as error:
         what = f"a wheel can't be read off the index: {shown(host.clean(str(error)), 1000)}"
-        step = REACH if isinstance(error, Silent) else f"find out who runs that index; {PYTORCH_VARIABLE} names another"
-        raise BuildError(what, where=cell.id, next_step=step) from None
+        raise BuildError(what, where=cell.id, next_step=_step(error)) from None
     except BuildError as error:
         error.where = error.where or cell.id
         raise
+
+
+def _step(error: Exception) -> Step:
+    """What to do about a wheel that can't be read; it may be on pip's indexes or on PyTorch's."""
+    if isinstance(error, Silent):
+        return REACH
+    if "range requests" in str(error):
+        return "have that server, or a proxy before it, answer range requests (HTTP status 206), as PyPI does"
+    return f"find out who runs that server: pip config list; {PYTORCH_VARIABLE} names another PyTorch index"
 
 
 def _resolve(cell: Cell, host: Host, known: dict[str, int], index: pytorch.Index) -> Lock:

@@ -316,3 +316,32 @@ def test_stub_says_what_a_wheel_requires(tmp_path: Path) -> None:
     """What is written is what a resolver reads."""
     wheel.write_stub(tmp_path, "torch", "2.7.1+cu118", ["filelock", "triton==3.3.1"])
     assert remote.read_wheel(Host(), next(tmp_path.iterdir()), wheel.requirements) == ["filelock", "triton==3.3.1"]
+
+
+@pytest.mark.parametrize(("ranges", "step"), [(False, "range requests"), (True, "pip config list")])
+def test_a_wheel_that_can_not_be_read_is_told_with_what_helps(
+    ranges: bool, step: str, monkeypatch: pytest.MonkeyPatch, cell: Cell
+) -> None:
+    """It is on pip's index, so the variable of the PyTorch index alone would not help."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = b"no archive" * 99
+            self.send_response(206 if ranges else 200)
+            self.send_header("Content-Length", str(len(content)))
+            if ranges:
+                self.send_header("Content-Range", f"bytes 0-{len(content) - 1}/{len(content)}")
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        place = f"http://127.0.0.1:{server.server_port}/a-1-py3-none-any.whl"
+        monkeypatch.setattr(resolve, "_resolve", lambda cell, host, *_: remote.read_wheel(host, place, remote.sizes))
+        with pytest.raises(BuildError, match=place) as caught:
+            resolve.resolve(cell, Host())
+        server.shutdown()
+    assert step in caught.value.next_step
