@@ -390,6 +390,8 @@ def test_uv_stays_guarded_when_uv_is_installed(refusing: Host, plan: Plan, versi
     refusing.check_output("cd / && pip install --no-index --find-links /tmp/wheels --upgrade uv || true")
     assert refusing.check_output("head -c 2 $(command -v uv)") == "#!"
     assert refusing.check_output("uv --version").split()[1] == plan.lock.uv.version
+    found = refusing.check_output(f"cd {PACKAGES} && ls -d uv-*.dist-info")
+    assert found == f"uv-{plan.lock.uv.version}.dist-info"
 
 
 def test_uv_stays_guarded_whatever_installs_or_removes_its_program(root: Host, plan: Plan) -> None:
