@@ -153,7 +153,7 @@ def test_what_a_derived_image_installs_leaves_torch_alone(
     name = f"torchdev-test-derived:rogue-{user}-{install[0]}"
     build(DERIVED.format(image=small.tags[0], user=user, install=install), name)
     try:
-        ask = 'python -c "import torch; print(torch.ones(2).sum().item())" && torchdev-doctor'
+        ask = 'python -c "import torch; print(torch.ones(2).sum().item())" && torchdev-doctor --wait 60'
         status, output = engine.run(name, ["sh", "-c", ask], network_mode="none")
     finally:
         engine.untag(name)

@@ -209,7 +209,8 @@ class Ground:
     def pushed(self, name: str) -> World:
         """A name that the engine says an image was pushed under."""
         said: list[str] = []
-        image = Image(id="sha256:0", size=1, layers=(), labels={}, pushed=(name, name))
+        own = {"io.torchdev.cell": self.plan.cell.id}
+        image = Image(id="sha256:0", size=1, layers=(), labels=own, pushed=(name, name))
         engine = type("Engine", (), {"image": lambda self, name: image})
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(recipe, "Engine", engine)

@@ -7,6 +7,8 @@ OK, NOTE, LIMIT, FAULT = "ok", "note", "can't", "fault"
 
 Finding = collections.namedtuple("Finding", "level subject what next")
 """`next` is what to do about it, empty where there is nothing to do."""
+BUSY = "if this machine is busy: torchdev-doctor --wait 30"
+"""What to do where something had no answer in time."""
 
 
 def ok(subject, what, step=""):

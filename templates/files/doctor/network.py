@@ -9,15 +9,14 @@ from urllib.parse import urlsplit
 from finding import limit, ok
 
 PYTHON = "/usr/local/bin/python3"
-PATIENCE = 2
 DEFAULT = "from pip._internal.models.index import PyPI; print(PyPI.simple_url)"
 BUNDLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE")
 PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 INDEXES = ("PIP_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL")
 
 
-def read():
-    """Which host is asked, and what became of it: a step that failed, and why."""
+def read(wait):
+    """Which host is asked, and what became of it within `wait` seconds: a step that failed, and why."""
     os.environ["RES_OPTIONS"] = "timeout:1 attempts:1"  # the resolver would wait for half a minute
     index = next((os.environ[name] for name in INDEXES if os.environ.get(name)), None) or default_index()
     proxy = next((os.environ[name] for name in PROXIES if os.environ.get(name)), None)
@@ -26,7 +25,7 @@ def read():
     if not asked.hostname or not found["routes"]:
         return found
     found["failed"], found["why"] = reach(
-        asked.hostname, asked.port or (80 if asked.scheme == "http" else 443), asked.scheme
+        asked.hostname, asked.port or (80 if asked.scheme == "http" else 443), asked.scheme, wait
     )
     return found
 
@@ -49,14 +48,14 @@ def default_index():
     return done.stdout.decode().strip() or None
 
 
-def reach(host, port, scheme):
+def reach(host, port, scheme, wait):
     """The step that failed on the way to a host, and why; (None, "") if it answers, and its certificate is trusted."""
     try:
         address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4]
     except OSError as error:
         return "name", str(error)
     try:
-        with socket.create_connection(address[:2], timeout=PATIENCE) as plain:
+        with socket.create_connection(address[:2], timeout=wait) as plain:
             if scheme == "https":
                 bundle = next((os.environ[name] for name in BUNDLES if os.environ.get(name)), None)
                 with ssl.create_default_context(cafile=bundle).wrap_socket(plain, server_hostname=host):

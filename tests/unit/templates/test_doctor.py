@@ -1,6 +1,9 @@
 """What torchdev-doctor decides, apart from what it reads: tests/engine/test_doctor.py stages that."""
 
+import argparse
 import importlib
+import threading
+import time
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -109,4 +112,36 @@ def test_a_busy_machine_is_no_broken_compiler(gpu: ModuleType, why: "str | None"
     """A compiler that had no time is not one that fails, and there is nothing to install."""
     found = importlib.import_module("container").compiling({"compiler": why, "temporary": "/tmp"})
     assert (found.level, "apt-get" in found.next) == (level, level == "fault")
+    assert ("--wait" in found.next) == (level == "can't")
     assert said in found.what
+
+
+def test_what_never_answers_is_given_up_at_once(
+    of_doctor: "Callable[[str], ModuleType]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All subjects have the same time, not one after another; each is told, with what to do on a busy machine."""
+    main = of_doctor("__main__")
+    silent = threading.Event()
+    for name in ("gpu", "container", "network"):
+        monkeypatch.setattr(getattr(main, name), "read", lambda wait: silent.wait(30))
+    monkeypatch.setattr(main.guard, "read", lambda contract, wait: silent.wait(30))
+    for module, name in ((main.packages, "read"), (main.guard, "read_files")):
+        monkeypatch.setattr(module, name, lambda contract: silent.wait(30))
+    began = time.monotonic()
+    found = main.read({}, 0.3)
+    took = time.monotonic() - began
+    silent.set()
+    assert found == {}
+    assert took < 6 * 0.5
+    findings = main.examine({}, found, 0.3)
+    assert [one.level for one in findings] == ["can't"] * 6
+    assert {(one.what, "torchdev-doctor --wait" in one.next) for one in findings} == {
+        ("no answer within 0.5 seconds", True)
+    }
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "3601", "soon"])
+def test_a_time_that_is_none_is_refused(of_doctor: "Callable[[str], ModuleType]", text: str) -> None:
+    """Neither for ever, nor not at all."""
+    with pytest.raises((ValueError, argparse.ArgumentTypeError)):
+        of_doctor("__main__").seconds(text)

@@ -15,6 +15,7 @@ from tests.unit.conftest import ROOT
 CONTRACT = {"packages": {"torch": "2.14.1+cu130"}, "python": {"site_packages": "/kept"}}
 GUARDED: dict[str, Any] = {
     "python": {"torch": "/kept/torch/__init__.py", "pip": ["/usr/local/share/torchdev/constraints.txt"]},
+    "wait": 2.4,
     "uv": "you require torch==0 and torch==2.14.1+cu130",
     "bounds": ["torch===2.14.1+cu130"],
     "removable": [],

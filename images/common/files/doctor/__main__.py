@@ -9,32 +9,33 @@ import json
 import subprocess
 import sys
 import threading
+import time
 
 import container
 import gpu
 import guard
 import network
 import packages
-from finding import FAULT, LIMIT, NOTE, OK, Finding, fault, limit
+from finding import BUSY, FAULT, LIMIT, NOTE, OK, Finding, fault, limit
 
 HERE = gpu.HERE
 CONTRACT = "/usr/local/share/torchdev/contract.json"
-ANSWER = 2.6
-"""Seconds after which a subject that has not answered is given up."""
+WAIT, MORE = 2.4, 0.2
+"""Seconds after which an answer is given up, unless --wait says otherwise; and what a subject may take beyond them."""
 EPILOG = (
     "exit codes: 0 nothing is broken; 1 something is, or a required GPU can't be used; 2 this is no image of torchdev"
 )
 
 
-def read(contract):
-    """The facts of each subject, or the error that it ended with; one that is too slow is left out."""
+def read(contract, wait):
+    """The facts of each subject, or its error; one that takes longer than `wait` seconds is left out."""
     found = {}
     subjects = {
-        "gpu": gpu.read,
-        "container": container.read,
-        "network": network.read,
+        "gpu": lambda: gpu.read(wait),
+        "container": lambda: container.read(wait),
+        "network": lambda: network.read(wait),
         "packages": lambda: packages.read(contract),
-        "guard": lambda: guard.read(contract),
+        "guard": lambda: guard.read(contract, wait),
         "files": lambda: guard.read_files(contract),
     }
 
@@ -44,16 +45,17 @@ def read(contract):
         except Exception as error:
             found[name] = error
 
+    end = time.monotonic() + wait + MORE
     threads = [threading.Thread(target=one, args=subject, daemon=True) for subject in subjects.items()]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(ANSWER)
+        thread.join(max(0, end - time.monotonic()))
     return dict(found)
 
 
-def examine(contract, found):
-    """Every finding, in the order of the subjects."""
+def examine(contract, found, wait):
+    """Every finding, in the order of the subjects; what was read took `wait` seconds at most."""
     findings = []
     subjects = {
         "gpu": gpu.judge,
@@ -65,7 +67,7 @@ def examine(contract, found):
     }
     for name, judge in subjects.items():
         if name not in found:
-            findings.append(limit(name, f"no answer within {ANSWER} seconds"))
+            findings.append(limit(name, f"no answer within {wait + MORE:g} seconds", BUSY))
         elif isinstance(found[name], Exception):
             what = f"could not be examined: {type(found[name]).__name__}: {found[name]}"
             findings.append(fault(name, what))
@@ -117,6 +119,14 @@ def as_json(contract, findings):
     return json.dumps(dict(head, findings=[one._asdict() for one in findings]), indent=2)
 
 
+def seconds(text):
+    """A time to wait, from the command line."""
+    found = float(text)
+    if not 0 < found <= 3600:
+        raise argparse.ArgumentTypeError("more than 0 seconds, and 3600 at most")
+    return found
+
+
 def main():
     """Examine, print, and tell by the exit code."""
     parser = argparse.ArgumentParser(
@@ -129,6 +139,10 @@ def main():
     parser.add_argument(
         "--gpu", choices=("auto", "require"), default="auto", help="require: a GPU that can't be used is a fault"
     )
+    parser.add_argument(
+        "--wait", metavar="SECONDS", type=seconds, default=WAIT,
+        help="how long to wait for a compiler, a driver, a network (%(default)s): more on a busy machine",
+    )  # fmt: skip
     options = parser.parse_args()
     try:
         with open(CONTRACT) as file:
@@ -139,7 +153,7 @@ def main():
             file=sys.stderr,
         )
         return 2
-    findings = examine(contract, read(contract)) + (tried() if options.full else [])
+    findings = examine(contract, read(contract, options.wait), options.wait) + (tried() if options.full else [])
     if options.gpu == "require":
         findings = required(findings)
     print(as_json(contract, findings) if options.json else as_text(contract, findings))

@@ -7,12 +7,11 @@ import resource
 import subprocess
 import tempfile
 
-from finding import fault, limit, ok
+from finding import BUSY, fault, limit, ok
 
 GIGABYTE = 1 << 30
 CGROUP = "/sys/fs/cgroup/"
-PATIENCE = 2
-SLOW = " did not end within {} seconds".format(PATIENCE)
+SLOW = " did not end within "
 """What is said of a compiler where a machine is too busy, or a disk too slow, to try it."""
 KEPT = (".cache", ".config", ".local")
 """Where programs keep caches, settings and what users install, in a home."""
@@ -20,8 +19,8 @@ DEPTH, MOST = 3, 2000
 """How deep, and in how many folders, is looked for what can't be written: a cache may have many thousands."""
 
 
-def read():
-    """What the kernel says, and whether a small C program compiles, links and loads."""
+def read(wait):
+    """What the kernel says, and whether a small C program compiles, links and loads within `wait` seconds."""
     home = os.environ.get("HOME") or ""
     return {
         "shm": size_of("/dev/shm"),
@@ -37,7 +36,7 @@ def read():
         "cpus": cpus(),
         "memory": first_number(CGROUP + "memory.max", CGROUP + "memory/memory.limit_in_bytes"),
         "files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
-        "compiler": compiler(),
+        "compiler": compiler(wait),
     }
 
 
@@ -135,7 +134,7 @@ def first_number(*paths):
     return None
 
 
-def compiler():
+def compiler(wait):
     """None if C and C++ compile, link and load; else what went wrong."""
     try:
         with tempfile.TemporaryDirectory() as made:
@@ -146,9 +145,7 @@ def compiler():
                 library = os.path.join(made, program + ".so")
                 command = [program, "-shared", "-fPIC", "-x", language, "-o", library, "-"]
                 text = (source + "(void) { return 42; }\n").encode()
-                done = subprocess.run(
-                    command, input=text, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=PATIENCE
-                )
+                done = subprocess.run(command, input=text, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=wait)
                 if done.returncode:
                     return "{} fails: {}".format(program, done.stderr.decode(errors="replace").strip()[-200:])
                 if ctypes.CDLL(library).f() != 42:
@@ -156,7 +153,7 @@ def compiler():
     except FileNotFoundError as error:
         return f"{error.filename} is missing"
     except subprocess.TimeoutExpired:
-        return program + SLOW
+        return program + SLOW + "{:g} seconds".format(wait)
     except OSError as error:
         return str(error)
     return None
@@ -243,8 +240,8 @@ def compiling(found):
         return ok("compiler", "gcc and g++ compile, and what they make loads")
     if not found["temporary"]:
         return limit("compiler", "not tried: there is no folder for temporary files")
-    if why.endswith(SLOW):
-        return limit("compiler", why + ", so what it makes was not tried")
+    if SLOW in why:
+        return limit("compiler", why + ", so what it makes was not tried", BUSY)
     noexec = "failed to map segment" in why or "Operation not permitted" in why
     step = (
         "mount {} with exec: docker run --tmpfs {}:exec".format(*[found["temporary"]] * 2)

@@ -10,7 +10,6 @@ from finding import fault, limit, ok
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PYTHON = "/usr/local/bin/python3"
-PATIENCE = 2
 """Seconds that the driver has to answer; a healthy one needs a tenth of one."""
 GIVE = (
     "docker run --gpus all ..., or --device nvidia.com/gpu=all where the host has CDI; "
@@ -38,14 +37,14 @@ ERRORS = {
 """What an error of cuInit means here, and what to do."""
 
 
-def read():
+def read(wait):
     """What the kernel, the environment and the driver's library say."""
     return {
         "nodes": sorted(glob.glob("/dev/nvidia[0-9]*") + glob.glob("/dev/dxg")),
         "kernel": kernel_driver(),
         "visible": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "capabilities": os.environ.get("NVIDIA_DRIVER_CAPABILITIES"),
-        "cuda": ask_driver(),
+        "cuda": ask_driver(wait),
     }
 
 
@@ -59,15 +58,15 @@ def kernel_driver():
     return found.group(1) if found else None
 
 
-def ask_driver():
-    """What cuda.py prints; with the key `error`, why it loaded no library, or, if `stuck`, why it came to no answer."""
+def ask_driver(wait):
+    """What cuda.py prints in `wait` seconds; `error` says why it loaded no library or, if `stuck`, did not answer."""
     command = [PYTHON, "-IBS", os.path.join(HERE, "cuda.py")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
         try:
-            text, why = child.communicate(timeout=PATIENCE)[0], None
+            text, why = child.communicate(timeout=wait)[0], None
         except subprocess.TimeoutExpired:
             child.kill()
-            text, why = child.communicate()[0], f"does not answer within {PATIENCE} seconds"
+            text, why = child.communicate()[0], f"does not answer within {wait:g} seconds"
     found = last_line(text)
     if why is None and (child.returncode or not found):
         why = f"ended its process ({child.returncode})"

@@ -11,7 +11,7 @@ import os
 import re
 import subprocess
 
-from finding import fault, limit, note, ok
+from finding import BUSY, fault, limit, note, ok
 
 BUILT = 1577836800
 """The time of every file that the build wrote (2020-01-01 UTC)."""
@@ -21,7 +21,6 @@ PACKAGES = FOLDER + "/packages"
 RECORDS = "/usr/local/share/torchdev/records"
 BOUNDS = "/usr/local/share/torchdev/constraints.txt"
 SWITCH = "torchdev-unguard"
-PATIENCE = 2.4
 ANOTHER = "torch==0"
 """A requirement that can't be met. uv repeats it, and beside it, if it is guarded, the version that must stay."""
 PROBE = """
@@ -43,12 +42,13 @@ NEEDED = re.compile(r"^([a-z0-9-]+)((?:[<>=!~]=?|===)[^#]+)$")
 BOUND = re.compile(r"([<>=!~]=?)\s*([0-9]+(?:\.[0-9]+)*)(\.\*)?")
 
 
-def read(contract):
-    """What Python, pip and uv would do, and which packages that PyTorch needs are out of its bounds."""
+def read(contract, wait):
+    """What Python, pip and uv would do, each within `wait` seconds, and which packages are out of PyTorch's bounds."""
     lines = text_of(BOUNDS).splitlines()
     return {
-        "python": probed(),
-        "uv": asked_uv(),
+        "python": probed(wait),
+        "uv": asked_uv(wait),
+        "wait": wait,
         "bounds": [line for line in lines if line and not line.startswith("#")],
         "removable": [os.path.basename(path)[:-4] for path in records() if os.path.exists(info_of(path) + "/RECORD")],
         "unguarded": SWITCH in text_of(PACKAGES + "/zzz-torchdev.pth"),
@@ -81,29 +81,29 @@ def environment():
     return {key: value for key, value in os.environ.items() if key not in own}
 
 
-def output_of(command):
-    """Standard output and error of a command in the root folder; empty where it can't be run or does not end."""
+def output_of(command, wait):
+    """What a command in the root folder writes; empty where it can't be run or does not end in time."""
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env=environment(), cwd="/", timeout=PATIENCE,
+            env=environment(), cwd="/", timeout=wait,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.decode(errors="replace")
 
 
-def probed():
+def probed(wait):
     """Where the image's own Python finds torch, and which bounds its pip has; empty if it does not answer."""
-    said = output_of(["/usr/local/bin/python3", "-s", "-c", PROBE]).splitlines()
+    said = output_of(["/usr/local/bin/python3", "-s", "-c", PROBE], wait).splitlines()
     lines = [line for line in said if line.startswith("{")]
     return json.loads(lines[-1]) if lines else {}
 
 
-def asked_uv():
+def asked_uv(wait):
     """What uv says when the image's own Python shall have another torch."""
     offline = ["--offline", "--no-index", "--no-cache", "--dry-run"]
-    return output_of(["uv", "pip", "install", "--system"] + offline + [ANOTHER])
+    return output_of(["uv", "pip", "install", "--system"] + offline + [ANOTHER], wait)
 
 
 def needed(lines):
@@ -146,7 +146,7 @@ def judge(contract, found):
         return findings + [fault("guard", "; ".join(off), AGAIN)]
     if not (found["python"] and found["uv"]):
         silent = " and ".join(name for name in ("python", "uv") if not found[name])
-        return findings + [limit("guard", "{} did not answer within {} seconds".format(silent, PATIENCE))]
+        return findings + [limit("guard", "{} did not answer within {:g} seconds".format(silent, found["wait"]), BUSY)]
     return findings + [ok("guard", "pip and uv keep PyTorch as it is", OTHER)]
 
 
