@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from docker import DockerClient
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 
@@ -234,18 +235,16 @@ class Engine:
         made: Container | None = None
         try:
             options = {"shm_size": "1g", "device_requests": requests, "labels": _labels(), **options}
-            made = self._created(image, options)
+            made = _created(self._client, image, options)
             made.start()
             yield made
-        except (APIError, NotFound) as error:
+        except APIError as error:
             raise container_error(image, connection.said(error)) from None
+        except connection.FAILURES as error:
+            raise connection.failed(error) from None
         finally:
             if made:
                 made.remove(force=True, v=True)
-
-    @connection.reads
-    def _created(self, image: str, options: "Mapping[str, Any]") -> Container:
-        return self._client.containers.create(image, ["sleep", "infinity"], **options)
 
     @contextmanager
     def network(self, name: str) -> Iterator[str]:
@@ -310,6 +309,12 @@ class Engine:
                 return None
         except GpuError as error:
             return error
+
+
+@connection.reads
+def _created(client: DockerClient, image: str, options: "Mapping[str, Any]") -> Container:
+    """A container that will sleep. No method of the engine: those hide why it refuses, which its caller tells apart."""
+    return client.containers.create(image, ["sleep", "infinity"], **options)
 
 
 def _made(folder: Path) -> Path:

@@ -155,6 +155,10 @@ def said(error: APIError) -> str:
     return texts.shown(error.explanation or error, 1000)
 
 
+FAILURES = (DockerException, RequestException)
+"""What docker-py raises of an engine that fails."""
+
+
 def told(cls: "type[T]") -> "type[T]":
     """Make every method of a class raise EngineError when the engine fails, unless it handles the failure itself."""
     for name, method in list(vars(cls).items()):
@@ -168,7 +172,7 @@ def _telling(method: "Callable[..., Any]") -> "Callable[..., Any]":
     def call(*arguments: Any, **options: Any) -> Any:
         try:
             return method(*arguments, **options)
-        except (DockerException, RequestException) as error:
+        except FAILURES as error:
             raise failed(error) from None
 
     return call

@@ -13,7 +13,7 @@ import pytest
 
 from torchdev.engine.client import Engine
 from torchdev.engine.connection import failed, told
-from torchdev.util.errors import EngineError, Exit
+from torchdev.util.errors import EngineError, Exit, GpuError
 
 VERSION = {"Version": "28.0", "ApiVersion": "1.45", "MinAPIVersion": "1.24"}
 ASKED: "dict[str, tuple[Any, ...]]" = {
@@ -138,3 +138,14 @@ def test_other_errors_stay_what_they_are() -> None:
     with pytest.raises(KeyError, match="own"):
         Own().method()
     assert "any more: its socket does not exist" in str(failed(OSError("No such file")))
+
+
+@pytest.mark.parametrize("gpus", [False, True])
+def test_an_image_that_is_not_there_is_told_as_that(gpus: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is neither an engine that refuses nor a missing GPU; the next command builds it."""
+    with engine(monkeypatch, "404") as made:
+        monkeypatch.setattr(made, "info", dict)
+        monkeypatch.setattr("torchdev.engine.connection.said", lambda error: "No such image: torchdev:x")
+        with pytest.raises(EngineError, match="has no image") as caught, made.container("torchdev:x", gpus=gpus):
+            pass
+    assert not isinstance(caught.value, GpuError)
