@@ -23,7 +23,6 @@ PACKAGES = ("ca-certificates", "git", "python3")
 """What README.md wants to be there."""
 TOOLS = ("mmdebstrap", "pivot_root", "unshare")
 SUFFIXES = ("", "-updates", "-security")
-MIRROR = ("http://deb.debian.org/debian", "http://deb.debian.org/debian", "http://deb.debian.org/debian-security")
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 BROUGHT = "/var/tmp/brought"
 """Where the machine finds what is brought to it, as by a cable."""
@@ -109,11 +108,16 @@ def variables(of_site: "Mapping[str, str]", host: Host) -> dict[str, str]:
 
 
 def sources(sites: "Mapping[str, str]") -> "list[str]":
-    """Lines for apt, of the mirrors that this machine's own apt has for any release of Debian; else of Debian's own."""
+    """Lines for apt, of the mirrors that this machine's own apt has for any release of Debian.
+
+    Empty, which means mmdebstrap's default mirrors, if one of them is not known, or has a password in its address.
+    """
     lines = []
-    for suffix, default in zip(SUFFIXES, MIRROR, strict=True):
+    for suffix in SUFFIXES:
         of_kind = {name: mirror for name, mirror in sites.items() if _suffix(name) == suffix and "@" not in mirror}
-        mirror = of_kind.get(f"{SUITE}{suffix}") or next(iter(of_kind.values()), default)
+        if not of_kind:
+            return []
+        mirror = of_kind.get(f"{SUITE}{suffix}") or next(iter(of_kind.values()))
         lines.append(f"deb {mirror} {SUITE}{suffix} main")
     return lines
 

@@ -36,14 +36,16 @@ def debian(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_mirrors_are_those_of_this_machine() -> None:
-    """Of whatever release they are known here, but for one whose address has a password; else Debian's own."""
-    sites = {"bookworm": "http://a", "bookworm-security": "http://b", "bookworm-updates": "http://u:p@c"}
+    """Of whatever release they are known here; else all are mmdebstrap's own, also if one's address has a password."""
+    sites = {"bookworm": "http://a", "bookworm-security": "http://b", "bookworm-updates": "http://c"}
     assert bare.sources(sites) == [
         f"deb http://a {bare.SUITE} main",
-        f"deb http://deb.debian.org/debian {bare.SUITE}-updates main",
+        f"deb http://c {bare.SUITE}-updates main",
         f"deb http://b {bare.SUITE}-security main",
     ]
     assert bare.sources({**sites, bare.SUITE: "http://d"})[0] == f"deb http://d {bare.SUITE} main"
+    assert bare.sources({**sites, "bookworm-updates": "http://u:p@c"}) == []
+    assert bare.sources({}) == []
 
 
 def test_the_machine_has_what_reaches_a_network(debian: None, setting: Setting, tmp_path: Path) -> None:
