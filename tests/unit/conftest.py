@@ -131,6 +131,18 @@ def cell() -> Cell:
     )
 
 
+def make_lock(cell: Cell, packages: tuple[Package, ...]) -> Lock:
+    """A lock of a cell, of packages that are right for it."""
+    return Lock(
+        cell=cell.id,
+        python=cell.python,
+        platform="linux/amd64",
+        inputs=inputs_digest(cell),
+        uv=make_package("uv", "0.13.9"),
+        packages=packages,
+    )
+
+
 @pytest.fixture
 def lock(cell: Cell) -> Lock:
     """A small lock with one package of each kind."""
@@ -146,14 +158,7 @@ def lock(cell: Cell) -> Lock:
         make_package("torch", "2.13.0", own),
         make_package("triton", "3.7.1", own),
     )
-    return Lock(
-        cell=cell.id,
-        python=cell.python,
-        platform="linux/amd64",
-        inputs=inputs_digest(cell),
-        uv=make_package("uv", "0.13.9"),
-        packages=packages,
-    )
+    return make_lock(cell, packages)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ import yaml
 from hypothesis import settings
 
 from tests.unit import forked
-from tests.unit.conftest import MATRIX, ROOT, make_package
+from tests.unit.conftest import MATRIX, ROOT, make_lock, make_package
 from tests.unit.fake_index import FakeIndex, serving
 from torchdev.catalog import bases
 from torchdev.catalog.builds import Wheel
@@ -223,14 +223,7 @@ def good_lock(cell: Cell) -> Lock:
     own = "cp311-cp311-manylinux_2_28_x86_64"
     names = [("filelock", "4.2", "py3-none-any"), ("torch", "2.13.0", own)]
     packages = tuple(make_package(*name) for name in names)
-    return Lock(
-        cell=cell.id,
-        python=cell.python,
-        platform="linux/amd64",
-        inputs=inputs_digest(cell),
-        uv=make_package("uv", "0.13.9"),
-        packages=packages,
-    )
+    return make_lock(cell, packages)
 
 
 def wheel(files: "Mapping[str, str]") -> zipfile.ZipFile:
