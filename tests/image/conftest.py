@@ -31,6 +31,8 @@ from torchdev.util.errors import GpuError
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(__file__).parent / "programs"
+PATIENT = ["torchdev-doctor", "--wait", "120"]
+"""A busy machine may take long to answer, and that is no fault of its image."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

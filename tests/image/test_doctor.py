@@ -4,10 +4,8 @@ import json
 
 from testinfra.host import Host
 
-from tests.image.conftest import Engine, Gpu
+from tests.image.conftest import PATIENT, Engine, Gpu
 
-PATIENT = ["torchdev-doctor", "--wait", "120"]
-"""A busy machine may take long to answer, and that is no fault of its image."""
 TIMED = (
     "import resource, subprocess, sys; done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE); "
     "used = resource.getrusage(resource.RUSAGE_CHILDREN); print(used.ru_utime + used.ru_stime); "

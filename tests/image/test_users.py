@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.image.conftest import PROGRAMS, Engine
+from tests.image.conftest import PATIENT, PROGRAMS, Engine
 from tests.image.test_use import wheel
 
 CACHES = ["python", "-c", (PROGRAMS / "caches.py").read_text()]
@@ -65,9 +65,7 @@ def test_a_cache_that_belongs_to_root_is_left_alone(engine: Engine, image: str) 
     assert "torchdev: /home/dev/.cache/other can't be written by uid 1000" in output
     script = "touch ~/.cache/other/x ~/.cache/torch/x; ls /home/dev/.cache/torch"
     assert shell(engine, image, script, **CLOSED).endswith("\nx\n")
-    assert (
-        "chown -R 1000:0 /home/dev/.cache/other" in engine.run(image, ["torchdev-doctor", "--wait", "60"], **CLOSED)[1]
-    )
+    assert "chown -R 1000:0 /home/dev/.cache/other" in engine.run(image, PATIENT, **CLOSED)[1]
 
 
 def test_a_mounted_cache_is_used_by_any_user(engine: Engine, image: str) -> None:
